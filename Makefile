@@ -1,0 +1,72 @@
+# Everything a newcomer needs: `make train` and `make test` set up a local .venv by themselves. Needs Python 3.11+ and nothing else.
+# Written for GNU make 3.81 too, the one of macOS.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+FILE  ?= rllib_configs/quickstart.yaml
+# The pins of constraints.txt were made with the first of these.
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint bench clean constraints
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP)  ## make .venv and install everything into it (the others do this by themselves)
+
+train: $(STAMP)  ## train the quickstart economy, or another: make train FILE=rllib_configs/open_rbc.yaml
+	$(BIN)/rbc-marl train $(FILE)
+
+test: $(STAMP)  ## run ruff, mypy and all tests with the coverage gate; or some tests: make test TESTS="-k rationing"
+ifdef TESTS
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+else
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m slow
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+endif
+
+lint: $(STAMP)  ## run ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## measure the speed of the economy, of sampling and of training
+	$(BIN)/rbc-marl bench
+
+clean:  ## remove .venv, caches and build outputs; results/ stays
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find rbc_marl tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+constraints: $(STAMP)  ## write constraints.txt anew from what .venv holds
+	@sed -n '/^#/p' constraints.txt > $(VENV)/constraints.txt
+	@$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip \
+	  | sed 's/+[a-z0-9.]*$$//' | LC_ALL=C sort -f >> $(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt
+
+# Touched last, so that an interrupted set-up starts again.
+$(STAMP): pyproject.toml constraints.txt
+	@found=; newest=; \
+	for candidate in $(PYTHONS); do \
+	  version=$$("$$candidate" -c 'import platform; print(platform.python_version())' 2>/dev/null) || continue; \
+	  [ -n "$$newest" ] || newest="$$candidate is Python $$version"; \
+	  "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || continue; \
+	  newest="$$candidate is Python $$version"; \
+	  if "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then found=$$candidate; break; fi; \
+	  newest="$$newest but lacks the modules venv and ensurepip (Debian: apt install python3-venv)"; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "This needs Python 3.11 or newer with venv; $${newest:-no Python was found}." >&2; \
+	  echo "Debian, Ubuntu: apt install python3 python3-venv. macOS: brew install python@3.13." >&2; \
+	  echo "Or name one: make PYTHON=/path/to/python3.11 ..." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$found: a few minutes, once."; \
+	[ -x $(BIN)/pip ] || "$$found" -m venv --clear $(VENV) || exit 1; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib,analysis,dev]' || exit 1; \
+	touch $@

@@ -1,0 +1,187 @@
+"""Choices of the agents: tables of economic quantities, indices into them, and masks over them.
+
+Joint indices: a consumer has F consumption heads, an hours head and an employer head; a firm's single index is
+``(price_i * n_wage + wage_i) * n_investment + investment_i``; the government's is ``income_i * n_corporate + corporate_i``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.economy.state import Actions
+from rbc_marl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ChoiceTables:
+    """Economic quantities behind the indices of a configuration."""
+
+    consumption: Tensor
+    """[n] units."""
+    hours: Tensor
+    """[n] hours."""
+    firm: Tensor
+    """[n, 3] price, wage, investment fraction."""
+    government: Tensor
+    """[n, 2] income tax, corporate tax."""
+
+
+@lru_cache(maxsize=64)
+def choice_tables(
+    config: EconomyConfig, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> ChoiceTables:
+    """The tables of a configuration, built once per device and dtype."""
+
+    def table(rows: object) -> Tensor:
+        return torch.tensor(rows, dtype=torch.float64).to(device=device, dtype=dtype)
+
+    return ChoiceTables(
+        consumption=table(config.consumption_choices),
+        hours=table(config.hours_choices),
+        firm=table(list(product(config.price_choices, config.wage_choices, config.investment_choices))),
+        government=table(list(product(config.income_tax_choices, config.corporate_tax_choices))),
+    )
+
+
+def head_sizes(config: EconomyConfig, agent_type: str) -> tuple[int, ...]:
+    """Number of choices of each decision that an agent of a type takes in a period.
+
+    Returns:
+        consumer: F times the consumption choices, then hours, then F employers; firm and government: one joint choice.
+    """
+    if agent_type == "consumer":
+        goods = (len(config.consumption_choices),) * config.num_firms
+        return (*goods, len(config.hours_choices), config.num_firms)
+    if agent_type == "firm":
+        return (len(config.price_choices) * len(config.wage_choices) * len(config.investment_choices),)
+    if agent_type == "government":
+        return (len(config.income_tax_choices) * len(config.corporate_tax_choices),)
+    raise ConfigError(f'"{agent_type}" is not an agent type; they are {", ".join(AGENT_TYPES)}')
+
+
+def decode(
+    config: EconomyConfig,
+    *,
+    consumer: Tensor,
+    firm: Tensor,
+    government: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Actions:
+    """Turn indices into economic quantities.
+
+    Args:
+        config: The economy.
+        consumer: [B, C, F + 2] integers: consumption of each good, hours, employer.
+        firm: [B, F] integers, joint index of price, wage and investment.
+        government: [B] integers, joint index of income and corporate tax.
+        dtype: Type of the quantities.
+
+    Returns:
+        The actions. Indices are not checked here (that would read tensors on the host): see `check_indices`.
+    """
+    tables = choice_tables(config, consumer.device, dtype)
+    firms = config.num_firms
+    firm_rows = _rows(tables.firm, firm)
+    government_rows = _rows(tables.government, government)
+    return Actions(
+        demand=_rows(tables.consumption, consumer[..., :firms]),
+        hours=_rows(tables.hours, consumer[..., firms]),
+        employer=consumer[..., firms + 1].long(),
+        price=firm_rows[..., 0],
+        wage=firm_rows[..., 1],
+        investment_fraction=firm_rows[..., 2],
+        income_tax=government_rows[..., 0],
+        corporate_tax=government_rows[..., 1],
+    )
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table: table [n, ...], index [...] -> [..., ...]. index_select is the fastest gather on a CPU."""
+    flat = index.reshape(-1)
+    flat = flat if flat.dtype in (torch.int32, torch.int64) else flat.int()
+    return table.index_select(0, flat).reshape(*index.shape, *table.shape[1:])
+
+
+def sample_indices(
+    config: EconomyConfig, num_envs: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Uniformly random indices for every agent: consumer [B, C, F + 2], firm [B, F], government [B], int64."""
+
+    def draw(size: int, *shape: int) -> Tensor:
+        return torch.randint(size, (num_envs, *shape), generator=generator, device=device)
+
+    consumers, firms = config.num_consumers, config.num_firms
+    hours = draw(len(config.hours_choices), consumers, 1)
+    employer = draw(firms, consumers, 1)
+    demand = draw(len(config.consumption_choices), consumers, firms)
+    return {
+        "consumer": torch.cat([demand, hours, employer], dim=-1),
+        "firm": draw(head_sizes(config, "firm")[0], firms),
+        "government": draw(head_sizes(config, "government")[0]),
+    }
+
+
+def index_shapes(config: EconomyConfig, num_envs: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the index tensors of each agent type."""
+    consumers, firms = config.num_consumers, config.num_firms
+    return {"consumer": (num_envs, consumers, firms + 2), "firm": (num_envs, firms), "government": (num_envs,)}
+
+
+def check_shapes(config: EconomyConfig, num_envs: int, indices: Mapping[str, Tensor]) -> None:
+    """Refuse index tensors of the wrong shape or type, without reading their values.
+
+    Raises:
+        ConfigError: An agent type is missing or unknown, or a tensor has the wrong shape or is not of integers.
+    """
+    expected = index_shapes(config, num_envs)
+    if indices.keys() != expected.keys():
+        raise ConfigError(f"actions are given for {sorted(indices)}; give {', '.join(AGENT_TYPES)}")
+    for agent_type, shape in expected.items():
+        index = indices[agent_type]
+        if tuple(index.shape) != shape:
+            raise ConfigError(f"actions of {agent_type} have shape {tuple(index.shape)}; they must have shape {shape}")
+        if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+            raise ConfigError(f"actions of {agent_type} are {index.dtype}; they must be integers (indices of choices)")
+
+
+def check_ranges(config: EconomyConfig, indices: Mapping[str, Tensor]) -> None:
+    """Refuse indices outside their choices. Reads the tensors on the host.
+
+    Raises:
+        ConfigError: An index is negative or too large; the message names the agent type and the choice.
+    """
+    firms = config.num_firms
+    parts = {
+        "consumption of consumer": (indices["consumer"][..., :firms], len(config.consumption_choices)),
+        "hours of consumer": (indices["consumer"][..., firms], len(config.hours_choices)),
+        "employer of consumer": (indices["consumer"][..., firms + 1], firms),
+        "firm": (indices["firm"], head_sizes(config, "firm")[0]),
+        "government": (indices["government"], head_sizes(config, "government")[0]),
+    }
+    for name, (index, size) in parts.items():
+        low, high = (int(x) for x in torch.aminmax(index))
+        if low < 0 or high >= size:
+            raise ConfigError(f"an action index of {name} is {low if low < 0 else high}; it must be from 0 to {size - 1}")
+
+
+def firm_mask(config: EconomyConfig, price: tuple[float, float], wage: tuple[float, float]) -> Tensor:
+    """Joint choices of a firm [n] (bool) whose price and wage lie within closed ranges."""
+    table = choice_tables(config, dtype=torch.float64).firm
+    low_price, high_price = price
+    low_wage, high_wage = wage
+    return (
+        (table[:, 0] >= low_price) & (table[:, 0] <= high_price) & (table[:, 1] >= low_wage) & (table[:, 1] <= high_wage)
+    )
+
+
+def government_mask(config: EconomyConfig, highest_rate: float) -> Tensor:
+    """Joint choices of the government [n] (bool) with both tax rates at most ``highest_rate``."""
+    table = choice_tables(config, dtype=torch.float64).government
+    return (table <= highest_rate).all(dim=-1)

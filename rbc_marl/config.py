@@ -1,0 +1,294 @@
+"""The configuration of one economy: validated when it is made, immutable and hashable afterwards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from rbc_marl.errors import ConfigError, nearest
+
+AGENT_TYPES = ("consumer", "firm", "government")
+
+# Labour exponents that the published economy uses; other numbers of firms repeat the list.
+PAPER_LABOUR_EXPONENTS = (0.2, 0.3, 0.4, 0.6, 0.8)
+# The "two_level" capital of the paper: the first half of the firms start with the smaller stock.
+TWO_LEVEL_CAPITAL = (5000.0, 10000.0)
+FIRM_BUDGET_PER_CONSUMER = 22000.0
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Money = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Exponent = Annotated[float, Field(gt=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Choices = Annotated[tuple[Money, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+MoneyEach = Annotated[tuple[Money, ...], BeforeValidator(_as_tuple)]
+PositiveEach = Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)]
+ExponentEach = Annotated[tuple[Exponent, ...], BeforeValidator(_as_tuple)]
+
+
+class EconomyConfig(BaseModel):
+    """Everything that defines one economy (Curry et al., sections 3 and 5, and their appendix).
+
+    Money is the numéraire, goods are in units, labour in hours, a period is a quarter. Sequences become tuples, so that a
+    configuration is hashable. Types are strict: a number in quotes is refused, as are infinities and NaN.
+
+    Raises:
+        ConfigError: A field is unknown, of the wrong type or out of range. The message names the field, what was
+            given and what is allowed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    num_consumers: Annotated[int, Field(ge=1)] = Field(100, description="worker-consumers (C)")
+    num_firms: Annotated[int, Field(ge=1)] = Field(10, description="firms, one good each (F)")
+    horizon: Annotated[int, Field(ge=1)] = Field(10, description="periods in an episode (T)")
+
+    open_economy: bool = Field(True, description="whether firms can export what consumers leave")
+    export_price: Money = Field(500.0, description="lowest own price at which a firm can export")
+    export_quota: Money = Field(100.0, description="most units a firm can export in a period")
+
+    crra: Annotated[float, Field(ge=0.0)] = Field(0.1, description="relative risk aversion (eta); 1 is logarithmic")
+    labour_disutility: Money = Field(0.01, description="utility lost per hour worked, times two (theta)")
+    labour_disutility_pareto_shape: Positive | None = Field(
+        4.0, description="shape of the inverse Pareto quantiles that scale labour_disutility; None: all equal"
+    )
+    interest_rate: Money = Field(0.0, description="interest on positive budgets, per period")
+    labour_floor: Money = Field(0.0, description="hours below which a firm produces nothing")
+    technology: Money = Field(0.01, description="total factor productivity (A)")
+    consumer_grant: Money = Field(0.01, description="money each consumer is given per period")
+
+    initial_price: Money = Field(1000.0, description="price in force in the first period")
+    initial_wage: Money = Field(0.0, description="wage in force in the first period")
+    initial_inventory: Money = Field(0.0, description="units each firm can sell in the first period")
+    initial_consumer_budget: Money | MoneyEach = Field(2000.0, description="money of each consumer at the start")
+    initial_firm_budget: Money | MoneyEach | None = Field(
+        None, description="money of each firm at the start; None: 22000 per consumer"
+    )
+    initial_capital: Literal["two_level"] | Positive | PositiveEach = Field(
+        "two_level", description='capital at the start; "two_level": 5000 for the first half of the firms, else 10000'
+    )
+    labour_exponent: Literal["paper"] | Exponent | ExponentEach = Field(
+        "paper", description='output elasticity of labour (alpha); "paper": .2 .3 .4 .6 .8, repeated'
+    )
+
+    consumption_choices: Choices = Field(tuple(float(u) for u in range(11)), description="units per good and period")
+    hours_choices: Choices = Field((0.0, 260.0, 520.0, 780.0, 1040.0), description="hours worked in a period")
+    price_choices: Choices = Field((0.0, 500.0, 1000.0, 1500.0, 2000.0, 2500.0), description="prices a firm can post")
+    wage_choices: Choices = Field((0.0, 11.0, 22.0, 33.0, 44.0), description="wages per hour a firm can post")
+    investment_choices: Fractions = Field((0.1,), description="fractions of gross income invested")
+    income_tax_choices: Fractions = Field((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), description="income tax rates")
+    corporate_tax_choices: Fractions = Field((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), description="corporate tax rates")
+
+    welfare: Literal["total", "consumers"] = Field("total", description="what the government maximises")
+    firm_welfare_weight: Money = Field(0.0025, description="weight of firms' rewards in total welfare")
+    revenue_bonus: Money = Field(0.0, description="share of revenue added to a solvent firm's reward")
+    consumer_debt_penalty: Money = Field(0.0, description="weight of a consumer's final debt in its last reward")
+    firm_debt_penalty: Money = Field(0.0, description="weight of a firm's final debt in its last reward")
+    consumer_debt_scale: Positive = Field(1.0, description="money per unit of a consumer's debt penalty")
+    firm_debt_scale: Positive = Field(100.0, description="money per unit of a firm's debt penalty")
+
+    if not TYPE_CHECKING:  # type checkers see the fields' own signature
+
+        def __init__(self, **data: object) -> None:
+            """Validate; see the class."""
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise ConfigError(_explain(error, "")) from None
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        for name, count, agents in (
+            ("initial_consumer_budget", self.num_consumers, "consumers"),
+            ("initial_firm_budget", self.num_firms, "firms"),
+            ("initial_capital", self.num_firms, "firms"),
+            ("labour_exponent", self.num_firms, "firms"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != count:
+                raise ValueError(f"{name} has {len(value)} values; there are {count} {agents}: give one each, or a single number")
+        return self
+
+    def agents(self, agent_type: str) -> int:
+        """Number of agents of a type ("consumer", "firm" or "government")."""
+        counts = {"consumer": self.num_consumers, "firm": self.num_firms, "government": 1}
+        if agent_type not in counts:
+            raise ConfigError(f'"{agent_type}" is not an agent type; they are {", ".join(AGENT_TYPES)}')
+        return counts[agent_type]
+
+    @property
+    def labour_exponents(self) -> tuple[float, ...]:
+        """Labour exponent of each firm, length F."""
+        if self.labour_exponent == "paper":
+            return tuple(PAPER_LABOUR_EXPONENTS[i % len(PAPER_LABOUR_EXPONENTS)] for i in range(self.num_firms))
+        return _one_each(self.labour_exponent, self.num_firms)
+
+    @property
+    def capitals(self) -> tuple[float, ...]:
+        """Capital of each firm at the start of an episode, length F."""
+        if self.initial_capital == "two_level":
+            low, high = TWO_LEVEL_CAPITAL
+            return tuple(low if i < self.num_firms // 2 else high for i in range(self.num_firms))
+        return _one_each(self.initial_capital, self.num_firms)
+
+    @property
+    def consumer_budgets(self) -> tuple[float, ...]:
+        """Money of each consumer at the start of an episode, length C."""
+        return _one_each(self.initial_consumer_budget, self.num_consumers)
+
+    @property
+    def firm_budgets(self) -> tuple[float, ...]:
+        """Money of each firm at the start of an episode, length F."""
+        if self.initial_firm_budget is None:
+            return (FIRM_BUDGET_PER_CONSUMER * self.num_consumers,) * self.num_firms
+        return _one_each(self.initial_firm_budget, self.num_firms)
+
+    def replace(self, **changes: Any) -> EconomyConfig:  # noqa: ANN401 - fields have many types, and are validated
+        """A validated copy with some fields changed.
+
+        Raises:
+            ConfigError: A change is unknown or makes the configuration invalid.
+        """
+        return EconomyConfig(**{**self.model_dump(), **changes})
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> EconomyConfig:
+        """Read a configuration from a YAML file that is a mapping of fields.
+
+        Raises:
+            ConfigError: The file is missing, is not a mapping, or a field is wrong.
+        """
+        return parse_config(load_yaml_file(path), where=Path(path).name)
+
+    def to_yaml(self, path: str | Path) -> None:
+        """Write every field to a YAML file that `from_yaml` reads back to an equal configuration."""
+        Path(path).write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+PRESETS: dict[str, dict[str, Any]] = {"open": {"open_economy": True}, "closed": {"open_economy": False}}
+
+
+def preset(name: str, **overrides: Any) -> EconomyConfig:  # noqa: ANN401 - fields have many types, and are validated
+    """A named economy of the paper, with some fields changed.
+
+    Args:
+        name: "open" (100 consumers, 10 firms, exports from a price of 500 and up to 100 units) or "closed" (no exports).
+        **overrides: Fields of `EconomyConfig`.
+
+    Raises:
+        ConfigError: The preset or a field is unknown, or a value is invalid.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f'unknown preset "{name}"; there are {", ".join(PRESETS)}{nearest(name, PRESETS)}')
+    return EconomyConfig(**{**PRESETS[name], **overrides})
+
+
+def resolve_config(
+    config: EconomyConfig | str | Mapping[str, Any] | None = None,
+    **overrides: Any,  # noqa: ANN401 - fields have many types, and are validated
+) -> EconomyConfig:
+    """Turn whatever a user may give for an economy into a configuration.
+
+    Args:
+        config: A configuration, a preset's name, a mapping of fields, or None for the preset "open".
+        **overrides: Fields to change.
+
+    Raises:
+        ConfigError: The preset or a field is unknown, or a value is invalid.
+    """
+    if config is None or isinstance(config, str):
+        return preset(config or "open", **overrides)
+    if isinstance(config, EconomyConfig):
+        return config.replace(**overrides) if overrides else config
+    if isinstance(config, Mapping):
+        return parse_config({**config, **overrides}, where="config")
+    raise ConfigError(f"config is a {type(config).__name__}; give an EconomyConfig, a preset's name or a mapping of fields")
+
+
+def parse_config(data: Mapping[str, Any], where: str = "env_config") -> EconomyConfig:
+    """Validate a mapping of fields that stands at ``where`` in a file.
+
+    Raises:
+        ConfigError: The message starts with the full path of the field, such as ``env_config.interest_rate``.
+    """
+    try:
+        return EconomyConfig.__pydantic_validator__.validate_python(dict(data), self_instance=EconomyConfig.__new__(EconomyConfig))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where)) from None
+
+
+def _one_each(value: float | tuple[float, ...], count: int) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (float(value),) * count
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    """The first problem of a failed validation as one line: the field's path, what was given, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    prefix = f"{where}." if where else ""
+    if first["type"] == "extra_forbidden":
+        return f"{prefix}{name} is not a field of an economy{nearest(name, EconomyConfig.model_fields)}"
+    if not first["loc"]:  # the check over several fields names its field itself
+        return prefix + first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    path = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part == name)
+    message = _allowed(error, name)
+    return f"{prefix}{path} is {given!r}; {message}"
+
+
+def _allowed(error: ValidationError, name: str) -> str:
+    """What a field may be, in words; alternatives of a union are joined by "or"."""
+    phrases: list[str] = []
+    for problem in error.errors(include_url=False):
+        if problem["loc"] and problem["loc"][0] == name:
+            text = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
+            if text not in phrases:
+                phrases.append(text)
+    return "it must be " + " or ".join(phrases)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML whose numbers follow YAML 1.2: ``1e-3`` is a number, as it is everywhere else."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+
+
+def load_yaml_file(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that must hold a mapping. Only plain data is read: no code runs.
+
+    Raises:
+        ConfigError: The file is missing or unreadable, is not YAML, or is not a mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise ConfigError(f"{path} {reason}; give the path of a YAML file") from None
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{path} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds {_kind(data)}; it must be a mapping of names to values (key: value)")
+    return data
+
+
+def _kind(data: object) -> str:
+    return "nothing" if data is None else f"a {type(data).__name__}"

@@ -1,0 +1,64 @@
+"""Accounting identities: what a correct period balances, as ordinary outputs."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.state import Actions, EconomyState, Flows
+
+
+def residuals(
+    config: EconomyConfig, state: EconomyState, actions: Actions, next_state: EconomyState, flows: Flows
+) -> dict[str, Tensor]:
+    """How far each identity is from holding in one period; zero up to rounding in a correct economy.
+
+    Args:
+        config: The economy.
+        state: At the start of the period.
+        actions: Decisions of the period.
+        next_state: At its end.
+        flows: What happened.
+
+    Returns:
+        - ``goods`` [B, F], units: opening inventory + output - sales - exports - closing inventory.
+        - ``consumption`` [B, F], units: what consumers obtained - what the firm sold them.
+        - ``labour`` [B], hours: worked by consumers - worked for firms.
+        - ``wages`` [B], money: received by consumers - paid by firms.
+        - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer - spending + interest - closing budget.
+        - ``firm_money`` [B, F]: opening budget + revenue - wages - investment - tax + interest - closing budget.
+        - ``capital`` [B, F]: opening capital + investment - closing capital.
+        - ``taxes`` [B], money: collected - paid out to consumers.
+        - ``money`` [B]: all budgets at the start + what enters from outside (grants, interest, exports) - what leaves into
+          capital - all budgets at the end.
+    """
+    grants = config.consumer_grant * config.num_consumers
+    taxes_paid = flows.income_tax_paid.sum(1) + flows.corporate_tax_paid.sum(1)
+    interest = flows.consumer_interest.sum(1) + flows.firm_interest.sum(1)
+    opening = state.consumer_budget.sum(1) + state.firm_budget.sum(1)
+    closing = next_state.consumer_budget.sum(1) + next_state.firm_budget.sum(1)
+    export_income = (flows.exports * state.price).sum(1)
+    return {
+        "goods": state.inventory + flows.output - flows.sales - flows.exports - next_state.inventory,
+        "consumption": flows.consumption.sum(1) - flows.sales,
+        "labour": actions.hours.sum(1) - flows.labour.sum(1),
+        "wages": flows.wage_income.sum(1) - flows.wage_bill.sum(1),
+        "consumer_money": state.consumer_budget
+        + config.consumer_grant
+        + flows.wage_income
+        - flows.income_tax_paid
+        + flows.transfer.unsqueeze(-1)
+        - flows.spending
+        + flows.consumer_interest
+        - next_state.consumer_budget,
+        "firm_money": state.firm_budget
+        + flows.revenue
+        - flows.wage_bill
+        - flows.investment
+        - flows.corporate_tax_paid
+        + flows.firm_interest
+        - next_state.firm_budget,
+        "capital": state.capital + flows.investment - next_state.capital,
+        "taxes": taxes_paid - flows.transfer * config.num_consumers,
+        "money": opening + grants + interest + export_income - flows.investment.sum(1) - closing,
+    }

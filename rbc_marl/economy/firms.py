@@ -1,0 +1,50 @@
+"""Firms: income, investment, tax and production (section 3 of the paper)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Accounts(NamedTuple):
+    """A firm's money in one period, each [B, F]."""
+
+    revenue: Tensor
+    wage_bill: Tensor
+    investment: Tensor
+    profit: Tensor
+    corporate_tax_paid: Tensor
+
+
+def settle_accounts(
+    units_sold: Tensor, price: Tensor, labour: Tensor, wage: Tensor, investment_fraction: Tensor, tax_rate: Tensor
+) -> Accounts:
+    """Income of a period: revenue pays wages, a share of what is left is invested, tax falls on positive profit.
+
+    Args:
+        units_sold: [B, F] to consumers and abroad.
+        price: [B, F] in force.
+        labour: [B, F] hours, all of them paid.
+        wage: [B, F] in force.
+        investment_fraction: [B, F] share of gross income invested; losses are not invested.
+        tax_rate: [B] corporate tax in force.
+    """
+    revenue = units_sold * price
+    wage_bill = labour * wage
+    gross = revenue - wage_bill
+    investment = (investment_fraction * gross).clamp(min=0.0)
+    profit = gross - investment
+    return Accounts(revenue, wage_bill, investment, profit, tax_rate.unsqueeze(-1) * profit.clamp(min=0.0))
+
+
+def produce(capital: Tensor, labour: Tensor, exponent: Tensor, technology: float, labour_floor: float) -> Tensor:
+    """Cobb-Douglas output [B, F] in units: ``A * capital^(1 - alpha) * labour^alpha``, nothing below the labour floor."""
+    effective = torch.where(labour >= labour_floor, labour, 0.0) if labour_floor > 0 else labour
+    return technology * capital.pow(1.0 - exponent) * effective.pow(exponent)
+
+
+def revenue_bonus(revenue: Tensor, closing_budget: Tensor, share: float) -> Tensor:
+    """Reward [B, F] (never money) for revenue, while the firm's budget stays positive."""
+    return torch.where(closing_budget > 0, share * revenue, 0.0)

@@ -1,0 +1,42 @@
+"""The government: redistribution, welfare and the penalty on final debt (section 3 of the paper)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rbc_marl.config import EconomyConfig
+
+
+def redistribute(income_tax_paid: Tensor, corporate_tax_paid: Tensor) -> tuple[Tensor, Tensor]:
+    """Pool all taxes and share them equally among consumers, in the same period.
+
+    Args:
+        income_tax_paid: [B, C] money.
+        corporate_tax_paid: [B, F] money.
+
+    Returns:
+        The pool [B], and the transfer to each consumer [B].
+    """
+    pool = income_tax_paid.sum(dim=1) + corporate_tax_paid.sum(dim=1)
+    return pool, pool / income_tax_paid.shape[1]
+
+
+def debt_penalty(budget: Tensor, is_last: Tensor, weight: float, scale: float) -> Tensor:
+    """Reward lost for debt at the end of the game (no Ponzi schemes).
+
+    Args:
+        budget: [B, N] money at the end of the period.
+        is_last: [B] whether this period is the episode's last.
+        weight: Reward lost per ``scale`` of debt.
+        scale: Money.
+    """
+    return torch.where(is_last.unsqueeze(-1), (-budget).clamp(min=0.0) * (weight / scale), 0.0)
+
+
+def welfare(config: EconomyConfig, consumer_reward: Tensor, firm_reward: Tensor) -> Tensor:
+    """Welfare [B] of rewards [B, C] and [B, F]: of consumers only, or with firms at their weight."""
+    consumers = consumer_reward.sum(dim=1)
+    if config.welfare == "consumers":
+        return consumers
+    return consumers + config.firm_welfare_weight * firm_reward.sum(dim=1)

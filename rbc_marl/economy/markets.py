@@ -1,0 +1,72 @@
+"""Goods and labour markets: who gets what at the prices and wages in force (section 3 of the paper)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sum_over_goods(units: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum over firms: units [B, C, F], weights [B, F] -> [B, C]."""
+    return torch.matmul(units, weights.unsqueeze(-1)).squeeze(-1)
+
+
+def sum_over_consumers(units: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sum over consumers, weighted where weights [B, C] are given: units [B, C, F] -> [B, F]."""
+    if weights is None:
+        return units.sum(dim=1)
+    return torch.matmul(weights.unsqueeze(1), units).squeeze(1)
+
+
+def afford(requested: Tensor, price: Tensor, budget: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale down the demand of consumers who ask for more than they can pay.
+
+    Args:
+        requested: [B, C, F] units asked for.
+        price: [B, F] prices in force.
+        budget: [B, C] money at the start of the period.
+
+    Returns:
+        The share [B, C] of every request that its consumer can pay for, and the cost [B, C] of that share. All goods of a
+        consumer are scaled alike; a request that costs nothing is never scaled.
+    """
+    cost = sum_over_goods(requested, price)
+    is_short = (cost > 0) & (cost > budget)
+    share = torch.where(is_short, budget / torch.where(is_short, cost, 1.0), 1.0)
+    return share, cost * share
+
+
+def ration(total_demand: Tensor, inventory: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of each good's demand that can be met.
+
+    Args:
+        total_demand: [B, F] units asked for.
+        inventory: [B, F] units there are.
+
+    Returns:
+        The share [B, F] everybody gets of what they asked for, and whether the good is rationed [B, F].
+    """
+    is_rationed = (total_demand > 0) & (total_demand > inventory)
+    return torch.where(is_rationed, inventory / torch.where(is_rationed, total_demand, 1.0), 1.0), is_rationed
+
+
+def hours_by_employer(hours: Tensor, employer: Tensor, num_firms: int) -> Tensor:
+    """Hours worked for each firm [B, F]: hours [B, C] at employers [B, C]. Nobody is turned away."""
+    return hours.new_zeros(hours.shape[0], num_firms).scatter_add(1, employer, hours)
+
+
+def export(inventory: Tensor, sales: Tensor, price: Tensor, lowest_price: float, quota: float) -> Tensor:
+    """Units [B, F] sold abroad at the firm's own price: what consumers leave, up to the quota, from the lowest price on."""
+    return torch.where(price >= lowest_price, (inventory - sales).clamp(min=0.0, max=quota), 0.0)
+
+
+def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
+    """Utility of consumption [B, C]: CRRA in units plus one of each good [B, C, F], summed over goods.
+
+    ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1.
+    """
+    ones = consumption.new_ones(consumption.shape[-1], 1)
+    if crra == 1.0:
+        return torch.matmul(torch.log1p(consumption), ones).squeeze(-1)
+    powers = torch.matmul((consumption + 1.0).pow(1.0 - crra), ones).squeeze(-1)
+    return (powers - consumption.shape[-1]) / (1.0 - crra)

@@ -1,0 +1,129 @@
+"""One period of the economy: the order of events, and nothing else (section 3 of the paper)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rbc_marl.config import EconomyConfig
+from rbc_marl.economy import firms, government, markets
+from rbc_marl.economy.state import Actions, EconomyState, Flows
+
+
+def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tuple[EconomyState, Flows]:
+    """Play one period of a batch of economies.
+
+    Consumers shop, are rationed and work; firms export, pay wages, invest, pay tax and produce; taxes are shared out;
+    budgets change and earn interest. Prices, wages and tax rates chosen now, and goods made now, count from the next
+    period on. The function is pure, and neither reads a tensor on the host nor branches on one.
+
+    Args:
+        config: The economy.
+        state: At the start of the period.
+        actions: Decisions of all agents.
+
+    Returns:
+        The state at the start of the next period, and what happened in this one.
+    """
+    share_paid, _ = markets.afford(actions.demand, state.price, state.consumer_budget)
+    total_demand = markets.sum_over_consumers(actions.demand, share_paid)
+    labour = markets.hours_by_employer(actions.hours, actions.employer, config.num_firms)
+    share_met, is_rationed = markets.ration(total_demand, state.inventory)
+    demand = actions.demand * share_paid.unsqueeze(-1)
+    consumption = demand * share_met.unsqueeze(1)
+    sales = markets.sum_over_consumers(consumption)
+
+    utility = (
+        markets.consumption_utility(consumption, config.crra) - 0.5 * state.labour_disutility * actions.hours
+    )
+    spending = markets.sum_over_goods(consumption, state.price)
+    wage_income = state.wage.gather(1, actions.employer) * actions.hours
+    income_tax_paid = state.income_tax.unsqueeze(-1) * wage_income
+
+    exports = (
+        markets.export(state.inventory, sales, state.price, config.export_price, config.export_quota)
+        if config.open_economy
+        else torch.zeros_like(sales)
+    )
+    accounts = firms.settle_accounts(
+        sales + exports, state.price, labour, state.wage, actions.investment_fraction, state.corporate_tax
+    )
+    output = firms.produce(
+        state.capital, labour, state.labour_exponent, config.technology, config.labour_floor
+    )
+    tax_pool, transfer = government.redistribute(income_tax_paid, accounts.corporate_tax_paid)
+
+    consumer_income = config.consumer_grant - spending + (wage_income - income_tax_paid) + transfer.unsqueeze(-1)
+    firm_income = accounts.profit - accounts.corporate_tax_paid
+    consumer_budget, consumer_interest = _close(state.consumer_budget + consumer_income, config.interest_rate)
+    firm_budget, firm_interest = _close(state.firm_budget + firm_income, config.interest_rate)
+
+    next_time = state.time + 1.0
+    is_last = next_time >= config.horizon
+    consumer_reward = _consumer_reward(config, utility, consumer_budget, is_last)
+    firm_reward = _firm_reward(config, firm_income, accounts.revenue, state.firm_budget, firm_budget, is_last)
+
+    next_state = EconomyState(
+        price=actions.price,
+        wage=actions.wage,
+        inventory=state.inventory - sales - exports + output,
+        overdemanded=is_rationed.to(state.price.dtype),
+        income_tax=actions.income_tax,
+        corporate_tax=actions.corporate_tax,
+        time=next_time,
+        consumer_budget=consumer_budget,
+        labour_disutility=state.labour_disutility,
+        firm_budget=firm_budget,
+        capital=state.capital + accounts.investment,
+        labour_exponent=state.labour_exponent,
+    )
+    flows = Flows(
+        demand=demand,
+        consumption=consumption,
+        hours=actions.hours,
+        spending=spending,
+        wage_income=wage_income,
+        income_tax_paid=income_tax_paid,
+        transfer=transfer,
+        tax_pool=tax_pool,
+        total_demand=total_demand,
+        sales=sales,
+        exports=exports,
+        labour=labour,
+        output=output,
+        consumer_interest=consumer_interest,
+        firm_interest=firm_interest,
+        utility=utility,
+        consumer_reward=consumer_reward,
+        firm_reward=firm_reward,
+        government_reward=government.welfare(config, consumer_reward, firm_reward),
+        **accounts._asdict(),
+    )
+    return next_state, flows
+
+
+def _close(budget: Tensor, interest_rate: float) -> tuple[Tensor, Tensor]:
+    """Pay interest on positive budgets: the closing budgets, and the interest."""
+    if interest_rate == 0.0:
+        return budget, torch.zeros_like(budget)
+    interest = interest_rate * budget.clamp(min=0.0)
+    return budget + interest, interest
+
+
+def _consumer_reward(config: EconomyConfig, utility: Tensor, budget: Tensor, is_last: Tensor) -> Tensor:
+    if config.consumer_debt_penalty == 0.0:
+        return utility
+    return utility - government.debt_penalty(
+        budget, is_last, config.consumer_debt_penalty, config.consumer_debt_scale
+    )
+
+
+def _firm_reward(
+    config: EconomyConfig, income: Tensor, revenue: Tensor, opening: Tensor, closing: Tensor, is_last: Tensor
+) -> Tensor:
+    reward = income
+    if config.revenue_bonus > 0.0:
+        reward = reward + firms.revenue_bonus(revenue, opening + income, config.revenue_bonus)
+    if config.firm_debt_penalty > 0.0:
+        reward = reward - government.debt_penalty(closing, is_last, config.firm_debt_penalty, config.firm_debt_scale)
+    return reward

@@ -1,0 +1,53 @@
+"""Errors that a user can mend: each is one line that names the place and the mend."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class UserError(Exception):
+    """Something the user can mend. The message is one line: what is wrong, where, and what to do about it."""
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration, an option or an action that cannot be used as given."""
+
+
+class MissingExtraError(UserError, ImportError):
+    """A part of the package needs a library that is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a module that belongs to an optional extra.
+
+    Args:
+        module: Dotted name of the module, such as ``"matplotlib"``.
+        extra: The extra of this package that installs it.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingExtraError: The module is not installed; the message names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtraError(
+            f"{module.split('.')[0]} is not installed; install it with: pip install 'rbc_marl[{extra}]'"
+        ) from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name closest to a misspelt one.
+
+    Returns:
+        ``'; did you mean "known"?'``, or the empty string where nothing is close.
+    """
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{matches[0]}"?' if matches else ""

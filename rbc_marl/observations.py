@@ -1,0 +1,219 @@
+"""What agents see: a global part that exists once per economy, and a private part per agent.
+
+Global part, G numbers: prices [F], wages [F], inventories [F x width], overdemanded [F], income tax, corporate tax, time. Private
+part of a consumer: budget [width], labour disutility. Of a firm: budget [width], capital, labour exponent, identity [F]. The
+government sees the global part only. ``width`` is 1 for the encoding "symlog" and 11 for "digits".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.state import EconomyState
+from rbc_marl.errors import ConfigError, nearest
+
+Encoding = Literal["symlog", "digits"]
+ENCODINGS: tuple[str, ...] = get_args(Encoding)
+NUM_DIGITS = 10
+# Divisor of the signed logarithm: budgets of 2,000 and 2,200,000 become 0.76 and 1.46.
+SYMLOG_SCALE = 10.0
+CAPITAL_SCALE = 10000.0
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def symlog(x: Tensor) -> Tensor:
+    """Signed logarithm ``sign(x) log(1 + |x|) / 10`` of money or units; any shape."""
+    return x.sign() * x.abs().log1p() / SYMLOG_SCALE
+
+
+def digits(x: Tensor) -> Tensor:
+    """Digit encoding of the paper: entry j is ``(|x| mod 10^(j+1)) / 10^(j+1)``, j = 0..9, then the sign of x.
+
+    Args:
+        x: [...] money or units.
+
+    Returns:
+        [..., 11]; the first ten in [0, 1], the last -1, 0 or 1. For negative x the paper's formula forgets the sign.
+    """
+    powers = _powers_of_ten(x.device, x.dtype)
+    scaled = torch.remainder(x.abs().unsqueeze(-1), powers) / powers
+    return torch.cat([scaled, x.sign().unsqueeze(-1)], dim=-1)
+
+
+@lru_cache(maxsize=16)
+def _powers_of_ten(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor([10.0 ** (j + 1) for j in range(NUM_DIGITS)], dtype=dtype).to(device)
+
+
+@dataclass(frozen=True)
+class ObservationLayout:
+    """Where each quantity stands in an observation."""
+
+    width: int
+    """Entries per encoded quantity."""
+    global_slices: dict[str, slice]
+    """Slices of the global part by quantity: price, wage, inventory, overdemanded, income_tax, corporate_tax, time."""
+    private_slices: dict[str, dict[str, slice]]
+    """Slices of the private part by agent type and quantity."""
+
+    def sizes(self, agent_type: str) -> tuple[int, int]:
+        """Lengths of the global and of the private part (G, P)."""
+        private = self.private_slices[agent_type]
+        return _end(self.global_slices), _end(private)
+
+
+def _end(slices: dict[str, slice]) -> int:
+    return max((s.stop for s in slices.values()), default=0)
+
+
+def _slices(lengths: dict[str, int]) -> dict[str, slice]:
+    result, start = {}, 0
+    for name, length in lengths.items():
+        result[name] = slice(start, start + length)
+        start += length
+    return result
+
+
+def check_encoding(encoding: str) -> str:
+    """Return a known encoding unchanged.
+
+    Raises:
+        ConfigError: It is unknown.
+    """
+    if encoding not in ENCODINGS:
+        raise ConfigError(
+            f"encoding is {encoding!r}; it must be {' or '.join(ENCODINGS)}{nearest(str(encoding), ENCODINGS)}"
+        )
+    return encoding
+
+
+@lru_cache(maxsize=64)
+def observation_layout(config: EconomyConfig, encoding: str = "symlog") -> ObservationLayout:
+    """The layout of the observations of a configuration.
+
+    Raises:
+        ConfigError: The encoding is unknown.
+    """
+    width = 1 if check_encoding(encoding) == "symlog" else NUM_DIGITS + 1
+    firms = config.num_firms
+    return ObservationLayout(
+        width=width,
+        global_slices=_slices(
+            {
+                "price": firms,
+                "wage": firms,
+                "inventory": firms * width,
+                "overdemanded": firms,
+                "income_tax": 1,
+                "corporate_tax": 1,
+                "time": 1,
+            }
+        ),
+        private_slices={
+            "consumer": _slices({"budget": width, "labour_disutility": 1}),
+            "firm": _slices({"budget": width, "capital": 1, "labour_exponent": 1, "identity": firms}),
+            "government": {},
+        },
+    )
+
+
+def observation_size(config: EconomyConfig, agent_type: str, encoding: str = "symlog") -> tuple[int, int]:
+    """Lengths (G, P) of the global and of the private part of an agent's observation."""
+    return observation_layout(config, encoding).sizes(agent_type)
+
+
+def scales(config: EconomyConfig) -> dict[str, float]:
+    """Divisors that bring prices, wages and labour disutility to about [0, 1]."""
+    return {
+        "price": max(config.price_choices) or 1.0,
+        "wage": max(config.wage_choices) or 1.0,
+        "labour_disutility": config.labour_disutility or 1.0,
+    }
+
+
+def observe(config: EconomyConfig, state: EconomyState, encoding: str = "symlog") -> dict[str, Tensor]:
+    """Observations of a batch of economies.
+
+    Args:
+        config: The economy.
+        state: Now.
+        encoding: "symlog" (signed logarithm) or "digits" (the paper's, digit by digit).
+
+    Returns:
+        "global" [B, G], "consumer" [B, C, P], "firm" [B, F, Q], "government" [B, 1, 0]; the last three are private parts.
+
+    Raises:
+        ConfigError: The encoding is unknown.
+    """
+    scale = scales(config)
+    encode = _symlog_columns if check_encoding(encoding) == "symlog" else digits
+    capital = state.capital.unsqueeze(-1)
+    shared = [
+        state.price / scale["price"],
+        state.wage / scale["wage"],
+        encode(state.inventory).flatten(1),
+        state.overdemanded,
+        state.income_tax.unsqueeze(-1),
+        state.corporate_tax.unsqueeze(-1),
+        state.time.unsqueeze(-1) / config.horizon,
+    ]
+    theta = state.labour_disutility.unsqueeze(-1) / scale["labour_disutility"]
+    firms = config.num_firms
+    identity = torch.eye(firms, device=capital.device, dtype=capital.dtype).expand(capital.shape[0], firms, firms)
+    return {
+        "global": torch.cat(shared, dim=-1),
+        "consumer": torch.cat([encode(state.consumer_budget), theta], dim=-1),
+        "firm": torch.cat(
+            [
+                encode(state.firm_budget),
+                symlog(capital) if encoding == "symlog" else capital / CAPITAL_SCALE,
+                state.labour_exponent.unsqueeze(-1),
+                identity,
+            ],
+            dim=-1,
+        ),
+        "government": capital.new_empty(capital.shape[0], 1, 0),
+    }
+
+
+def _symlog_columns(x: Tensor) -> Tensor:
+    return symlog(x).unsqueeze(-1)
+
+
+def join(observation: dict[str, Tensor], agent_type: str) -> Tensor:
+    """Whole observations of a type: the global part [B, G] beside each private part [B, A, P] -> [B, A, G + P]."""
+    private = observation[agent_type]
+    shared = observation["global"].unsqueeze(1).expand(-1, private.shape[1], -1)
+    return torch.cat([shared, private], dim=-1)
+
+
+def bounds(
+    config: EconomyConfig, agent_type: str, encoding: str = "symlog"
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Finite lowest and highest values of an agent's whole observation [G + P], for any float32 state that can arise."""
+    layout = observation_layout(config, encoding)
+    shared, private = layout.sizes(agent_type)
+    low, high = np.zeros(shared + private, np.float32), np.ones(shared + private, np.float32)
+    scale = scales(config)
+    unbounded = float(np.log1p(_FLOAT32_MAX)) / SYMLOG_SCALE
+    high[layout.global_slices["price"]] = max(config.initial_price, *config.price_choices) / scale["price"]
+    high[layout.global_slices["wage"]] = max(config.initial_wage, *config.wage_choices) / scale["wage"]
+    encoded = [(layout.global_slices["inventory"], config.num_firms)]
+    own = layout.private_slices[agent_type]
+    if "budget" in own:
+        encoded.append((slice(shared + own["budget"].start, shared + own["budget"].stop), 1))
+    for place, count in encoded:
+        lowest, highest = ([-unbounded], [unbounded]) if layout.width == 1 else ([0.0] * NUM_DIGITS + [-1.0], [1.0])
+        low[place] = np.tile(lowest, count)
+        high[place] = np.tile(highest, 1)
+    if "capital" in own:  # grows with every investment, without an end
+        high[shared + own["capital"].start] = unbounded if layout.width == 1 else _FLOAT32_MAX / CAPITAL_SCALE
+    return low, high

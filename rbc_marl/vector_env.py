@@ -1,0 +1,132 @@
+"""A batch of economies stepped together on one device: what learners and adapters stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from rbc_marl.choices import check_ranges, check_shapes, decode, sample_indices
+from rbc_marl.config import EconomyConfig, resolve_config
+from rbc_marl.economy import EconomyState, Flows, initial_state, period
+from rbc_marl.errors import ConfigError
+from rbc_marl.observations import check_encoding, observe
+
+
+class VectorEconomy:
+    """B copies of an economy, played period by period with tensors for all agents.
+
+    The economy has no randomness of its own; the seed belongs to `sample_actions`. All copies start and end together.
+
+    Attributes:
+        config: The economy.
+        num_envs: Economies in the batch (B).
+        state: The batch's `EconomyState` now; None before the first reset.
+        final_observation: After a step that ended episodes with autoreset, the observation at their end; else None.
+        labour_disutility_scale: Factor on the disutility of labour from the next reset on (curricula anneal it).
+    """
+
+    def __init__(
+        self,
+        config: EconomyConfig | str | None = None,
+        num_envs: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+        autoreset: bool = True,
+        encoding: str = "symlog",
+    ) -> None:
+        """Make the batch; call `reset` before the first step.
+
+        Args:
+            config: The economy: a configuration, the name of a preset, or None for the preset "open".
+            num_envs: Economies in the batch (B), at least 1.
+            device: Where everything is computed.
+            dtype: Floating-point type of every quantity.
+            seed: Of the generator behind `sample_actions`.
+            autoreset: Whether a step that ends the episodes starts new ones.
+            encoding: How money and units enter observations: "symlog" or "digits".
+
+        Raises:
+            ConfigError: An argument is out of range or unknown.
+        """
+        if num_envs < 1:
+            raise ConfigError(f"num_envs is {num_envs}; it must be at least 1")
+        self.config = resolve_config(config)
+        self.num_envs = num_envs
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.autoreset = autoreset
+        self.encoding = check_encoding(encoding)
+        self.labour_disutility_scale = 1.0
+        self.state: EconomyState | None = None
+        self.final_observation: dict[str, Tensor] | None = None
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        self._periods_played = 0
+
+    def reset(self) -> dict[str, Tensor]:
+        """Start new episodes.
+
+        Returns:
+            Observations: "global" [B, G], and the private parts "consumer" [B, C, P], "firm" [B, F, Q], "government" [B, 1, 0].
+        """
+        self.final_observation = None
+        return self._start()
+
+    def step(
+        self, indices: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Flows]:
+        """Play one period.
+
+        Args:
+            indices: Integers "consumer" [B, C, F + 2], "firm" [B, F], "government" [B]; see `rbc_marl.choices`. Their range
+                is checked on a CPU only: reading it would stall an accelerator.
+
+        Returns:
+            Observations (of the new episode where one ended and autoreset is on), rewards ("consumer" [B, C], "firm" [B, F],
+            "government" [B]), truncated [B] (bool), and the period's flows.
+
+        Raises:
+            ConfigError: The indices cannot be used, or the episode has not begun or is over.
+        """
+        if self.state is None:
+            raise ConfigError("the economy has not been reset; call reset() before step()")
+        if self._periods_played >= self.config.horizon:
+            raise ConfigError("the episode is over; call reset() before the next step()")
+        check_shapes(self.config, self.num_envs, indices)
+        if self.device.type == "cpu":
+            check_ranges(self.config, indices)
+        actions = decode(
+            self.config,
+            consumer=indices["consumer"],
+            firm=indices["firm"],
+            government=indices["government"],
+            dtype=self.dtype,
+        )
+        self.state, flows = period(self.config, self.state, actions)
+        self._periods_played += 1
+        is_over = self._periods_played >= self.config.horizon
+        observation = observe(self.config, self.state, self.encoding)
+        self.final_observation = None
+        if is_over and self.autoreset:
+            self.final_observation = observation
+            observation = self._start()
+        rewards = {
+            "consumer": flows.consumer_reward,
+            "firm": flows.firm_reward,
+            "government": flows.government_reward,
+        }
+        truncated = torch.full((self.num_envs,), is_over, dtype=torch.bool, device=self.device)
+        return observation, rewards, truncated, flows
+
+    def sample_actions(self) -> dict[str, Tensor]:
+        """Uniformly random indices for every agent, from this batch's own generator."""
+        return sample_indices(self.config, self.num_envs, self.generator, self.device)
+
+    def _start(self) -> dict[str, Tensor]:
+        self._periods_played = 0
+        self.state = initial_state(
+            self.config, self.num_envs, self.device, self.dtype, self.labour_disutility_scale
+        )
+        return observe(self.config, self.state, self.encoding)

@@ -1,0 +1,1 @@
+"""Tests of rbc_marl; the folders mirror the package."""
