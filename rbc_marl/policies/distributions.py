@@ -1,0 +1,189 @@
+"""Independent categorical choices, many at once: the action distribution of every policy.
+
+An agent takes H choices, choice h among K_h alternatives. Their logits stand side by side on the last axis, K = sum of K_h long.
+Heads of equal size are handled as one block, so that cost is linear in the logits whatever the number of goods; sums over the
+few alternatives of a head are products with a vector of ones, several times faster on a CPU than reductions of a short axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Added to the logit of a forbidden choice. Anything below half of it counts as forbidden.
+MASKED_LOGIT = -1e9
+# Logits are held within +-40: beyond, exponentials in float32 overflow or vanish, and a choice is certain anyway.
+LOGIT_LIMIT = 40.0
+# Uniform draws stay below one by more than rounding, so that the last choice drawn is always an allowed one.
+_BELOW_ONE = 1.0 - 1e-6
+
+Blocks = tuple[tuple[int, int, int], ...]
+
+
+@lru_cache(maxsize=64)
+def head_blocks(head_sizes: tuple[int, ...]) -> Blocks:
+    """Runs of equal heads as (first logit, number of heads, alternatives of each)."""
+    blocks, start = [], 0
+    for size, run in groupby(head_sizes):
+        count = len(list(run))
+        blocks.append((start, count, size))
+        start += count * size
+    return tuple(blocks)
+
+
+@lru_cache(maxsize=64)
+def _offsets(head_sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Position of each head's first logit, [H]."""
+    starts = [sum(head_sizes[:h]) for h in range(len(head_sizes))]
+    return torch.tensor(starts).to(device)
+
+
+def _view(x: Tensor, block: tuple[int, int, int]) -> Tensor:
+    start, count, size = block
+    return x[..., start : start + count * size].unflatten(-1, (count, size))
+
+
+def _sum_heads(x: Tensor, blocks: Blocks) -> Tensor:
+    """Sum the logit axis within each head: [M, K] -> [M, H]."""
+    parts = [
+        torch.mv(_view(x, block).reshape(-1, block[2]), x.new_ones(block[2])).view(-1, block[1]) for block in blocks
+    ]
+    return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+
+
+def _spread(values: Tensor, blocks: Blocks) -> Tensor:
+    """Repeat each head's value over its alternatives: [M, H] -> [M, K]."""
+    parts, first = [], 0
+    for _, count, size in blocks:
+        part = values[..., first : first + count].unsqueeze(-1).expand(-1, count, size)
+        parts.append(part.reshape(-1, count * size))
+        first += count
+    return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+
+
+def _weights(logits: Tensor, is_masked: bool) -> tuple[Tensor, Tensor]:
+    """Clamped logits, and their exponentials (zero where forbidden): both [M, K]."""
+    clamped = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+    weights = clamped.exp()
+    return clamped, (weights * (logits > MASKED_LOGIT / 2) if is_masked else weights)
+
+
+class _LogpAndEntropy(torch.autograd.Function):
+    """Log-probability of the choices taken and entropy, each summed over heads, with the gradient written out.
+
+    One pass over the logits in each direction, where a distribution object per head needs dozens.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's own context
+        logits: Tensor,
+        position: Tensor,
+        blocks: Blocks,
+        is_masked: bool,
+    ) -> tuple[Tensor, Tensor]:
+        clamped, weights = _weights(logits, is_masked)
+        total = _sum_heads(weights, blocks)
+        mean_logit = _sum_heads(weights * clamped, blocks) / total
+        log_total = total.log()
+        logp = clamped.gather(-1, position).sum(-1) - log_total.sum(-1)
+        entropy = (log_total - mean_logit).sum(-1)
+        ctx.save_for_backward(clamped, weights, position, total, mean_logit)
+        ctx.blocks = blocks
+        return logp, entropy
+
+    @staticmethod
+    def backward(ctx: Any, grad_logp: Tensor, grad_entropy: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
+        clamped, weights, position, total, mean_logit = ctx.saved_tensors
+        # d logp / d l_k = 1[k taken] - q_k;  d entropy / d l_k = -q_k (l_k - mean_logit);  q = weights / total
+        slope = grad_entropy.unsqueeze(-1) / total
+        level = grad_logp.unsqueeze(-1) / total - slope * mean_logit
+        grad = torch.addcmul(_spread(level, ctx.blocks), _spread(slope, ctx.blocks), clamped).mul_(weights).neg_()
+        grad.scatter_add_(-1, position, grad_logp.unsqueeze(-1).expand_as(position))
+        grad.masked_fill_(clamped.abs() >= LOGIT_LIMIT, 0.0)
+        return grad, None, None, None
+
+
+class FactorisedCategorical:
+    """H independent categorical choices per agent, from logits side by side.
+
+    Args:
+        logits: [..., K] unnormalised log-probabilities; forbidden choices at `MASKED_LOGIT`.
+        head_sizes: Alternatives of each choice (K_1 .. K_H), summing to K.
+        is_masked: Whether choices may be forbidden. False saves a pass over the logits.
+    """
+
+    def __init__(self, logits: Tensor, head_sizes: Sequence[int], is_masked: bool = True) -> None:
+        """See the class."""
+        self.logits = logits
+        self.head_sizes = tuple(head_sizes)
+        self.blocks = head_blocks(self.head_sizes)
+        self.is_masked = is_masked
+        self._leading = logits.shape[:-1]
+        self._flat = logits.reshape(-1, logits.shape[-1])
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw choices [..., H] (int64) by inverting the cumulative distribution of each head."""
+        choices, first = [], 0
+        with torch.no_grad():
+            _, weights = _weights(self._flat, self.is_masked)
+            uniform = torch.rand(
+                weights.shape[0],
+                len(self.head_sizes),
+                generator=generator,
+                device=weights.device,
+                dtype=weights.dtype,
+            ).clamp_(max=_BELOW_ONE)
+            for block in self.blocks:
+                _, count, size = block
+                view = _view(weights, block)
+                cumulative = view.cumsum(-1)
+                threshold = uniform[:, first : first + count].unsqueeze(-1) * cumulative[..., -1:]
+                passed = (cumulative <= threshold).to(weights.dtype).reshape(-1, size)
+                drawn = torch.mv(passed, passed.new_ones(size)).view(-1, count).long()
+                choices.append(_allowed(view, drawn) if self.is_masked else drawn)
+                first += count
+        return torch.cat(choices, dim=-1).view(*self._leading, len(self.head_sizes))
+
+    def mode(self) -> Tensor:
+        """The likeliest choice of each head [..., H] (int64)."""
+        modes = [_view(self._flat, block).argmax(-1) for block in self.blocks]
+        return torch.cat(modes, dim=-1).view(*self._leading, len(self.head_sizes))
+
+    def logp_and_entropy(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of choices [..., H] and entropy, both summed over heads: [...] each. Differentiable."""
+        position = actions.reshape(-1, len(self.head_sizes)).long() + _offsets(self.head_sizes, self.logits.device)
+        logp, entropy = _LogpAndEntropy.apply(self._flat, position, self.blocks, self.is_masked)
+        return logp.view(self._leading), entropy.view(self._leading)
+
+    def logp(self, actions: Tensor) -> Tensor:
+        """Log-probability [...] of choices [..., H], summed over heads."""
+        return self.logp_and_entropy(actions)[0]
+
+    def entropy(self) -> Tensor:
+        """Entropy [...], summed over heads."""
+        none_taken = torch.zeros(*self._leading, len(self.head_sizes), dtype=torch.int64, device=self.logits.device)
+        return self.logp_and_entropy(none_taken)[1]
+
+    def kl(self, other: FactorisedCategorical) -> Tensor:
+        """Kullback-Leibler divergence [...] from ``other``, summed over heads."""
+        divergence = torch.zeros(self._flat.shape[0], dtype=self.logits.dtype, device=self.logits.device)
+        for block in self.blocks:
+            mine = _view(self._flat, block).log_softmax(-1)
+            theirs = _view(other._flat, block).log_softmax(-1)
+            divergence = divergence + (mine.exp() * (mine - theirs)).sum((-1, -2))
+        return divergence.view(self._leading)
+
+
+def _allowed(weights: Tensor, drawn: Tensor) -> Tensor:
+    """Replace a forbidden draw by the likeliest choice.
+
+    A parallel cumulative sum may round differently before and after a forbidden choice, and a draw may fall between.
+    """
+    is_allowed = weights.gather(-1, drawn.unsqueeze(-1)).squeeze(-1) > 0
+    return torch.where(is_allowed, drawn, weights.argmax(-1))

@@ -1,0 +1,234 @@
+"""EconomyPPO: RLlib's PPO on batches of economies, one shared policy per agent type."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.policies.networks import build_network, check_network_spec
+from rbc_marl.policies.saved import save_policies
+from rbc_marl.rllib.economy_config import economy_of
+from rbc_marl.rllib.env_runner import EconomyEnvRunner
+from rbc_marl.rllib.learner import EconomyPPOLearner
+from rbc_marl.rllib.modules import EconomyModule, agent_spaces
+
+# Divisors of the paper's appendix: rewards of all types come to about one.
+PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
+
+
+class EconomyPPOConfig(PPOConfig):
+    """PPO's configuration with defaults that suit economies; all keys of RLlib's own keep their meaning.
+
+    Sizes count env steps, one period of one economy: ``num_envs_per_env_runner`` economies play one whole episode each per
+    iteration, and ``train_batch_size_per_learner`` follows from that unless it is set. ``minibatch_size`` None trains on whole batches.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        """Set the defaults (appendix of the paper where it gives them)."""
+        super().__init__(algo_class=algo_class or EconomyPPO)
+        self.env = "rbc_open"
+        self.env_runner_cls = EconomyEnvRunner
+        self.num_env_runners = 0
+        self.num_envs_per_env_runner = 16
+        self.batch_mode = "complete_episodes"
+        self.add_default_connectors_to_learner_pipeline = False
+        self.multi_agent(policies=set(AGENT_TYPES), policy_mapping_fn=agent_to_module)
+        self.train_batch_size = None
+        self.lr = 1e-3
+        self.gamma = 0.9999
+        self.lambda_ = 1.0
+        self.clip_param = 0.2
+        self.grad_clip = 2.0
+        self.num_epochs = 2
+        self.minibatch_size = None
+        self.entropy_coeff = 0.05
+        self.vf_loss_coeff = 0.5
+        self.use_kl_loss = False
+        # Looking at every gradient for NaN stalls an accelerator twice per parameter and minibatch.
+        self.torch_skip_nan_gradients = True
+        self.reward_scale = dict(PAPER_REWARD_SCALE)
+        self.huber_delta = 1.0
+        self.networks: dict[str, Any] = dict.fromkeys(AGENT_TYPES, "flat")
+
+    def training(
+        self,
+        *,
+        reward_scale: Mapping[str, float] = NotProvided,
+        huber_delta: float = NotProvided,
+        networks: Mapping[str, Any] = NotProvided,
+        **kwargs: Any,  # noqa: ANN401 - RLlib's own settings
+    ) -> Self:
+        """RLlib's training settings, and those of economies.
+
+        Args:
+            reward_scale: Divisor of rewards by agent type; types left out keep theirs.
+            huber_delta: Scaled error from which the value loss grows linearly.
+            networks: Network by agent type: "flat", or {kind: flat, hidden: [128, 128]}; types left out keep theirs.
+            **kwargs: As in PPOConfig.training.
+
+        Raises:
+            ConfigError: An agent type or a network is unknown, or a scale is not positive.
+        """
+        super().training(**kwargs)
+        if reward_scale is not NotProvided:
+            self.reward_scale = {**self.reward_scale, **reward_scale}
+        if huber_delta is not NotProvided:
+            self.huber_delta = huber_delta
+        if networks is not NotProvided:
+            self.networks = {**self.networks, **networks}
+        self._check_own_settings()
+        return self
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """An `EconomyModule`; what each agent type needs is added in `get_multi_rl_module_spec`."""
+        return RLModuleSpec(module_class=EconomyModule)
+
+    def get_multi_rl_module_spec(self, *, inference_only: bool = False, **kwargs: Any) -> MultiRLModuleSpec:  # noqa: ANN401
+        """One `EconomyModule` per agent type, or the modules that the user has configured."""
+        if self._rl_module_spec is not None:
+            return super().get_multi_rl_module_spec(inference_only=inference_only, **kwargs)
+        specs = {t: module_spec(self, t, inference_only) for t in AGENT_TYPES}
+        return MultiRLModuleSpec(rl_module_specs=specs)
+
+    def get_default_learner_class(self) -> type[EconomyPPOLearner]:
+        """The learner of rows that are economy-periods."""
+        return EconomyPPOLearner
+
+    def validate(self) -> None:
+        """Check the settings that belong together.
+
+        Raises:
+            ConfigError: A setting cannot work on this path.
+        """
+        self._check_own_settings()
+        economy, _ = economy_of(self)
+        if self._train_batch_size_per_learner is None:
+            episodes = self.num_envs_per_env_runner * max(self.num_env_runners, 1)
+            learners = self.num_learners or 1
+            if episodes % learners:
+                raise ConfigError(
+                    f"{episodes} economies an iteration cannot be shared by {learners} learners; "
+                    "make num_envs_per_env_runner x num_env_runners a multiple of num_learners"
+                )
+            self._train_batch_size_per_learner = episodes * economy.horizon // learners
+        super().validate()
+
+    def _check_own_settings(self) -> None:
+        for name in ("reward_scale", "networks"):
+            setting = getattr(self, name)
+            for key in setting:
+                if key not in AGENT_TYPES:
+                    raise ConfigError(f"{name}.{key} is not an agent type{nearest(str(key), AGENT_TYPES)}")
+        for agent_type, scale in self.reward_scale.items():
+            if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not scale > 0:
+                raise ConfigError(f"reward_scale.{agent_type} is {scale!r}; it must be a number above 0")
+        for agent_type, spec in self.networks.items():
+            check_network_spec(spec, f"networks.{agent_type}")
+        if self.use_kl_loss:
+            raise ConfigError("use_kl_loss is True; EconomyPPO has no KL term: leave it False and set clip_param")
+        if self.policies_to_train is not None and not callable(self.policies_to_train) and not self.policies_to_train:
+            raise ConfigError("policies_to_train is empty; name at least one agent type")
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return {}
+
+
+def module_spec(config: EconomyPPOConfig, agent_type: str, inference_only: bool = False) -> RLModuleSpec:
+    """The module of an agent type: its spaces, and as plain data its economy, encoding and network."""
+    economy, encoding = economy_of(config)
+    observation_space, action_space = agent_spaces(economy, agent_type, encoding)
+    return RLModuleSpec(
+        module_class=EconomyModule,
+        observation_space=observation_space,
+        action_space=action_space,
+        inference_only=inference_only,
+        model_config={
+            "agent_type": agent_type,
+            "economy": economy.model_dump(mode="json"),
+            "encoding": encoding,
+            "network": check_network_spec(config.networks[agent_type], f"networks.{agent_type}"),
+        },
+    )
+
+
+def agent_to_module(agent_id: str, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - RLlib's signature
+    """Module of an agent: "consumer_17" belongs to "consumer"."""
+    return agent_id.rsplit("_", 1)[0]
+
+
+class EconomyPPO(PPO):
+    """PPO on batches of economies. Its checkpoints also hold the policies in a form that needs neither Ray nor trust."""
+
+    @classmethod
+    def get_default_config(cls) -> AlgorithmConfig:
+        """An `EconomyPPOConfig`."""
+        return EconomyPPOConfig()
+
+    def save_to_path(self, path: str | Path | None = None, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - RLlib's signature
+        """Save RLlib's checkpoint and, beside it, the policies (`save_policies`).
+
+        Returns:
+            The checkpoint's path.
+        """
+        target = str(super().save_to_path(path or tempfile.mkdtemp(), *args, **kwargs))
+        self.save_policies(target)
+        return target
+
+    def save_policies(self, folder: str | Path) -> None:
+        """Write ``policies.json`` and ``policies/<type>.safetensors`` into a folder: economy, networks and weights."""
+        economy, encoding = economy_of(self.config)
+        weights = self.learner_group.get_weights()
+        networks, specs = {}, {}
+        for agent_type in AGENT_TYPES:
+            specs[agent_type] = check_network_spec(self.config.networks[agent_type], f"networks.{agent_type}")
+            networks[agent_type] = build_network(economy, agent_type, encoding, specs[agent_type])
+            networks[agent_type].load_state_dict(
+                {name.removeprefix("network."): _tensor(value) for name, value in weights[agent_type].items()}
+            )
+        info = {"training_iteration": self.training_iteration, "env_steps": self._env_steps(), "seed": self.config.seed}
+        save_policies(folder, economy, encoding, networks, specs, info)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
+        super().set_state(state)
+        self._broadcast_env_steps()
+
+    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+        """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
+        super().restore_from_path(path, *args, **kwargs)
+        self._broadcast_env_steps()
+
+    def _env_steps(self) -> int:
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
+
+    def _broadcast_env_steps(self) -> None:
+        for group in (self.env_runner_group, self.eval_env_runner_group):
+            if group is not None:
+                group.foreach_env_runner(_EnvSteps(self._env_steps()))
+
+
+class _EnvSteps:
+    """Sets the number of env steps of an env runner; a class, so that it can be sent to a process."""
+
+    def __init__(self, env_steps: int) -> None:
+        self.env_steps = env_steps
+
+    def __call__(self, env_runner: EconomyEnvRunner) -> None:
+        env_runner.set_state({NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps})
+
+
+def _tensor(value: Any) -> Any:  # noqa: ANN401 - an array or a tensor
+    import torch
+
+    return torch.as_tensor(value)

@@ -1,0 +1,36 @@
+"""Which economy an RLlib configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rbc_marl.config import PRESETS, EconomyConfig, parse_config
+from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.observations import check_encoding
+
+# Names under which the economies are registered with RLlib, and the presets behind them.
+ENV_PRESETS = {"rbc_open": "open", "rbc_closed": "closed"}
+
+
+def parse_env_config(env: str, env_config: Mapping[str, Any], where: str = "env_config") -> tuple[EconomyConfig, str]:
+    """The economy and the observation encoding of an ``env_config``.
+
+    Args:
+        env: "rbc_open" or "rbc_closed".
+        env_config: Fields of `EconomyConfig`, and optionally ``encoding``.
+        where: Its place in a file, for messages.
+
+    Raises:
+        ConfigError: The env or a key is unknown, or a value is invalid.
+    """
+    if env not in ENV_PRESETS:
+        raise ConfigError(f'env is "{env}"; it must be {" or ".join(ENV_PRESETS)}{nearest(str(env), ENV_PRESETS)}')
+    fields = {**PRESETS[ENV_PRESETS[env]], **env_config}
+    encoding = check_encoding(fields.pop("encoding", "symlog"))
+    return parse_config(fields, where), encoding
+
+
+def economy_of(config: Any) -> tuple[EconomyConfig, str]:  # noqa: ANN401 - an AlgorithmConfig
+    """The economy and the observation encoding of an AlgorithmConfig."""
+    return parse_env_config(config.env, dict(config.env_config))

@@ -1,0 +1,294 @@
+"""The env runner of the batched path: whole episodes of a batch of economies, as tensors from start to end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import gymnasium as gym
+import ray
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.framework import get_device
+from ray.rllib.utils.metrics import (
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    SAMPLE_TIMER,
+    WEIGHTS_SEQ_NO,
+)
+from torch import Tensor
+
+from rbc_marl.analysis.metrics import EpisodeMetrics
+from rbc_marl.choices import sample_indices
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.rllib.economy_config import economy_of
+from rbc_marl.rllib.modules import agent_spaces
+from rbc_marl.rllib.rollout import Rollout, RolloutBuilder, index_dtype
+from rbc_marl.rllib.sampling_metrics import log_rollout
+from rbc_marl.rllib.seeding import generator_at
+from rbc_marl.vector_env import VectorEconomy
+
+# Economies stepped together on a CPU: with more, their tensors leave the cache and each step costs more.
+CPU_SLAB = 128
+# Tells the draws of env runners from those of minibatches with the same seed.
+_ACTION_STREAM = 0
+_EPISODE_CALLBACKS = ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end")
+
+
+class EconomyEnvRunner(EnvRunner, Checkpointable):
+    """Plays whole episodes and returns them as `Rollout` objects.
+
+    Every call of `sample` starts new episodes and plays them to the horizon. Its draws depend on the seed, the worker and the env
+    steps so far alone, so that a resumed run, or one that lost a worker, goes on as it would have.
+    """
+
+    def __init__(self, config: AlgorithmConfig, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+        """Build the economies and the modules from an algorithm's configuration."""
+        super().__init__(config=config, **kwargs)
+        is_local = not self.worker_index
+        gpus = self.config.num_gpus_per_env_runner
+        if is_local:  # beside a local learner, economies live where it does
+            gpus = 0 if self.config.num_learners else self.config.num_gpus_per_learner
+        self.device = torch.device(get_device(self.config, gpus))
+        self.economy: EconomyConfig
+        self.economy, self.encoding = economy_of(self.config)
+        self._callbacks: list[RLlibCallback] = _instances(self.config.callbacks_class)
+        self._weights_seq_no = 0
+        self._steps_since_sync = 0
+        self.env: VectorEconomy | None = None
+        self.make_env()
+        self.module: MultiRLModule
+        self.make_module()
+
+    def make_env(self) -> None:
+        """Make the batch of economies, and tell callbacks."""
+        self.economy, self.encoding = economy_of(self.config)
+        self.env = self._economies(self.config.num_envs_per_env_runner)
+        make_callback(
+            "on_environment_created",
+            callbacks_objects=self._callbacks,
+            callbacks_functions=self.config.callbacks_on_environment_created,
+            kwargs={
+                "env_runner": self,
+                "metrics_logger": self.metrics,
+                "env": self.env,
+                "env_context": self.config.env_config,
+            },
+        )
+
+    def make_module(self) -> None:
+        """Make the modules of all agent types on this runner's device."""
+        spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
+        self.module = spec.build()
+        self.module.foreach_module(lambda _, module: module.to(self.device))
+
+    def get_spaces(self) -> dict[str, tuple[gym.Space[Any], gym.Space[Any]]]:
+        """Spaces of one agent of each type, under the keys that RLlib reads."""
+        spaces = {t: agent_spaces(self.economy, t, self.encoding) for t in AGENT_TYPES}
+        both = (
+            gym.spaces.Dict({t: observation for t, (observation, _) in spaces.items()}),
+            gym.spaces.Dict({t: action for t, (_, action) in spaces.items()}),
+        )
+        return {INPUT_ENV_SPACES: both, INPUT_ENV_SINGLE_SPACES: both, **spaces}
+
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+        **kwargs: Any,  # noqa: ANN401 - RLlib's signature
+    ) -> list[Rollout]:
+        """Play whole episodes.
+
+        Args:
+            num_timesteps: Env steps wanted; whole episodes are played until there are as many.
+            num_episodes: Episodes wanted; by default one of each economy of the batch.
+            explore: Draw actions (True) or take the likeliest (False); by default as configured.
+            random_actions: Draw uniformly instead of asking the modules.
+            force_reset: Without meaning here: every call starts new episodes.
+            **kwargs: For versions to come.
+
+        Returns:
+            Rollouts, on a CPU in slabs of at most 128 economies. Those of remote runners are in host memory.
+
+        Raises:
+            ValueError: Both numbers are given.
+        """
+        if num_timesteps is not None and num_episodes is not None:
+            raise ValueError("give num_timesteps or num_episodes, not both")
+        count = num_episodes if num_episodes is not None else self.config.num_envs_per_env_runner
+        if num_timesteps is not None:
+            count = -(-num_timesteps // self.economy.horizon)
+        explore = self.config.explore if explore is None else explore
+        generator = self._generator()
+        slab = CPU_SLAB if self.device.type == "cpu" else max(count, 1)
+        self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
+            rollouts = [
+                self._play(min(slab, count - first), explore, random_actions, generator)
+                for first in range(0, count, slab)
+            ]
+        make_callback(
+            "on_sample_end",
+            callbacks_objects=self._callbacks,
+            callbacks_functions=self.config.callbacks_on_sample_end,
+            kwargs={"env_runner": self, "metrics_logger": self.metrics, "samples": rollouts},
+        )
+        self._steps_since_sync += sum(len(rollout) for rollout in rollouts)
+        return [rollout.cpu() for rollout in rollouts] if self.worker_index else rollouts
+
+    def _play(self, count: int, explore: bool, random_actions: bool, generator: torch.Generator) -> Rollout:
+        """Play ``count`` economies from start to horizon."""
+        if self.env is None or self.env.num_envs != count:
+            self.env = self._economies(count)
+        env = self.env
+        observation = env.reset()
+        self._call_episode_callbacks("on_episode_created", "on_episode_start")
+        builder, metrics = RolloutBuilder(), EpisodeMetrics(self.economy)
+        for _ in range(self.economy.horizon):
+            actions, logp = self._act(observation, explore, random_actions, generator)
+            state = env.state
+            builder.add("observations", observation)
+            observation, rewards, _, flows = env.step(_indices(actions))
+            builder.add("actions", actions)
+            builder.add("logp", logp)
+            builder.add("rewards", {**rewards, "government": rewards["government"].unsqueeze(-1)})
+            metrics.add(state, flows)
+            self._call_episode_callbacks("on_episode_step")
+        self._call_episode_callbacks("on_episode_end")
+        rollout = builder.build()
+        log_rollout(self.metrics, self.config, self.economy, rollout, metrics.result())
+        return rollout
+
+    def _act(
+        self, observation: dict[str, Tensor], explore: bool, random_actions: bool, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Actions [E, A, H] of every agent type, in the smallest integers, and their log-probabilities [E, A]."""
+        actions, logp = {}, {}
+        uniform = None
+        if random_actions:
+            uniform = sample_indices(self.economy, observation["global"].shape[0], generator, self.device)
+            uniform = {
+                "consumer": uniform["consumer"],
+                "firm": uniform["firm"].unsqueeze(-1),
+                "government": uniform["government"].view(-1, 1, 1),
+            }
+        for agent_type in AGENT_TYPES:
+            module = self.module[agent_type]
+            batch = {Columns.OBS: {"global": observation["global"], "private": observation[agent_type]}}
+            forward = module.forward_exploration if explore else module.forward_inference
+            choices = module.network.distribution(forward(batch)[Columns.ACTION_DIST_INPUTS])
+            taken = uniform[agent_type] if uniform else choices.sample(generator) if explore else choices.mode()
+            logp[agent_type] = choices.logp(taken)
+            actions[agent_type] = taken.to(index_dtype(module.network.head_sizes))
+        return actions, logp
+
+    def _economies(self, count: int) -> VectorEconomy:
+        return VectorEconomy(self.economy, num_envs=count, device=self.device, autoreset=False, encoding=self.encoding)
+
+    def _generator(self) -> torch.Generator:
+        seed = self.config.seed if self.config.seed is not None else int(torch.randint(2**31, ()))
+        return generator_at(
+            self.device,
+            seed,
+            _ACTION_STREAM,
+            self.worker_index or 0,
+            int(self.config.in_evaluation),
+            self.num_env_steps_sampled_lifetime,
+            self._steps_since_sync,
+        )
+
+    def _call_episode_callbacks(self, *names: str) -> None:
+        """Call callbacks of episodes once for the whole batch, and only where a user wrote one."""
+        for name in names:
+            overridden = [c for c in self._callbacks if getattr(type(c), name) is not getattr(RLlibCallback, name)]
+            functions = getattr(self.config, f"callbacks_{name}")
+            if overridden or functions:
+                make_callback(
+                    name,
+                    callbacks_objects=overridden,
+                    callbacks_functions=functions,
+                    kwargs={
+                        "episode": None,
+                        "env_runner": self,
+                        "metrics_logger": self.metrics,
+                        "env": self.env,
+                        "rl_module": self.module,
+                        "env_index": 0,
+                    },
+                )
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Everything logged since the last call, reduced."""
+        result: dict[str, Any] = self.metrics.reduce()
+        return result
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - RLlib's signature
+    ) -> dict[str, Any]:
+        """Env steps so far, and the modules' weights where asked for."""
+        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(
+                components=self._get_subcomponents(COMPONENT_RL_MODULE, components),
+                not_components=self._get_subcomponents(COMPONENT_RL_MODULE, not_components),
+                **kwargs,
+            )
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over env steps and weights; older weights than the present ones are ignored."""
+        if COMPONENT_RL_MODULE in state:
+            sequence_number = state.get(WEIGHTS_SEQ_NO, 0)
+            if sequence_number == 0 or self._weights_seq_no < sequence_number:
+                weights = state[COMPONENT_RL_MODULE]
+                self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
+            self._weights_seq_no = sequence_number or self._weights_seq_no
+        if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
+            self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+            self._steps_since_sync = 0
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
+        """What makes this runner again."""
+        return (), {"config": self.config}
+
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        """The modules."""
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+    def assert_healthy(self) -> None:
+        """Check that economies and modules are there."""
+        if self.env is None or self.module is None:
+            raise AssertionError("the env runner has no economies or no modules")
+
+    def stop(self) -> None:
+        """Nothing to release."""
+
+
+def _indices(actions: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Actions [E, A, H] in the shapes that VectorEconomy takes."""
+    return {
+        "consumer": actions["consumer"],
+        "firm": actions["firm"].squeeze(-1),
+        "government": actions["government"].flatten(),
+    }
+
+
+def _instances(callbacks: Any) -> list[RLlibCallback]:  # noqa: ANN401 - a class or a list of classes
+    classes = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+    return [cls() for cls in classes]
