@@ -157,18 +157,25 @@ def check_ranges(config: EconomyConfig, indices: Mapping[str, Tensor]) -> None:
     Raises:
         ConfigError: An index is negative or too large; the message names the agent type and the choice.
     """
-    firms = config.num_firms
-    parts = {
-        "consumption of consumer": (indices["consumer"][..., :firms], len(config.consumption_choices)),
-        "hours of consumer": (indices["consumer"][..., firms], len(config.hours_choices)),
-        "employer of consumer": (indices["consumer"][..., firms + 1], firms),
-        "firm": (indices["firm"], head_sizes(config, "firm")[0]),
-        "government": (indices["government"], head_sizes(config, "government")[0]),
-    }
-    for name, (index, size) in parts.items():
-        low, high = (int(x) for x in torch.aminmax(index))
-        if low < 0 or high >= size:
-            raise ConfigError(f"an action index of {name} is {low if low < 0 else high}; it must be from 0 to {size - 1}")
+    for agent_type in AGENT_TYPES:
+        sizes = head_sizes(config, agent_type)
+        index = indices[agent_type].reshape(-1, len(sizes))
+        lowest, highest = index.amin(0).tolist(), index.amax(0).tolist()
+        for head, (low, high, size) in enumerate(zip(lowest, highest, sizes, strict=True)):
+            if low < 0 or high >= size:
+                raise ConfigError(
+                    f"an index of {_head_name(config, agent_type, head)} is {low if low < 0 else high}; "
+                    f"it must be from 0 to {size - 1}"
+                )
+
+
+def _head_name(config: EconomyConfig, agent_type: str, head: int) -> str:
+    """What a head decides, in words."""
+    if agent_type != "consumer":
+        return "a firm's joint choice" if agent_type == "firm" else "the government's joint choice"
+    if head < config.num_firms:
+        return f"a consumer's demand for good {head}"
+    return "a consumer's hours" if head == config.num_firms else "a consumer's employer"
 
 
 def firm_mask(config: EconomyConfig, price: tuple[float, float], wage: tuple[float, float]) -> Tensor:

@@ -80,8 +80,8 @@ class VectorEconomy:
         """Play one period.
 
         Args:
-            indices: Integers "consumer" [B, C, F + 2], "firm" [B, F], "government" [B]; see `rbc_marl.choices`. Their range
-                is checked on a CPU only: reading it would stall an accelerator.
+            indices: Integers "consumer" [B, C, F + 2], "firm" [B, F], "government" [B]; see `rbc_marl.choices`. On an
+                accelerator one that is out of range stops the program, for reading it beforehand would stall every step.
 
         Returns:
             Observations (of the new episode where one ended and autoreset is on), rewards ("consumer" [B, C], "firm" [B, F],
@@ -95,16 +95,13 @@ class VectorEconomy:
         if self._periods_played >= self.config.horizon:
             raise ConfigError("the episode is over; call reset() before the next step()")
         check_shapes(self.config, self.num_envs, indices)
-        if self.device.type == "cpu":
-            check_ranges(self.config, indices)
-        actions = decode(
-            self.config,
-            consumer=indices["consumer"],
-            firm=indices["firm"],
-            government=indices["government"],
-            dtype=self.dtype,
-        )
-        self.state, flows = period(self.config, self.state, actions)
+        try:
+            actions = decode(self.config, **indices, dtype=self.dtype)
+            next_state, flows = period(self.config, self.state, actions)
+        except (IndexError, RuntimeError):
+            check_ranges(self.config, indices)  # says which index, where that is what went wrong
+            raise
+        self.state = next_state
         self._periods_played += 1
         is_over = self._periods_played >= self.config.horizon
         observation = observe(self.config, self.state, self.encoding)

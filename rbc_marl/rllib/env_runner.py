@@ -188,8 +188,11 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             batch = {Columns.OBS: {"global": observation["global"], "private": observation[agent_type]}}
             forward = module.forward_exploration if explore else module.forward_inference
             choices = module.network.distribution(forward(batch)[Columns.ACTION_DIST_INPUTS])
-            taken = uniform[agent_type] if uniform else choices.sample(generator) if explore else choices.mode()
-            logp[agent_type] = choices.logp(taken)
+            if uniform is None and explore:
+                taken, logp[agent_type] = choices.sample_and_logp(generator)
+            else:
+                taken = choices.mode() if uniform is None else uniform[agent_type]
+                logp[agent_type] = choices.logp(taken)
             actions[agent_type] = taken.to(index_dtype(module.network.head_sizes))
         return actions, logp
 

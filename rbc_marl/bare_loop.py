@@ -1,0 +1,136 @@
+"""A hand-written training loop without Ray: what the benchmark holds EconomyPPO against.
+
+It does the work of one iteration of EconomyPPO and nothing else: play, estimate advantages, update. From the same weights and the same
+rollouts both end with the same weights; a test asserts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.policies.networks import PolicyNetwork
+from rbc_marl.vector_env import VectorEconomy
+
+Columns = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyperparameters, named as in EconomyPPOConfig."""
+
+    lr: float = 1e-3
+    gamma: float = 0.9999
+    lambda_: float = 1.0
+    clip_param: float = 0.2
+    grad_clip: float = 2.0
+    num_epochs: int = 2
+    entropy_coeff: float = 0.05
+    vf_loss_coeff: float = 0.5
+    huber_delta: float = 1.0
+    reward_scale: Mapping[str, float] = field(
+        default_factory=lambda: {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
+    )
+
+
+class BareLoop:
+    """Networks and optimisers of the three agent types, and one iteration after another."""
+
+    def __init__(
+        self,
+        config: EconomyConfig,
+        networks: Mapping[str, PolicyNetwork],
+        settings: Settings,
+        num_envs: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        """Take over networks (they are trained in place).
+
+        Args:
+            config: The economy.
+            networks: By agent type, on ``device``.
+            settings: Hyperparameters.
+            num_envs: Economies played in an iteration.
+            device: Where everything happens.
+            seed: Of the actions drawn.
+        """
+        self.networks = dict(networks)
+        self.settings = settings
+        self.env = VectorEconomy(config, num_envs=num_envs, device=device, autoreset=False)
+        self.generator = torch.Generator(device=device).manual_seed(seed)
+        self.optimisers = {t: torch.optim.Adam(self.networks[t].parameters(), lr=settings.lr) for t in AGENT_TYPES}
+
+    def iterate(self) -> None:
+        """Play one episode of every economy, and learn from it."""
+        self.learn(*self.play())
+
+    @torch.no_grad()
+    def play(self) -> tuple[Columns, Columns, Columns, Columns]:
+        """One episode of every economy: observations, actions [T, E, A, H], log-probabilities and rewards [T, E, A]."""
+        columns: list[dict[str, list[Tensor]]] = [{}, {}, {}, {}]
+        observation = self.env.reset()
+        for _ in range(self.env.config.horizon):
+            actions, logp = {}, {}
+            for t in AGENT_TYPES:
+                network = self.networks[t]
+                features = network.features(observation["global"], observation[t])
+                choices = network.distribution(network.logits(features))
+                taken, logp[t] = choices.sample_and_logp(self.generator)
+                actions[t] = taken.to(torch.uint8)
+            indices = {
+                "consumer": actions["consumer"],
+                "firm": actions["firm"].squeeze(-1),
+                "government": actions["government"].flatten(),
+            }
+            before = observation
+            observation, rewards, _, _ = self.env.step(indices)
+            rewards["government"] = rewards["government"].unsqueeze(-1)
+            for column, values in zip(columns, (before, actions, logp, rewards), strict=True):
+                for key, value in values.items():
+                    column.setdefault(key, []).append(value)
+        stacked = [{key: torch.stack(rows) for key, rows in column.items()} for column in columns]
+        return stacked[0], stacked[1], stacked[2], stacked[3]
+
+    def learn(self, observations: Columns, actions: Columns, logp: Columns, rewards: Columns) -> None:
+        """Update all networks on whole batches; arguments as `play` returns them."""
+        s = self.settings
+        shared = observations["global"].flatten(0, 1)
+        data = {t: self._advantages(t, shared, observations[t], rewards[t]) for t in AGENT_TYPES}
+        for _ in range(s.num_epochs):
+            for t in AGENT_TYPES:
+                network, (private, advantages, targets) = self.networks[t], data[t]
+                logits, values = network(shared, private)
+                new_logp, entropy = network.distribution(logits).logp_and_entropy(actions[t].flatten(0, 1))
+                ratio = torch.exp(new_logp - logp[t].flatten(0, 1))
+                clipped = ratio.clamp(1 - s.clip_param, 1 + s.clip_param)
+                loss = (
+                    -torch.min(advantages * ratio, advantages * clipped).mean()
+                    + s.vf_loss_coeff * nn.functional.huber_loss(values, targets, delta=s.huber_delta)
+                    - s.entropy_coeff * entropy.mean()
+                )
+                self.optimisers[t].zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(network.parameters(), s.grad_clip)
+                self.optimisers[t].step()
+
+    def _advantages(self, agent_type: str, shared: Tensor, private: Tensor, rewards: Tensor) -> tuple[Tensor, ...]:
+        """Private observations, standardised advantages and value targets of an agent type, by row."""
+        s, network = self.settings, self.networks[agent_type]
+        private = private.flatten(0, 1)
+        scaled = rewards / s.reward_scale[agent_type]
+        with torch.no_grad():
+            values = network.values(network.features(shared, private)).view_as(scaled)
+        advantages = torch.zeros_like(values)
+        next_value, next_advantage = torch.zeros_like(values[0]), torch.zeros_like(values[0])
+        for t in reversed(range(len(values))):
+            delta = scaled[t] + s.gamma * next_value - values[t]
+            next_advantage = advantages[t] = delta + s.gamma * s.lambda_ * next_advantage
+            next_value = values[t]
+        targets = advantages + values
+        standardised = (advantages - advantages.mean()) / advantages.std(correction=0).clamp(min=1e-4)
+        return private, standardised.flatten(0, 1), targets.flatten(0, 1)
