@@ -39,9 +39,24 @@ def advantages_and_targets(
     return advantages, advantages + values
 
 
-def standardise(advantages: Tensor) -> Tensor:
-    """Shift and scale to mean 0 and standard deviation 1, over all entries."""
-    return (advantages - advantages.mean()) / advantages.std(correction=0).clamp(min=SMALLEST_DEVIATION)
+def standardise(advantages: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Shift and scale to mean 0 and standard deviation 1, over all entries of weight 1.
+
+    Args:
+        advantages: [...].
+        weights: Broadcastable to it, 0 or 1; None counts everything.
+    """
+    mean = weighted_mean(advantages, weights)
+    deviation = weighted_mean((advantages - mean).square(), weights).sqrt()
+    return (advantages - mean) / deviation.clamp(min=SMALLEST_DEVIATION)
+
+
+def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of the entries of weight 1; ``weights`` is broadcastable to ``values``, None counts everything."""
+    if weights is None:
+        return values.mean()
+    weights = weights.expand_as(values)
+    return (values * weights).sum() / weights.sum()
 
 
 class LossTerms(NamedTuple):
@@ -65,6 +80,7 @@ def clipped_loss(
     value_weight: float,
     entropy_weight: float | Tensor,
     huber_delta: float,
+    weights: Tensor | None = None,
 ) -> LossTerms:
     """The clipped surrogate loss with a Huber value loss.
 
@@ -79,13 +95,14 @@ def clipped_loss(
         value_weight: Of the value loss.
         entropy_weight: Of the entropy bonus.
         huber_delta: Error from which the value loss grows linearly: a first estimate of money far off must not drown the rest.
+        weights: Broadcastable to [...], 0 where nothing is to be learned; None counts everything.
 
     Returns:
         The total to minimise, and its terms.
     """
     ratio = torch.exp(logp - behaviour_logp)
     surrogate = torch.min(advantages * ratio, advantages * ratio.clamp(1.0 - clip, 1.0 + clip))
-    policy = -surrogate.mean()
-    value = functional.huber_loss(values, value_targets, delta=huber_delta)
-    mean_entropy = entropy.mean()
+    policy = -weighted_mean(surrogate, weights)
+    value = weighted_mean(functional.huber_loss(values, value_targets, delta=huber_delta, reduction="none"), weights)
+    mean_entropy = weighted_mean(entropy, weights)
     return LossTerms(policy + value_weight * value - entropy_weight * mean_entropy, policy, value, mean_entropy)

@@ -6,21 +6,15 @@ logits for every choice and a value. It knows nothing of Ray.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rbc_marl.choices import head_sizes
-from rbc_marl.config import EconomyConfig
-from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.observations import observation_size
+from rbc_marl.errors import ConfigError
 from rbc_marl.policies.distributions import MASKED_LOGIT, FactorisedCategorical
-
-DEFAULT_HIDDEN = (128, 128)
 
 
 class PolicyNetwork(nn.Module):
@@ -42,7 +36,8 @@ class PolicyNetwork(nn.Module):
         self.shared_size = shared_size
         self.head_sizes = tuple(sizes)
         self.is_maskable = is_maskable
-        self.register_buffer("log_mask", torch.zeros(sum(sizes)))
+        # Where nothing can be forbidden the mask is no state: its length would tie the weights to the number of firms.
+        self.register_buffer("log_mask", torch.zeros(sum(sizes)), persistent=is_maskable)
 
     def set_mask(self, allowed: Tensor) -> None:
         """Allow only some choices, when acting and when learning.
@@ -55,8 +50,9 @@ class PolicyNetwork(nn.Module):
         """
         if not self.is_maskable:
             raise ConfigError("this network's choices cannot be masked; masks are for firms and the government")
-        parts = allowed.split(list(self.head_sizes))
-        if allowed.shape != self.log_mask.shape or not all(bool(part.any()) for part in parts):
+        if allowed.shape != self.log_mask.shape:
+            raise ConfigError(f"a mask has shape {tuple(allowed.shape)}; it must have {tuple(self.log_mask.shape)}")
+        if not all(bool(part.any()) for part in allowed.split(list(self.head_sizes))):
             raise ConfigError("a mask must leave every head at least one choice")
         self.log_mask.copy_(torch.where(allowed, 0.0, MASKED_LOGIT))
 
@@ -85,9 +81,20 @@ class PolicyNetwork(nn.Module):
         """Values [N, A] of features [N, A, hidden]."""
         raise NotImplementedError
 
+    def masked_head(self, head: nn.Linear, features: Tensor) -> Tensor:
+        """A linear head [..., K] whose mask enters with the bias, at no cost per agent."""
+        bias = head.bias + self.log_mask if self.is_maskable else head.bias
+        return functional.linear(features, head.weight, bias)
+
     def distribution(self, logits: Tensor) -> FactorisedCategorical:
         """The action distribution of logits [..., K]."""
         return FactorisedCategorical(logits, self.head_sizes, self.is_maskable)
+
+
+def fully_connected(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers with a ReLU after each, from the first width to the last; nothing for a single width."""
+    layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    return nn.Sequential(*[part for layer in layers for part in layer])
 
 
 class FlatNetwork(PolicyNetwork):
@@ -114,7 +121,7 @@ class FlatNetwork(PolicyNetwork):
         bound = 1.0 / sqrt(shared_size + private_size)  # as one layer of both parts would start
         for parameter in [*self.shared_layer.parameters(), *(self.private_layer or nn.Identity()).parameters()]:
             nn.init.uniform_(parameter, -bound, bound)
-        self.hidden_layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden[:-1], hidden[1:], strict=True))
+        self.body = fully_connected(hidden)
         self.action_head = nn.Linear(hidden[-1], sum(sizes))
         self.value_head = nn.Linear(hidden[-1], 1)
 
@@ -122,77 +129,13 @@ class FlatNetwork(PolicyNetwork):
         """Last hidden layer [N, A, hidden]."""
         x = self.shared_layer(shared).unsqueeze(1)
         x = x + self.private_layer(private) if self.private_layer is not None else x.expand(-1, private.shape[1], -1)
-        x = torch.relu(x)
-        for layer in self.hidden_layers:
-            x = torch.relu(layer(x))
-        return x
+        features: Tensor = self.body(torch.relu(x))
+        return features
 
     def logits(self, features: Tensor) -> Tensor:
-        """Logits [N, A, K]; the mask enters with the bias, at no cost per agent."""
-        head = self.action_head
-        bias = head.bias + self.log_mask if self.is_maskable else head.bias
-        return functional.linear(features, head.weight, bias)
+        """Logits [N, A, K]."""
+        return self.masked_head(self.action_head, features)
 
     def values(self, features: Tensor) -> Tensor:
         """Values [N, A]."""
         return self.value_head(features).squeeze(-1)
-
-
-NETWORKS = ("flat",)
-
-
-def check_network_spec(spec: str | Mapping[str, Any], where: str = "model") -> dict[str, Any]:
-    """The complete form of a network's description in a configuration.
-
-    Args:
-        spec: A kind ("flat"), or a mapping with ``kind`` and optionally ``hidden``, a list of widths.
-        where: Place in the file, for messages.
-
-    Returns:
-        A mapping of plain data with ``kind`` and ``hidden``.
-
-    Raises:
-        ConfigError: The kind or a key is unknown, or a width is not a positive whole number.
-    """
-    given = {"kind": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else None
-    if given is None:
-        raise ConfigError(f'{where} is {spec!r}; give "flat", or a mapping such as {{kind: flat, hidden: [128, 128]}}')
-    for key in given:
-        if key not in ("kind", "hidden"):
-            raise ConfigError(f"{where}.{key} is not a setting of a network{nearest(str(key), ('kind', 'hidden'))}")
-    kind = given.get("kind", "flat")
-    if kind not in NETWORKS:
-        raise ConfigError(f"{where}.kind is {kind!r}; it must be {' or '.join(NETWORKS)}{nearest(str(kind), NETWORKS)}")
-    hidden = given.get("hidden", DEFAULT_HIDDEN)
-    if (
-        not isinstance(hidden, (list, tuple))
-        or not hidden
-        or not all(type(width) is int and width > 0 for width in hidden)
-    ):
-        raise ConfigError(f"{where}.hidden is {hidden!r}; it must be a list of positive whole numbers, such as [128, 128]")
-    return {"kind": kind, "hidden": list(hidden)}
-
-
-def build_network(
-    config: EconomyConfig, agent_type: str, encoding: str = "symlog", spec: str | Mapping[str, Any] = "flat"
-) -> PolicyNetwork:
-    """Make the network of an agent type.
-
-    Args:
-        config: The economy.
-        agent_type: "consumer", "firm" or "government".
-        encoding: Of its observations.
-        spec: Description; see `check_network_spec`.
-
-    Raises:
-        ConfigError: The type, the encoding or the description is unknown.
-    """
-    complete = check_network_spec(spec, where=f"model.{agent_type}")
-    shared_size, private_size = observation_size(config, agent_type, encoding)
-    return FlatNetwork(
-        shared_size,
-        private_size,
-        head_sizes(config, agent_type),
-        complete["hidden"],
-        is_maskable=agent_type != "consumer",
-    )

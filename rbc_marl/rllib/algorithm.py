@@ -14,8 +14,9 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.curriculum import build_curriculum
 from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.policies.networks import build_network, check_network_spec
+from rbc_marl.policies.build import build_network, check_network_spec
 from rbc_marl.policies.saved import save_policies
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
@@ -59,6 +60,9 @@ class EconomyPPOConfig(PPOConfig):
         self.reward_scale = dict(PAPER_REWARD_SCALE)
         self.huber_delta = 1.0
         self.networks: dict[str, Any] = dict.fromkeys(AGENT_TYPES, "flat")
+        self.curriculum: Any = None
+        self.agents_per_update: dict[str, int] = {}
+        self.probe_economies: dict[str, Any] = {}
 
     def training(
         self,
@@ -66,6 +70,9 @@ class EconomyPPOConfig(PPOConfig):
         reward_scale: Mapping[str, float] = NotProvided,
         huber_delta: float = NotProvided,
         networks: Mapping[str, Any] = NotProvided,
+        curriculum: Any = NotProvided,  # noqa: ANN401 - a mapping, a name or a schedule
+        agents_per_update: Mapping[str, int] = NotProvided,
+        probe_economies: Mapping[str, Any] = NotProvided,
         **kwargs: Any,  # noqa: ANN401 - RLlib's own settings
     ) -> Self:
         """RLlib's training settings, and those of economies.
@@ -74,6 +81,10 @@ class EconomyPPOConfig(PPOConfig):
             reward_scale: Divisor of rewards by agent type; types left out keep theirs.
             huber_delta: Scaled error from which the value loss grows linearly.
             networks: Network by agent type: "flat", or {kind: flat, hidden: [128, 128]}; types left out keep theirs.
+            curriculum: Parts of a `rbc_marl.curriculum.Curriculum`, its name, or any schedule; None for none.
+            agents_per_update: How many agents of a type, drawn anew for each update, it learns from.
+            probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a batch one type acts
+                uniformly at random, and only ``learners`` learn from them. They show consumers prices that firms no longer post.
             **kwargs: As in PPOConfig.training.
 
         Raises:
@@ -86,6 +97,12 @@ class EconomyPPOConfig(PPOConfig):
             self.huber_delta = huber_delta
         if networks is not NotProvided:
             self.networks = {**self.networks, **networks}
+        if curriculum is not NotProvided:
+            self.curriculum = curriculum
+        if agents_per_update is not NotProvided:
+            self.agents_per_update = dict(agents_per_update)
+        if probe_economies is not NotProvided:
+            self.probe_economies = {"random": "firm", "learners": ["consumer"], **probe_economies} if probe_economies else {}
         self._check_own_settings()
         return self
 
@@ -121,6 +138,12 @@ class EconomyPPOConfig(PPOConfig):
                     "make num_envs_per_env_runner x num_env_runners a multiple of num_learners"
                 )
             self._train_batch_size_per_learner = episodes * economy.horizon // learners
+        build_curriculum(self.curriculum, economy)
+        count = self.probe_economies.get("count", 0)
+        if count >= self.num_envs_per_env_runner:
+            raise ConfigError(
+                f"probe_economies.count is {count} of {self.num_envs_per_env_runner} economies; leave at least one that is no probe"
+            )
         super().validate()
 
     def _check_own_settings(self) -> None:
@@ -134,10 +157,30 @@ class EconomyPPOConfig(PPOConfig):
                 raise ConfigError(f"reward_scale.{agent_type} is {scale!r}; it must be a number above 0")
         for agent_type, spec in self.networks.items():
             check_network_spec(spec, f"networks.{agent_type}")
+        self._check_subsets()
         if self.use_kl_loss:
             raise ConfigError("use_kl_loss is True; EconomyPPO has no KL term: leave it False and set clip_param")
         if self.policies_to_train is not None and not callable(self.policies_to_train) and not self.policies_to_train:
             raise ConfigError("policies_to_train is empty; name at least one agent type")
+
+    def _check_subsets(self) -> None:
+        for agent_type, count in self.agents_per_update.items():
+            if agent_type not in AGENT_TYPES:
+                raise ConfigError(f"agents_per_update.{agent_type} is not an agent type{nearest(agent_type, AGENT_TYPES)}")
+            if type(count) is not int or count < 1:
+                raise ConfigError(f"agents_per_update.{agent_type} is {count!r}; it must be a whole number, at least 1")
+        probes = self.probe_economies
+        for key in probes:
+            if key not in ("count", "random", "learners"):
+                known = ("count", "random", "learners")
+                raise ConfigError(f"probe_economies.{key} is not one of {', '.join(known)}{nearest(str(key), known)}")
+        if probes and (type(probes.get("count")) is not int or probes["count"] < 0):
+            raise ConfigError(f"probe_economies.count is {probes.get('count')!r}; it must be a whole number, at least 0")
+        if probes and probes["random"] not in AGENT_TYPES:
+            raise ConfigError(f"probe_economies.random is {probes['random']!r}; it must be one of {', '.join(AGENT_TYPES)}")
+        for learner in probes.get("learners", ()):
+            if learner not in AGENT_TYPES or learner == probes["random"]:
+                raise ConfigError(f"probe_economies.learners has {learner!r}; name agent types other than the random one")
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +12,15 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
+from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.learning import advantages_and_targets, standardise
 from rbc_marl.rllib.rollout import Rollout
+from rbc_marl.rllib.seeding import generator_at
 
 # Env steps whose hidden layers stay in a CPU's cache; more at once run slower.
 SLAB_ROWS = 64
+# Tells the draw of agents from other draws with the same seed.
+_AGENT_STREAM = 2
 
 
 class RolloutsToBatch(ConnectorV2):
@@ -35,6 +39,9 @@ class RolloutsToBatch(ConnectorV2):
         gae_lambda: float,
         reward_scale: dict[str, float],
         device: torch.device | str | None = None,
+        agents_per_update: Mapping[str, int] | None = None,
+        probe_learners: Sequence[str] | None = None,
+        seed: int = 0,
     ) -> None:
         """Fix the arithmetic.
 
@@ -45,12 +52,26 @@ class RolloutsToBatch(ConnectorV2):
             gae_lambda: Weight of longer advantage estimates.
             reward_scale: Divisor of the rewards of each agent type.
             device: Of the learner; None leaves rollouts where they are.
+            agents_per_update: How many agents of a type, drawn anew for each update, it learns from; all where it is left out.
+            probe_learners: Agent types that learn from probe economies; None where there are none.
+            seed: Of the draw of agents.
         """
         super().__init__(input_observation_space, input_action_space)
         self.discount = discount
         self.gae_lambda = gae_lambda
         self.reward_scale = reward_scale
         self.device = device
+        self.agents_per_update = dict(agents_per_update or {})
+        self.has_probes = probe_learners is not None
+        self.probe_learners = tuple(probe_learners or ())
+        self.seed = seed
+        self.env_steps = 0
+        self.learning: frozenset[str] = frozenset(AGENT_TYPES)
+
+    def prepare(self, env_steps: int, learning: frozenset[str]) -> None:
+        """Say how far the run is and which modules the next call is for."""
+        self.env_steps = env_steps
+        self.learning = learning
 
     def __call__(
         self,
@@ -70,20 +91,44 @@ class RolloutsToBatch(ConnectorV2):
         if self.device is not None:
             rollout = rollout.to(torch.device(self.device))
         shared = rollout.observations["global"].flatten(0, 1)
-        for module_id, module in rl_module.items():
-            observations = {"global": shared, "private": rollout.observations[module_id].flatten(0, 1)}
-            rewards = rollout.rewards[module_id] / self.reward_scale[module_id]
-            with torch.no_grad():
-                values = values_in_slabs(module.unwrapped(), observations).view_as(rewards)
-            advantages, targets = advantages_and_targets(rewards, values, self.discount, self.gae_lambda)
-            batch[module_id] = {
-                Columns.OBS: observations,
-                Columns.ACTIONS: rollout.actions[module_id].flatten(0, 1),
-                Columns.ACTION_LOGP: rollout.logp[module_id].flatten(0, 1),
-                Postprocessing.ADVANTAGES: standardise(advantages).flatten(0, 1),
-                Postprocessing.VALUE_TARGETS: targets.flatten(0, 1),
-            }
+        for module_id in sorted(self.learning):
+            batch[module_id] = self._columns(module_id, rl_module[module_id].unwrapped(), rollout, shared)
         return batch
+
+    def _columns(self, module_id: str, module: Any, rollout: Rollout, shared: Tensor) -> dict[str, Any]:  # noqa: ANN401
+        """The batch of one module."""
+
+        def some(values: Tensor) -> Tensor:
+            return values if agents is None else values.index_select(2, agents)
+
+        agents = self._some_agents(module_id, rollout)
+        observations = {"global": shared, "private": some(rollout.observations[module_id]).flatten(0, 1)}
+        rewards = some(rollout.rewards[module_id]) / self.reward_scale[module_id]
+        weights = None
+        if self.has_probes and module_id not in self.probe_learners:
+            weights = (~rollout.is_probe).to(rewards.dtype).view(1, -1, 1)
+        with torch.no_grad():
+            values = values_in_slabs(module, observations).view_as(rewards)
+        advantages, targets = advantages_and_targets(rewards, values, self.discount, self.gae_lambda)
+        columns = {
+            Columns.OBS: observations,
+            Columns.ACTIONS: some(rollout.actions[module_id]).flatten(0, 1),
+            Columns.ACTION_LOGP: some(rollout.logp[module_id]).flatten(0, 1),
+            Postprocessing.ADVANTAGES: standardise(advantages, weights).flatten(0, 1),
+            Postprocessing.VALUE_TARGETS: targets.flatten(0, 1),
+        }
+        if weights is not None:
+            columns[Columns.LOSS_MASK] = weights.expand(rollout.periods, -1, 1).flatten(0, 1)
+        return columns
+
+    def _some_agents(self, module_id: str, rollout: Rollout) -> Tensor | None:
+        """Indices of the agents that a type learns from this time; None for all of them."""
+        agents, wanted = rollout.actions[module_id].shape[2], self.agents_per_update.get(module_id)
+        if wanted is None or wanted >= agents:
+            return None
+        generator = generator_at("cpu", self.seed, _AGENT_STREAM, self.env_steps)
+        drawn = torch.randperm(agents, generator=generator)[:wanted]
+        return drawn.sort().values.to(rollout.actions[module_id].device)
 
 
 def values_in_slabs(module: Any, observations: dict[str, Tensor]) -> Tensor:  # noqa: ANN401 - any RLModule with values

@@ -12,7 +12,6 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.core import COMPONENT_RL_MODULE
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
@@ -23,14 +22,14 @@ from ray.rllib.utils.metrics import (
     SAMPLE_TIMER,
     WEIGHTS_SEQ_NO,
 )
-from torch import Tensor
 
-from rbc_marl.analysis.metrics import EpisodeMetrics
-from rbc_marl.choices import sample_indices
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.curriculum import Phase
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.modules import agent_spaces
-from rbc_marl.rllib.rollout import Rollout, RolloutBuilder, index_dtype
+from rbc_marl.rllib.phases import PhaseTracker
+from rbc_marl.rllib.player import Plan, Player
+from rbc_marl.rllib.rollout import Rollout
 from rbc_marl.rllib.sampling_metrics import log_rollout
 from rbc_marl.rllib.seeding import generator_at
 from rbc_marl.vector_env import VectorEconomy
@@ -62,15 +61,16 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         self._callbacks: list[RLlibCallback] = _instances(self.config.callbacks_class)
         self._weights_seq_no = 0
         self._steps_since_sync = 0
-        self.env: VectorEconomy | None = None
         self.make_env()
         self.module: MultiRLModule
         self.make_module()
+        self._phases = PhaseTracker(self.config, self.device)
 
     def make_env(self) -> None:
         """Make the batch of economies, and tell callbacks."""
         self.economy, self.encoding = economy_of(self.config)
-        self.env = self._economies(self.config.num_envs_per_env_runner)
+        self._player = Player(self.economy, self.encoding, self.device)
+        self.env = self._player.batch(self.config.num_envs_per_env_runner)
         make_callback(
             "on_environment_created",
             callbacks_objects=self._callbacks,
@@ -129,15 +129,20 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         count = num_episodes if num_episodes is not None else self.config.num_envs_per_env_runner
         if num_timesteps is not None:
             count = -(-num_timesteps // self.economy.horizon)
-        explore = self.config.explore if explore is None else explore
         generator = self._generator()
+        phase = self.phase()
+        self._phases.mask(self.module, phase)
+        plan = Plan(
+            explore=self.config.explore if explore is None else explore,
+            random=frozenset(AGENT_TYPES) if random_actions else phase.random,
+            labour_disutility=phase.labour_disutility,
+            probes=self._probes(),
+            probe_random=self.config.probe_economies.get("random", "firm"),
+        )
         slab = CPU_SLAB if self.device.type == "cpu" else max(count, 1)
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
-            rollouts = [
-                self._play(min(slab, count - first), explore, random_actions, generator)
-                for first in range(0, count, slab)
-            ]
+            rollouts = [self._play(min(slab, count - first), plan, generator) for first in range(0, count, slab)]
         make_callback(
             "on_sample_end",
             callbacks_objects=self._callbacks,
@@ -147,57 +152,27 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         self._steps_since_sync += sum(len(rollout) for rollout in rollouts)
         return [rollout.cpu() for rollout in rollouts] if self.worker_index else rollouts
 
-    def _play(self, count: int, explore: bool, random_actions: bool, generator: torch.Generator) -> Rollout:
-        """Play ``count`` economies from start to horizon."""
-        if self.env is None or self.env.num_envs != count:
-            self.env = self._economies(count)
-        env = self.env
-        observation = env.reset()
+    def _play(self, count: int, plan: Plan, generator: torch.Generator) -> Rollout:
+        """Play ``count`` economies from start to horizon, and report them."""
         self._call_episode_callbacks("on_episode_created", "on_episode_start")
-        builder, metrics = RolloutBuilder(), EpisodeMetrics(self.economy)
-        for _ in range(self.economy.horizon):
-            actions, logp = self._act(observation, explore, random_actions, generator)
-            state = env.state
-            builder.add("observations", observation)
-            observation, rewards, _, flows = env.step(_indices(actions))
-            builder.add("actions", actions)
-            builder.add("logp", logp)
-            builder.add("rewards", {**rewards, "government": rewards["government"].unsqueeze(-1)})
-            metrics.add(state, flows)
-            self._call_episode_callbacks("on_episode_step")
+        rollout, reported = self._player.play(
+            self.module, count, plan, generator, lambda: self._call_episode_callbacks("on_episode_step")
+        )
         self._call_episode_callbacks("on_episode_end")
-        rollout = builder.build()
-        log_rollout(self.metrics, self.config, self.economy, rollout, metrics.result())
+        log_rollout(self.metrics, self.config, self.economy, rollout, reported, count - plan.probes)
         return rollout
 
-    def _act(
-        self, observation: dict[str, Tensor], explore: bool, random_actions: bool, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Actions [E, A, H] of every agent type, in the smallest integers, and their log-probabilities [E, A]."""
-        actions, logp = {}, {}
-        uniform = None
-        if random_actions:
-            uniform = sample_indices(self.economy, observation["global"].shape[0], generator, self.device)
-            uniform = {
-                "consumer": uniform["consumer"],
-                "firm": uniform["firm"].unsqueeze(-1),
-                "government": uniform["government"].view(-1, 1, 1),
-            }
-        for agent_type in AGENT_TYPES:
-            module = self.module[agent_type]
-            batch = {Columns.OBS: {"global": observation["global"], "private": observation[agent_type]}}
-            forward = module.forward_exploration if explore else module.forward_inference
-            choices = module.network.distribution(forward(batch)[Columns.ACTION_DIST_INPUTS])
-            if uniform is None and explore:
-                taken, logp[agent_type] = choices.sample_and_logp(generator)
-            else:
-                taken = choices.mode() if uniform is None else uniform[agent_type]
-                logp[agent_type] = choices.logp(taken)
-            actions[agent_type] = taken.to(index_dtype(module.network.head_sizes))
-        return actions, logp
+    def phase(self) -> Phase:
+        """Where the run stands in its curriculum, as far as this runner knows."""
+        return self._phases.at(self.num_env_steps_sampled_lifetime + self._steps_of_all_runners())
 
-    def _economies(self, count: int) -> VectorEconomy:
-        return VectorEconomy(self.economy, num_envs=count, device=self.device, autoreset=False, encoding=self.encoding)
+    def _steps_of_all_runners(self) -> int:
+        """Env steps since the last count from the algorithm, if all runners went as far as this one."""
+        return 0 if self.config.in_evaluation else self._steps_since_sync * max(self.config.num_env_runners, 1)
+
+    def _probes(self) -> int:
+        """Probe economies of each batch; evaluation has none."""
+        return 0 if self.config.in_evaluation else int(self.config.probe_economies.get("count", 0))
 
     def _generator(self) -> torch.Generator:
         seed = self.config.seed if self.config.seed is not None else int(torch.randint(2**31, ()))
@@ -225,7 +200,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
                         "episode": None,
                         "env_runner": self,
                         "metrics_logger": self.metrics,
-                        "env": self.env,
+                        "env": self._player.env,
                         "rl_module": self.module,
                         "env_index": 0,
                     },
@@ -255,13 +230,16 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over env steps and weights; older weights than the present ones are ignored."""
+        """Take over env steps and weights; weights with the number of the present ones are ignored, those without are not.
+
+        A smaller number is no reason to ignore weights: a run that goes back to a checkpoint has them.
+        """
         if COMPONENT_RL_MODULE in state:
             sequence_number = state.get(WEIGHTS_SEQ_NO, 0)
-            if sequence_number == 0 or self._weights_seq_no < sequence_number:
+            if sequence_number == 0 or self._weights_seq_no != sequence_number:
                 weights = state[COMPONENT_RL_MODULE]
                 self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
-            self._weights_seq_no = sequence_number or self._weights_seq_no
+            self._weights_seq_no = sequence_number
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
             self._steps_since_sync = 0
@@ -276,20 +254,11 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Check that economies and modules are there."""
-        if self.env is None or self.module is None:
+        if self._player is None or self.module is None:
             raise AssertionError("the env runner has no economies or no modules")
 
     def stop(self) -> None:
         """Nothing to release."""
-
-
-def _indices(actions: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Actions [E, A, H] in the shapes that VectorEconomy takes."""
-    return {
-        "consumer": actions["consumer"],
-        "firm": actions["firm"].squeeze(-1),
-        "government": actions["government"].flatten(),
-    }
 
 
 def _instances(callbacks: Any) -> list[RLlibCallback]:  # noqa: ANN401 - a class or a list of classes

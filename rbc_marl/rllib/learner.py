@@ -9,7 +9,7 @@ import torch
 from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY
+from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER, ENTROPY_KEY, LR_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rbc_marl.policies.learning import clipped_loss
 from rbc_marl.rllib.connector import RolloutsToBatch
+from rbc_marl.rllib.phases import PhaseTracker
 from rbc_marl.rllib.seeding import generator_at
 
 # Tells the draws of minibatches from those of env runners with the same seed.
@@ -34,22 +35,50 @@ class EconomyPPOLearner(PPOTorchLearner):
     def build(self) -> None:
         """Build as RLlib does, then put the rollout connector first in the learner pipeline."""
         super().build()
-        self._learner_connector.prepend(
-            RolloutsToBatch(
-                discount=self.config.gamma,
-                gae_lambda=self.config.lambda_,
-                reward_scale=self.config.reward_scale,
-                device=self._device,
-            )
+        config = self.config
+        self._rollouts_to_batch = RolloutsToBatch(
+            discount=config.gamma,
+            gae_lambda=config.lambda_,
+            reward_scale=config.reward_scale,
+            device=self._device,
+            agents_per_update=config.agents_per_update,
+            probe_learners=config.probe_economies.get("learners") if config.probe_economies else None,
+            seed=config.seed or 0,
         )
-        self._steps_before_update = 0
+        self._learner_connector.prepend(self._rollouts_to_batch)
+        self._phases = PhaseTracker(config, self._device)
+        self._phase = self._phases.at(0)
+        self._env_steps = 0
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Set this update's entropy weights: RLlib sets them after an update, so the first one after a restore is wrong."""
+        """Set masks, entropy weights and learning rates of this update.
+
+        RLlib sets entropy weights after an update, so that the first one after a restore is wrong.
+        """
         super().before_gradient_based_update(timesteps=timesteps)
-        self._steps_before_update = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+        self._env_steps = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+        # The count already includes the rollouts to learn from: their phase is that of the step before.
+        self._phase = self._phases.at(max(self._env_steps - 1, 0))
+        self._phases.mask(self.module, self._phase)
+        learning = set()
         for module_id in self.module.keys():  # noqa: SIM118 - a MultiRLModule is no mapping
-            self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self._steps_before_update)
+            self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self._env_steps)
+            self._scale_learning_rate(module_id)
+            if module_id in self._phase.learning and self.should_module_be_updated(module_id):
+                learning.add(module_id)
+        self._rollouts_to_batch.prepare(self._env_steps, frozenset(learning))
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Update schedules as RLlib does, and report the learning rates that were really in force."""
+        used = {m: self._get_optimizer_lr(self.get_optimizer(m)) for m in self.module.keys()}  # noqa: SIM118
+        super().after_gradient_based_update(timesteps=timesteps)
+        for module_id, rate in used.items():
+            self.metrics.log_value((module_id, f"{DEFAULT_OPTIMIZER}_{LR_KEY}"), rate, window=1)
+
+    def _scale_learning_rate(self, module_id: str) -> None:
+        optimizer = self.get_optimizer(module_id)
+        base = self._optimizer_lr_schedules[optimizer].get_current_value()
+        self._set_optimizer_lr(optimizer, float(base) * self._phase.learning_rate)
 
     def _create_iterator_if_necessary(
         self,
@@ -61,14 +90,10 @@ class EconomyPPOLearner(PPOTorchLearner):
         **kwargs: Any,  # noqa: ANN401 - RLlib's signature
     ) -> Iterator[MultiAgentBatch]:
         batch = self._make_batch_if_necessary(training_data=training_data)
-        batches = {
-            module_id: dict(module_batch)
-            for module_id, module_batch in batch.policy_batches.items()
-            if self.should_module_be_updated(module_id, batch)
-        }
+        batches = {module_id: dict(columns) for module_id, columns in batch.policy_batches.items()}
         rows = batch.env_steps()
         size = min(minibatch_size or rows, rows)
-        generator = generator_at("cpu", self.config.seed or 0, _MINIBATCH_STREAM, self._steps_before_update)
+        generator = generator_at("cpu", self.config.seed or 0, _MINIBATCH_STREAM, self._env_steps)
         for _ in range(num_epochs):
             if size == rows:
                 yield _minibatch(batches, None, rows)
@@ -103,8 +128,9 @@ class EconomyPPOLearner(PPOTorchLearner):
             value_targets=batch[Postprocessing.VALUE_TARGETS],
             clip=config.clip_param,
             value_weight=config.vf_loss_coeff,
-            entropy_weight=self.entropy_coeff_schedulers_per_module[module_id].get_current_value(),
+            entropy_weight=self._entropy_weight(module_id),
             huber_delta=config.huber_delta,
+            weights=batch.get(Columns.LOSS_MASK),
         )
         self.metrics.log_dict(
             {
@@ -117,6 +143,10 @@ class EconomyPPOLearner(PPOTorchLearner):
             window=1,
         )
         return terms.total
+
+    def _entropy_weight(self, module_id: str) -> float:
+        scheduled = float(self.entropy_coeff_schedulers_per_module[module_id].get_current_value())
+        return scheduled * self._phase.entropy[module_id]
 
 
 def _minibatch(batches: dict[str, dict[str, Any]], index: Tensor | None, rows: int) -> MultiAgentBatch:

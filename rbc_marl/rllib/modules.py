@@ -15,7 +15,8 @@ from torch import Tensor
 from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig, parse_config
 from rbc_marl.observations import bounds
-from rbc_marl.policies.networks import PolicyNetwork, build_network
+from rbc_marl.policies.build import build_network
+from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.rllib.distributions import EconomyDistribution
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES
 
+_COLUMNS = ("observations", "actions", "logp", "rewards")
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -27,6 +29,8 @@ class Rollout:
     """[T, E, A] log-probability of the actions when they were taken."""
     rewards: dict[str, Tensor]
     """[T, E, A] as the economy gave them, not scaled."""
+    is_probe: Tensor
+    """[E] whether an economy is a probe, from which only some types learn."""
 
     @property
     def periods(self) -> int:
@@ -62,7 +66,8 @@ class Rollout:
                 f"cannot cut an episode of {self.periods} periods at env step {start} or {stop}: "
                 "the number of economies must divide evenly among the learners"
             )
-        return self._map(lambda x: x[:, start // self.periods : stop // self.periods])
+        economies = slice(start // self.periods, stop // self.periods)
+        return replace(self._map(lambda x: x[:, economies]), is_probe=self.is_probe[economies])
 
     def slice(self, steps: slice, *, len_lookback_buffer: int | None = None) -> Rollout:
         """`__getitem__` under the name that RLlib's sharding uses; there is no lookback."""
@@ -70,18 +75,18 @@ class Rollout:
 
     def cpu(self) -> Rollout:
         """A copy in host memory, to travel between processes."""
-        return self._map(lambda x: x.cpu())
+        return self.to(torch.device("cpu"))
 
     def to(self, device: torch.device) -> Rollout:
         """Move to a device."""
-        return self._map(lambda x: x.to(device))
+        return replace(self._map(lambda x: x.to(device)), is_probe=self.is_probe.to(device))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Rollout:
         return replace(
             self,
             **{
                 name: {key: function(value) for key, value in getattr(self, name).items()}
-                for name in ("observations", "actions", "logp", "rewards")
+                for name in _COLUMNS
             },
         )
 
@@ -96,8 +101,9 @@ class Rollout:
                     key: torch.cat([getattr(rollout, name)[key] for rollout in rollouts], dim=1)
                     for key in getattr(rollouts[0], name)
                 }
-                for name in ("observations", "actions", "logp", "rewards")
-            }
+                for name in _COLUMNS
+            },
+            is_probe=torch.cat([rollout.is_probe for rollout in rollouts]),
         )
 
 
@@ -118,10 +124,11 @@ class RolloutBuilder:
         for key, value in values.items():
             self._columns[column][key].append(value)
 
-    def build(self) -> Rollout:
-        """The rollout of all periods added."""
+    def build(self, is_probe: Tensor) -> Rollout:
+        """The rollout of all periods added; ``is_probe`` [E] says which economies are probes."""
         return Rollout(
-            **{name: {key: torch.stack(rows) for key, rows in column.items()} for name, column in self._columns.items()}
+            **{name: {key: torch.stack(rows) for key, rows in column.items()} for name, column in self._columns.items()},
+            is_probe=is_probe,
         )
 
 

@@ -32,6 +32,7 @@ def log_rollout(
     economy: EconomyConfig,
     rollout: Rollout,
     summary: dict[str, Tensor],
+    reported: int,
 ) -> None:
     """Log one rollout: counts of steps, returns, and the reported quantities of its economies.
 
@@ -42,7 +43,8 @@ def log_rollout(
         config: The algorithm's configuration.
         economy: The economy.
         rollout: What was played.
-        summary: Reported quantities, [E] each, from `EpisodeMetrics.result`.
+        summary: Reported quantities, one value per economy that is no probe.
+        reported: How many economies, from the first, are no probes: returns are theirs.
     """
     window = max(1, config.metrics_num_episodes_for_smoothing // ((config.num_env_runners or 1) * rollout.economies))
     steps, episodes = len(rollout), rollout.economies
@@ -59,13 +61,13 @@ def log_rollout(
             (NUM_MODULE_STEPS_SAMPLED_LIFETIME, "lifetime_sum"),
         ):
             metrics.log_value((key, agent_type), agent_steps, reduce=reduce)
-    total = sum(rollout.rewards[agent_type].sum((0, 2)) for agent_type in AGENT_TYPES)
+    total = sum(rollout.rewards[agent_type].sum((0, 2))[:reported] for agent_type in AGENT_TYPES)
     metrics.log_value(EPISODE_LEN_MEAN, economy.horizon, window=window)
     metrics.log_value(EPISODE_RETURN_MEAN, total.mean(), window=window)
     metrics.log_value(EPISODE_RETURN_MIN, total.min(), reduce="min", window=window)
     metrics.log_value(EPISODE_RETURN_MAX, total.max(), reduce="max", window=window)
     for agent_type in AGENT_TYPES:  # the sum over a type's agents, as RLlib defines it
-        returns = rollout.rewards[agent_type].sum((0, 2)).mean()
+        returns = rollout.rewards[agent_type].sum((0, 2))[:reported].mean()
         metrics.log_value((EPISODE_MODULE_RETURN_MEAN, agent_type), returns, window=window)
     for name, values in summary.items():
         metrics.log_value(name, values.mean(), window=window)

@@ -1,0 +1,280 @@
+"""Curricula: what agents may do, and who learns how fast, as pure functions of the iteration (section 4 of the paper).
+
+An iteration is a number of env steps, fixed when training starts. Nothing here remembers anything: asked twice for the same
+iteration, a schedule gives the same phase, also after a restore or in a worker that has just been replaced.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+
+from rbc_marl.choices import firm_mask, government_mask
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.errors import ConfigError, nearest
+
+Range = tuple[float, float]
+Iterations = Annotated[int, Field(ge=0)]
+_EVERYTHING: Range = (-math.inf, math.inf)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What holds in one iteration. Masks are the same when acting and when learning."""
+
+    learning: frozenset[str] = frozenset(AGENT_TYPES)
+    """Agent types that learn; the others keep their weights bit for bit."""
+    random: frozenset[str] = frozenset()
+    """Agent types that act uniformly at random within their mask."""
+    price: Range = _EVERYTHING
+    """Prices that firms may post."""
+    wage: Range = _EVERYTHING
+    """Wages that firms may post."""
+    highest_tax: float = 1.0
+    """Highest rate of either tax."""
+    labour_disutility: float = 1.0
+    """Factor on the disutility of labour."""
+    entropy: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(AGENT_TYPES, 1.0))
+    """Factor on the entropy weight of each agent type."""
+    learning_rate: float = 1.0
+    """Factor on all learning rates."""
+
+    def masks(self, config: EconomyConfig) -> dict[str, Tensor]:
+        """Allowed joint choices [n] (bool) of firms and of the government; consumers may always do everything."""
+        return {
+            "firm": firm_mask(config, self.price, self.wage),
+            "government": government_mask(config, self.highest_tax),
+        }
+
+
+class Schedule(Protocol):
+    """Any curriculum: an object with this one method can stand in a configuration."""
+
+    def phase(self, iteration: int) -> Phase:
+        """What holds in an iteration, counted from 0."""
+        ...
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Widening(_Part):
+    """A mask that opens linearly between two iterations."""
+
+    begin: Iterations = Field(0, description="last iteration with only the start allowed")
+    end: Iterations = Field(description="first iteration with everything allowed")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.end < self.begin:
+            raise ValueError(f"end is {self.end}, before begin {self.begin}; give begin <= end")
+        return self
+
+    def share(self, iteration: int) -> float:
+        """How far it is open, from 0 to 1."""
+        if iteration >= self.end:
+            return 1.0
+        return max(iteration - self.begin, 0) / (self.end - self.begin)
+
+
+class ValueWidening(Widening):
+    """A mask around a starting value."""
+
+    around: Annotated[float, Field(ge=0)] = Field(description="the only value allowed at first")
+
+    def allowed(self, iteration: int, choices: tuple[float, ...]) -> Range:
+        """Lowest and highest value allowed."""
+        share = self.share(iteration)
+        low, high = min(choices), max(choices)
+        return self.around - (self.around - low) * share, self.around + (high - self.around) * share
+
+
+class Annealing(_Part):
+    """A factor that rises from 0 to 1 as ``1 - exp(-iteration / decay)``."""
+
+    decay: Annotated[float, Field(gt=0)]
+
+
+class EntropyDecay(_Part):
+    """A factor ``max(exp(-i / decay), floor)``, i counted from the iteration in which a type starts to learn."""
+
+    decay: Annotated[float, Field(gt=0)] = Field(description="iterations")
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.1
+    at_least: Iterations = Field(0, description="the decay is never shorter than so many iterations")
+
+
+class RateDecay(_Part):
+    """A factor that falls linearly from 1 to a floor between two iterations."""
+
+    begin: Iterations
+    end: Iterations
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.end <= self.begin:
+            raise ValueError(f"end is {self.end}, not after begin {self.begin}; give begin < end")
+        return self
+
+
+class Starts(_Part):
+    """Iteration in which each agent type starts to learn."""
+
+    consumer: Iterations = 0
+    firm: Iterations = 0
+    government: Iterations = 0
+
+
+class Before(_Part):
+    """What a type does until it learns: act from its untrained network ("policy"), or uniformly at random, within its mask."""
+
+    consumer: Literal["policy", "random"] = "policy"
+    firm: Literal["policy", "random"] = "policy"
+    government: Literal["policy", "random"] = "policy"
+
+
+class Curriculum(_Part):
+    """The paper's kind of curriculum: stages, widening masks, annealed disutility, decaying exploration.
+
+    Every part can be left out; without any, all types learn everything from the first iteration.
+    """
+
+    start: Starts = Starts()
+    before: Before = Before()
+    prices: ValueWidening | None = None
+    wages: ValueWidening | None = None
+    taxes: Widening | None = None
+    labour_disutility: Annealing | None = None
+    entropy: EntropyDecay | None = None
+    learning_rate: RateDecay | None = None
+    price_choices: tuple[float, ...] = Field((), exclude=True)
+    wage_choices: tuple[float, ...] = Field((), exclude=True)
+
+    def phase(self, iteration: int) -> Phase:
+        """What holds in an iteration, counted from 0."""
+        started = {t: getattr(self.start, t) for t in AGENT_TYPES}
+        learning = frozenset(t for t in AGENT_TYPES if iteration >= started[t])
+        return Phase(
+            learning=learning,
+            random=frozenset(t for t in AGENT_TYPES if t not in learning and getattr(self.before, t) == "random"),
+            price=self.prices.allowed(iteration, self.price_choices) if self.prices else _EVERYTHING,
+            wage=self.wages.allowed(iteration, self.wage_choices) if self.wages else _EVERYTHING,
+            highest_tax=self.taxes.share(iteration) if self.taxes else 1.0,
+            labour_disutility=(
+                -math.expm1(-iteration / self.labour_disutility.decay) if self.labour_disutility else 1.0
+            ),
+            entropy={t: self._entropy(iteration - started[t]) for t in AGENT_TYPES},
+            learning_rate=self._learning_rate(iteration),
+        )
+
+    def _entropy(self, iterations: int) -> float:
+        if self.entropy is None or iterations <= 0:
+            return 1.0
+        return max(math.exp(-iterations / max(self.entropy.decay, self.entropy.at_least)), self.entropy.floor)
+
+    def _learning_rate(self, iteration: int) -> float:
+        if self.learning_rate is None:
+            return 1.0
+        begin, end = self.learning_rate.begin, self.learning_rate.end
+        done = min(max((iteration - begin) / (end - begin), 0.0), 1.0)
+        return 1.0 - (1.0 - self.learning_rate.floor) * done
+
+
+def paper_curriculum(ramp: int, decay: int) -> dict[str, Any]:
+    """The paper's curriculum as it would stand in a file.
+
+    Args:
+        ramp: Iterations until firms learn, and as many again until the government does (N).
+        decay: Of disutility and entropy.
+    """
+    return {
+        "start": {"consumer": 0, "firm": ramp, "government": 2 * ramp},
+        "prices": {"around": 1000.0, "end": ramp},
+        "wages": {"around": 22.0, "end": ramp},
+        "taxes": {"begin": ramp, "end": 2 * ramp},
+        "labour_disutility": {"decay": float(decay)},
+        "entropy": {"decay": float(decay), "floor": 0.1},
+    }
+
+
+# Schedules that can be named in a file: "curriculum: paper_short". The first two are the published ones.
+NAMED_CURRICULA: dict[str, dict[str, Any]] = {
+    "paper_short": paper_curriculum(30000, 10000),
+    "paper_long": paper_curriculum(100000, 30000),
+}
+
+
+def build_curriculum(
+    given: Mapping[str, Any] | str | Schedule | None, config: EconomyConfig, where: str = "curriculum"
+) -> Schedule | None:
+    """The schedule that a configuration asks for.
+
+    Args:
+        given: The parts of a `Curriculum`; the name of a published one; the dotted path of a class of your own
+            ("my_module.MyCurriculum", made without arguments); a schedule; or None for none.
+        config: The economy that it is for.
+        where: Place in the file, for messages.
+
+    Raises:
+        ConfigError: It is unknown, malformed, or leaves an agent without a choice.
+    """
+    if given is None:
+        return None
+    if isinstance(given, str):
+        if given not in NAMED_CURRICULA:
+            return _imported(given, where)
+        given = NAMED_CURRICULA[given]
+    if not isinstance(given, Mapping):
+        return _checked(given, where)
+    try:
+        curriculum = Curriculum.model_validate(
+            {**given, "price_choices": config.price_choices, "wage_choices": config.wage_choices}
+        )
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where)) from None
+    for name, mask in curriculum.phase(0).masks(config).items():
+        if not mask.any():
+            parts = f"{where}.prices.around or {where}.wages.around is" if name == "firm" else f"{where}.taxes is"
+            raise ConfigError(f"{parts} not among the choices: the {name} would be left without any; start at a choice")
+    return curriculum
+
+
+def _imported(path: str, where: str) -> Schedule:
+    module_name, _, name = path.rpartition(".")
+    try:
+        made = getattr(importlib.import_module(module_name), name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        names = ", ".join(NAMED_CURRICULA)
+        raise ConfigError(
+            f"{where} is {path!r}, which is neither a named curriculum ({names}){nearest(path, NAMED_CURRICULA)} "
+            f"nor a class that can be imported ({error})"
+        ) from None
+    return _checked(made, where)
+
+
+def _checked(schedule: Any, where: str) -> Schedule:  # noqa: ANN401 - anything a user may give
+    if not callable(getattr(schedule, "phase", None)):
+        raise ConfigError(f"{where} is {schedule!r}; it must be a mapping, a name, or have a method phase(iteration)")
+    found: Schedule = schedule
+    return found
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    first = error.errors(include_url=False)[0]
+    path = ".".join([where, *(str(part) for part in first["loc"])])
+    if first["type"] == "extra_forbidden":
+        owner = {"": Curriculum, "start": Starts, "before": Before}.get(".".join(map(str, first["loc"][:-1])))
+        known = list(owner.model_fields) if owner else []
+        return f"{path} is not a part of a curriculum{nearest(str(first['loc'][-1]), known)}"
+    if first["type"] == "missing":
+        return f"{path} is missing; give it"
+    if first["type"] == "value_error":
+        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{path} is {first['input']!r}; {first['msg'].replace('Input should be', 'it must be')}"

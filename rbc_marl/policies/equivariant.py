@@ -1,0 +1,154 @@
+"""Networks that treat firms alike: what they learn of one firm they know of all, and they run with any number of firms.
+
+A flat network has to learn the response to each firm's price on its own, and in practice learns none. Here one small network is
+shared by all firms, sees each firm's price, wage, inventory and rationing beside their mean over firms, and gives that firm's logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rbc_marl.config import EconomyConfig
+from rbc_marl.observations import observation_layout
+from rbc_marl.policies.networks import PolicyNetwork, fully_connected
+
+_FIRM_QUANTITIES = ("price", "wage", "inventory", "overdemanded")
+_COMMON_QUANTITIES = ("income_tax", "corporate_tax", "time")
+
+
+class FirmFeatures(nn.Module):
+    """Splits the global part of an observation into what belongs to each firm and what is common.
+
+    The number of firms is read off the observation, so that a network made for ten firms serves four or twenty-five.
+    """
+
+    def __init__(self, width: int) -> None:
+        """Fix the number of entries per encoded inventory."""
+        super().__init__()
+        self.width = width
+        self.per_firm = len(_FIRM_QUANTITIES) - 1 + width
+        self.common = len(_COMMON_QUANTITIES)
+
+    def forward(self, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """Global parts [N, G] -> each firm's quantities [N, F, per_firm], and common ones with the firms' mean [N, common + per_firm]."""
+        firms = (shared.shape[-1] - self.common) // self.per_firm
+        widths = [firms, firms, firms * self.width, firms, self.common]
+        price, wage, inventory, overdemanded, common = shared.split(widths, dim=-1)
+        own = torch.cat(
+            [
+                price.unsqueeze(-1),
+                wage.unsqueeze(-1),
+                inventory.unflatten(-1, (firms, self.width)),
+                overdemanded.unsqueeze(-1),
+            ],
+            dim=-1,
+        )
+        return own, torch.cat([common, own.mean(1)], dim=-1)
+
+
+class EquivariantConsumer(PolicyNetwork):
+    """A consumer's network: per firm its consumption and employer logits, pooled over firms its hours and value."""
+
+    def __init__(self, config: EconomyConfig, encoding: str, sizes: Sequence[int], hidden: Sequence[int]) -> None:
+        """Make the layers; ``hidden`` are the widths of the network shared by firms."""
+        layout = observation_layout(config, encoding)
+        shared_size, private_size = layout.sizes("consumer")
+        super().__init__(shared_size, sizes, is_maskable=False)
+        self.split = FirmFeatures(layout.width)
+        self.own_layer = nn.Linear(self.split.per_firm, hidden[0])
+        self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
+        self.private_layer = nn.Linear(private_size, hidden[0], bias=False)
+        self.body = fully_connected(hidden)
+        self.pooled = fully_connected((hidden[-1], hidden[-1]))
+        self.firm_head = nn.Linear(hidden[-1], len(config.consumption_choices) + 1)
+        self.hours_head = nn.Linear(hidden[-1], len(config.hours_choices))
+        self.value_head = nn.Linear(hidden[-1], 1)
+
+    def features(self, shared: Tensor, private: Tensor) -> Tensor:
+        """Last hidden layer of every consumer and firm, [N, A, F, hidden]."""
+        own, common = self.split(shared)
+        per_firm = self.own_layer(own).unsqueeze(1)  # once per economy and firm
+        per_agent = (self.common_layer(common).unsqueeze(1) + self.private_layer(private)).unsqueeze(2)
+        features: Tensor = self.body(torch.relu(per_firm + per_agent))
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [N, A, K]: consumption of each good, hours, employer."""
+        per_firm = self.firm_head(features)
+        hours = self.hours_head(self.pooled(features.mean(2)))
+        return torch.cat([per_firm[..., :-1].flatten(2), hours, per_firm[..., -1]], dim=-1)
+
+    def values(self, features: Tensor) -> Tensor:
+        """Values [N, A]."""
+        value: Tensor = self.value_head(self.pooled(features.mean(2)))
+        return value.squeeze(-1)
+
+
+class EquivariantFirm(PolicyNetwork):
+    """A firm's network: its own price, wage and inventory beside the mean over all firms; no identity."""
+
+    def __init__(self, config: EconomyConfig, encoding: str, sizes: Sequence[int], hidden: Sequence[int]) -> None:
+        """Make the layers."""
+        layout = observation_layout(config, encoding)
+        shared_size, _ = layout.sizes("firm")
+        super().__init__(shared_size, sizes, is_maskable=True)
+        self.split = FirmFeatures(layout.width)
+        self.private_size = layout.private_slices["firm"]["identity"].start
+        self.own_layer = nn.Linear(self.split.per_firm + self.private_size, hidden[0])
+        self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
+        self.body = fully_connected(hidden)
+        self.action_head = nn.Linear(hidden[-1], sum(sizes))
+        self.value_head = nn.Linear(hidden[-1], 1)
+
+    def features(self, shared: Tensor, private: Tensor) -> Tensor:
+        """Last hidden layer [N, F, hidden]; all firms, or those that their identity [.., F] names."""
+        own, common = self.split(shared)
+        identity = private[..., self.private_size :]
+        own = torch.matmul(identity, own)  # the firm's own row: agents may be some of the firms, in any order
+        first = self.own_layer(torch.cat([own, private[..., : self.private_size]], dim=-1))
+        features: Tensor = self.body(torch.relu(first + self.common_layer(common).unsqueeze(1)))
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [N, F, K]."""
+        return self.masked_head(self.action_head, features)
+
+    def values(self, features: Tensor) -> Tensor:
+        """Values [N, F]."""
+        value: Tensor = self.value_head(features)
+        return value.squeeze(-1)
+
+
+class EquivariantGovernment(PolicyNetwork):
+    """A government's network: firms are seen one by one and pooled."""
+
+    def __init__(self, config: EconomyConfig, encoding: str, sizes: Sequence[int], hidden: Sequence[int]) -> None:
+        """Make the layers."""
+        layout = observation_layout(config, encoding)
+        shared_size, _ = layout.sizes("government")
+        super().__init__(shared_size, sizes, is_maskable=True)
+        self.split = FirmFeatures(layout.width)
+        self.own_layer = nn.Linear(self.split.per_firm, hidden[0])
+        self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
+        self.body = fully_connected(hidden)
+        self.action_head = nn.Linear(hidden[-1], sum(sizes))
+        self.value_head = nn.Linear(hidden[-1], 1)
+
+    def features(self, shared: Tensor, private: Tensor) -> Tensor:
+        """Last hidden layer [N, 1, hidden]."""
+        own, common = self.split(shared)
+        seen = torch.relu(self.own_layer(own) + self.common_layer(common).unsqueeze(1)).mean(1, keepdim=True)
+        features: Tensor = self.body(seen)
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [N, 1, K]."""
+        return self.masked_head(self.action_head, features)
+
+    def values(self, features: Tensor) -> Tensor:
+        """Values [N, 1]."""
+        value: Tensor = self.value_head(features)
+        return value.squeeze(-1)

@@ -1,0 +1,213 @@
+"""Trained policies on disk: plain data only, so that reading a stranger's file runs no code, and needs no Ray.
+
+A checkpoint folder holds ``policies.json`` (the economy, the networks, the encoding and the version of this format) and
+one ``policies/<type>.safetensors`` of weights per agent type.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rbc_marl.config import AGENT_TYPES, EconomyConfig, parse_config
+from rbc_marl.economy import EconomyState
+from rbc_marl.errors import ConfigError, UserError
+from rbc_marl.observations import check_encoding
+from rbc_marl.policies.build import build_network
+from rbc_marl.policies.networks import PolicyNetwork
+
+FORMAT_VERSION = 1
+INDEX_NAME = "policies.json"
+WEIGHTS_FOLDER = "policies"
+
+
+@dataclass(frozen=True)
+class PolicySet:
+    """Trained policies of all agent types, following the protocol `rbc_marl.policies.Policies`."""
+
+    config: EconomyConfig
+    """The economy they were trained in."""
+    encoding: str
+    """Of their observations."""
+    networks: Mapping[str, PolicyNetwork]
+    """By agent type."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """What was saved with them: plain data."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.networks["consumer"].parameters()).device
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+        *,
+        state: EconomyState | None = None,
+    ) -> dict[str, Tensor]:
+        """Decide for one period; see `rbc_marl.policies.Policies`. The state is not read."""
+        del state
+        indices: dict[str, Tensor] = {}
+        for agent_type in AGENT_TYPES:
+            network = self.networks[agent_type]
+            logits, _ = network(observation["global"], observation[agent_type])
+            choices = network.distribution(logits)
+            indices[agent_type] = choices.mode() if greedy else choices.sample(generator)
+        firm, government = indices["firm"].squeeze(-1), indices["government"].flatten()
+        return {"consumer": indices["consumer"], "firm": firm, "government": government}
+
+
+def save_policies(
+    folder: str | Path,
+    config: EconomyConfig,
+    encoding: str,
+    networks: Mapping[str, PolicyNetwork],
+    specs: Mapping[str, str | Mapping[str, Any]],
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """Write policies into a checkpoint folder, made if need be; other files in it stay.
+
+    Everything is written beside its place first and renamed into it, the index last: a folder with an index is whole.
+
+    Args:
+        folder: The checkpoint.
+        config: The economy.
+        encoding: Of the observations.
+        networks: By agent type, for all types.
+        specs: Description of each network, as `build_network` takes it.
+        info: Plain data to keep with them, such as the seed and the iteration.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    index = {
+        "format_version": FORMAT_VERSION,
+        "encoding": encoding,
+        "networks": {agent_type: specs[agent_type] for agent_type in AGENT_TYPES},
+        "economy": config.model_dump(mode="json"),
+        "info": dict(info or {}),
+    }
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".policies-") as scratch:
+        new, old = Path(scratch, "new"), Path(scratch, "old")
+        new.mkdir()
+        for agent_type in AGENT_TYPES:
+            weights = {name: x.detach().cpu().contiguous() for name, x in networks[agent_type].state_dict().items()}
+            save_file(weights, new / f"{agent_type}.safetensors")
+        Path(scratch, INDEX_NAME).write_text(json.dumps(index, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (folder / INDEX_NAME).unlink(missing_ok=True)
+        if (folder / WEIGHTS_FOLDER).exists():
+            shutil.move(folder / WEIGHTS_FOLDER, old)
+        os.replace(new, folder / WEIGHTS_FOLDER)
+        os.replace(Path(scratch, INDEX_NAME), folder / INDEX_NAME)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The folder that holds policies: a checkpoint itself, or the newest checkpoint of a run's folder.
+
+    Raises:
+        UserError: There is none at ``path``.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        reason = "is a file" if path.is_file() else "does not exist"
+        raise UserError(f"{path} {reason}; give the folder of a checkpoint or of a run")
+    if (path / INDEX_NAME).is_file():
+        return path
+    whole = [folder for folder in path.glob("checkpoint_*") if (folder / INDEX_NAME).is_file()]
+    if not whole:
+        raise UserError(
+            f"{path} holds no policies (neither {INDEX_NAME} nor checkpoint_*/{INDEX_NAME}); "
+            "give the folder of a checkpoint or of a run that has saved one"
+        )
+    return max(whole, key=lambda folder: (_number(folder.name), folder.name))
+
+
+def load_policies(path: str | Path, device: torch.device | str = "cpu") -> PolicySet:
+    """Read the policies of a checkpoint, or of the newest checkpoint of a run.
+
+    Args:
+        path: The folder of a checkpoint or of a run.
+        device: Where the weights go.
+
+    Raises:
+        UserError: There is no checkpoint, or it is damaged, of another version, or does not fit its economy.
+    """
+    folder = find_checkpoint(path)
+    index = _read_index(folder / INDEX_NAME)
+    where = f"{folder / INDEX_NAME}: "
+    config = parse_config(index["economy"], where=f"{where}economy")
+    networks: dict[str, PolicyNetwork] = {}
+    try:
+        encoding = check_encoding(index["encoding"])
+        with torch.random.fork_rng(devices=[]):  # networks start from draws of torch
+            for agent_type in AGENT_TYPES:
+                networks[agent_type] = build_network(config, agent_type, encoding, index["networks"][agent_type])
+    except ConfigError as error:
+        raise UserError(f"{where}{error}") from None
+    for agent_type, network in networks.items():
+        _load_weights(network, folder / WEIGHTS_FOLDER / f"{agent_type}.safetensors")
+        network.requires_grad_(False).eval().to(device)
+    return PolicySet(config, encoding, networks, index["info"])
+
+
+def _number(name: str) -> int:
+    digits = re.search(r"\d+$", name)
+    return int(digits.group()) if digits else -1
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    """The checked top level of ``policies.json``."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}); take another checkpoint") from None
+    if not isinstance(index, dict) or "format_version" not in index:
+        raise UserError(f"{path} has no format_version, so it was not written by this package; take another checkpoint")
+    version = index["format_version"]
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise UserError(
+            f"{path}: format_version is {version!r}, and this version of rbc_marl reads {FORMAT_VERSION}; "
+            "read it with the version that wrote it, or train again"
+        )
+    for name, kind in (("economy", dict), ("networks", dict), ("encoding", str), ("info", dict)):
+        if not isinstance(index.get(name), kind):
+            raise UserError(f"{path}: {name} is missing or not a {kind.__name__}; take another checkpoint")
+    for agent_type in AGENT_TYPES:
+        if agent_type not in index["networks"]:
+            raise UserError(f"{path}: networks lacks {agent_type}; it must describe {', '.join(AGENT_TYPES)}")
+    return index
+
+
+def _load_weights(network: PolicyNetwork, path: Path) -> None:
+    """Fill a network from a file whose names, shapes and types must be the network's own."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; the checkpoint is incomplete: take another")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); take another checkpoint") from None
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        found = _describe(weights.get(name))
+        needed = _describe(expected.get(name))
+        if found != needed:
+            raise UserError(f"{path}: {name} is {found}; the economy and network of {INDEX_NAME} need {needed}")
+    network.load_state_dict(weights)
+
+
+def _describe(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,0 +1,251 @@
+"""Rule-based economies: what trained policies are compared with, and examples of how the economy is driven."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from rbc_marl.choices import sample_indices
+from rbc_marl.config import EconomyConfig
+from rbc_marl.economy import EconomyState
+from rbc_marl.economy.firms import produce
+from rbc_marl.errors import ConfigError, nearest
+
+Work = Literal["worthwhile", "always", "never"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules for all agents of an economy. Each quantity becomes the nearest of the configured choices.
+
+    Raises:
+        ConfigError: A rule is not one, or a number is out of range.
+    """
+
+    price: float = 2500.0
+    """Posted by every firm, unless there is a markup."""
+    markup: float | None = None
+    """Price over the wage cost of a unit at full employment, less 1: 0.2 is cost plus 20%. None: the constant price."""
+    wage: float = 11.0
+    """Posted by every firm."""
+    investment: float = 0.1
+    """Share of gross income that firms invest."""
+    work: Work = "worthwhile"
+    """Who works the most hours there are; the others work the fewest. "worthwhile": whoever gains more from the goods
+    that an hour's net wage buys at the lowest price, at one unit of utility each, than the hour costs (theta / 2)."""
+    income_tax: float = 0.0
+    corporate_tax: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be a rule."""
+        if self.work not in get_args(Work):
+            known = get_args(Work)
+            raise ConfigError(f'work is "{self.work}"; it must be {" or ".join(known)}{nearest(str(self.work), known)}')
+        for name in ("price", "markup", "wage", "investment", "income_tax", "corporate_tax"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0.0:
+                raise ConfigError(f"{name} is {value}; it must be at least 0")
+
+
+RULES: dict[str, Rules] = {
+    "monopoly": Rules(),
+    "full_employment": Rules(work="always"),
+    "cost_plus": Rules(markup=0.2, work="always", income_tax=0.4, corporate_tax=0.8),
+    "idle": Rules(price=0.0, wage=0.0, work="never"),
+}
+"""Rule-based economies by name."""
+
+
+def resolve_rules(rules: Rules | str | Mapping[str, Any]) -> Rules:
+    """Turn a name of `RULES`, a mapping of fields or rules into rules.
+
+    Raises:
+        ConfigError: The name or a field is unknown, or a rule is invalid.
+    """
+    if isinstance(rules, Rules):
+        return rules
+    if isinstance(rules, str):
+        if rules not in RULES:
+            raise ConfigError(f'unknown rules "{rules}"; there are {", ".join(RULES)}{nearest(rules, RULES)}')
+        return RULES[rules]
+    known = [field.name for field in fields(Rules)]
+    for name in rules:
+        if name not in known:
+            raise ConfigError(f"{name} is not a rule; there are {', '.join(known)}{nearest(name, known)}")
+    return Rules(**rules)
+
+
+class ScriptedPolicies:
+    """All agents follow `Rules`: workers join the best payers, buyers take the cheapest goods first.
+
+    Buyers spend their budget on the cheapest good, then on the next, up to the most units one can choose of each.
+    Employers that pay alike and goods that cost alike are equally good: a generator draws among them, and greedy play
+    deals them out by the consumer's number, so that neighbours start at different firms.
+
+    Attributes:
+        config: The economy.
+        rules: The rules.
+        encoding: Of the observations, which the rules do not read.
+        device: Where the states are.
+    """
+
+    def __init__(
+        self,
+        config: EconomyConfig,
+        rules: Rules | str | Mapping[str, Any] = "monopoly",
+        encoding: str = "symlog",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Make the policies of an economy; see the class.
+
+        Raises:
+            ConfigError: The rules are unknown or invalid.
+        """
+        self.config = config
+        self.rules = resolve_rules(rules)
+        self.encoding = encoding
+        self.device = torch.device(device)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+        *,
+        state: EconomyState | None = None,
+    ) -> dict[str, Tensor]:
+        """Decide for one period; see `rbc_marl.policies.Policies`. The observation is not read.
+
+        Raises:
+            ConfigError: There is no state.
+        """
+        if state is None:
+            raise ConfigError("rules read the true state; call act(observation, state=...)")
+        shape = (state.num_envs, self.config.num_consumers, self.config.num_firms)
+
+        def draw() -> Tensor | None:
+            return None if greedy else torch.rand(*shape, generator=generator, device=state.price.device)
+
+        employer = _best_payer(state.wage, self.config.num_consumers, draw())
+        demand = _cheapest_first(state, max(self.config.consumption_choices), draw())
+        demand_index = _at_most(self.config.consumption_choices, demand)
+        return {
+            "consumer": torch.cat([demand_index, self._hours(state).unsqueeze(-1), employer.unsqueeze(-1)], dim=-1),
+            "firm": self._firm(state),
+            "government": self._government(state),
+        }
+
+    def _hours(self, state: EconomyState) -> Tensor:
+        """Index [B, C] of the hours worked."""
+        choices = self.config.hours_choices
+        most, fewest = choices.index(max(choices)), choices.index(min(choices))
+        if self.rules.work == "worthwhile":
+            net_wage = (1.0 - state.income_tax) * state.wage.amax(dim=1)
+            # Multiplied out: a price can be 0.
+            cost = 0.5 * state.labour_disutility * state.price.amin(dim=1, keepdim=True)
+            return torch.where(net_wage.unsqueeze(-1) > cost, most, fewest)
+        index = most if self.rules.work == "always" else fewest
+        return torch.full_like(state.labour_disutility, index, dtype=torch.int64)
+
+    def _firm(self, state: EconomyState) -> Tensor:
+        """Joint index [B, F] of price, wage and investment."""
+        config, rules = self.config, self.rules
+        price = torch.full_like(state.price, rules.price)
+        if rules.markup is not None:
+            price = (1.0 + rules.markup) * self._unit_cost(state)
+        wage = _nearest(config.wage_choices, torch.full_like(price, rules.wage))
+        investment = _nearest(config.investment_choices, torch.full_like(price, rules.investment))
+        index = _nearest(config.price_choices, price) * len(config.wage_choices) + wage
+        return index * len(config.investment_choices) + investment
+
+    def _unit_cost(self, state: EconomyState) -> Tensor:
+        """Wages paid per unit [B, F] where everyone works the most hours and the firms share the workers equally."""
+        config = self.config
+        hours = config.num_consumers * max(config.hours_choices) / config.num_firms
+        labour = torch.full_like(state.capital, hours)
+        output = produce(state.capital, labour, state.labour_exponent, config.technology, config.labour_floor)
+        return self.rules.wage * labour / output
+
+    def _government(self, state: EconomyState) -> Tensor:
+        """Joint index [B] of the two tax rates."""
+        config = self.config
+        income = _nearest(config.income_tax_choices, torch.full_like(state.income_tax, self.rules.income_tax))
+        corporate = _nearest(config.corporate_tax_choices, torch.full_like(state.income_tax, self.rules.corporate_tax))
+        return income * len(config.corporate_tax_choices) + corporate
+
+
+class UniformPolicies:
+    """Every agent draws every choice with equal probability. Greedy play takes the first of each.
+
+    Attributes:
+        config: The economy.
+        encoding: Of the observations, which nobody reads.
+        device: Where the indices are drawn.
+    """
+
+    def __init__(self, config: EconomyConfig, encoding: str = "symlog", device: torch.device | str = "cpu") -> None:
+        """Make the policies of an economy."""
+        self.config = config
+        self.encoding = encoding
+        self.device = torch.device(device)
+
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+        *,
+        state: EconomyState | None = None,
+    ) -> dict[str, Tensor]:
+        """Decide for one period; see `rbc_marl.policies.Policies`."""
+        generator = generator or torch.default_generator
+        indices = sample_indices(self.config, observation["global"].shape[0], generator, self.device)
+        return {name: torch.zeros_like(index) for name, index in indices.items()} if greedy else indices
+
+
+def _best_payer(wage: Tensor, num_consumers: int, draws: Tensor | None) -> Tensor:
+    """Employer [B, C] among the firms that pay best: wage [B, F]; draws [B, C, F], or None to deal the firms out."""
+    is_best = wage == wage.amax(dim=1, keepdim=True)
+    number = torch.arange(num_consumers, device=wage.device).remainder(is_best.sum(dim=1, keepdim=True))
+    if draws is not None:
+        return torch.where(is_best.unsqueeze(1), draws, -1.0).argmax(dim=-1)
+    rank = is_best.cumsum(dim=1) - 1
+    return (is_best.unsqueeze(1) & (rank.unsqueeze(1) == number.unsqueeze(-1))).int().argmax(dim=-1)
+
+
+def _cheapest_first(state: EconomyState, most: float, draws: Tensor | None) -> Tensor:
+    """Units [B, C, F], not yet whole, of a budget spent on the cheapest good, then the next, ``most`` units of each.
+
+    Goods that cost alike come in the order of the draws [B, C, F], or from the consumer's own number on.
+    """
+    consumers, firms = state.consumer_budget.shape[1], state.price.shape[1]
+    if draws is None:
+        goods = torch.arange(firms, device=state.price.device)
+        order = (goods + torch.arange(consumers, device=goods.device).unsqueeze(-1)).remainder(firms)
+        order = order.expand(state.num_envs, consumers, firms)
+    else:
+        order = draws.argsort(dim=-1)
+    price = state.price.unsqueeze(1).expand_as(order).gather(-1, order)
+    price, by_price = price.sort(dim=-1, stable=True)
+    order = order.gather(-1, by_price)
+    spent = (most * price).cumsum(dim=-1) - most * price
+    left = state.consumer_budget.unsqueeze(-1) - spent
+    units = torch.where(price > 0, left / torch.where(price > 0, price, 1.0), most).clamp(min=0.0, max=most)
+    return torch.zeros_like(units).scatter(-1, order, units)
+
+
+def _at_most(choices: Sequence[float], amount: Tensor) -> Tensor:
+    """Index of the largest choice that is no more than an amount; of the smallest where all are more."""
+    table, index = torch.tensor(choices, dtype=amount.dtype, device=amount.device).sort()
+    return index[(torch.searchsorted(table, amount.contiguous(), right=True) - 1).clamp(min=0)]
+
+
+def _nearest(choices: Sequence[float], amount: Tensor) -> Tensor:
+    """Index of the choice nearest to an amount; of the first where two are."""
+    table = torch.tensor(choices, dtype=amount.dtype, device=amount.device)
+    return (amount.unsqueeze(-1) - table).abs().argmin(dim=-1)

@@ -1,0 +1,54 @@
+"""Where a run stands in its curriculum, and what that means for its modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rbc_marl.config import EconomyConfig
+from rbc_marl.curriculum import Phase, Schedule, build_curriculum
+from rbc_marl.policies.distributions import MASKED_LOGIT
+from rbc_marl.rllib.economy_config import economy_of
+
+
+class PhaseTracker:
+    """Finds the phase of an env step, and masks modules accordingly.
+
+    It keeps no progress of its own: learners, env runners and evaluation runners each ask with the env steps they were told.
+    """
+
+    def __init__(self, config: Any, device: torch.device | str) -> None:  # noqa: ANN401 - an AlgorithmConfig
+        """Read the schedule and the length of an iteration from an algorithm's configuration."""
+        self.economy: EconomyConfig
+        self.economy, _ = economy_of(config)
+        self.schedule: Schedule | None = build_curriculum(config.curriculum, self.economy)
+        self.steps_per_iteration = max(int(config.total_train_batch_size), 1)
+        self.device = torch.device(device)
+        self._log_masks: dict[tuple[Any, ...], dict[str, Tensor]] = {}
+
+    def at(self, env_steps: int) -> Phase:
+        """The phase in which the env step after ``env_steps`` falls."""
+        if self.schedule is None:
+            return Phase()
+        return self.schedule.phase(env_steps // self.steps_per_iteration)
+
+    def mask(self, modules: Any, phase: Phase) -> None:  # noqa: ANN401 - a MultiRLModule
+        """Set the masks of a phase in all modules that can be masked."""
+        if self.schedule is None:
+            return
+        for agent_type, log_mask in self._masks_of(phase).items():
+            if agent_type in modules:
+                network = modules[agent_type].unwrapped().network
+                network.log_mask.copy_(log_mask)
+
+    def _masks_of(self, phase: Phase) -> dict[str, Tensor]:
+        key = (phase.price, phase.wage, phase.highest_tax)
+        if key not in self._log_masks:
+            allowed = phase.masks(self.economy)
+            self._log_masks.clear()
+            self._log_masks[key] = {
+                t: torch.where(mask, 0.0, MASKED_LOGIT).to(self.device) for t, mask in allowed.items()
+            }
+        return self._log_masks[key]
