@@ -1,0 +1,1 @@
+"""The economy in the forms that other libraries expect."""

@@ -1,0 +1,1 @@
+"""What happened in an economy, as numbers and as data."""

@@ -1,0 +1,258 @@
+"""Episodes played by given policies: evaluated, or kept as data, every period of every episode."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from rbc_marl.analysis.metrics import QUANTITIES, EpisodeMetrics, collapsed, period_quantities
+from rbc_marl.config import EconomyConfig
+from rbc_marl.errors import ConfigError, UserError, require
+from rbc_marl.policies import Policies
+from rbc_marl.vector_env import VectorEconomy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Economies played side by side: enough to be fast, few enough that the largest economies fit in memory.
+SLAB = 128
+# Quantities of firms kept of each period: fields of the state at its start, and of its flows.
+FIRM_STOCKS = ("price", "wage", "inventory", "overdemanded", "firm_budget", "capital")
+FIRM_FLOWS = ("total_demand", "sales", "exports", "labour", "output", "profit", "firm_reward")
+
+UNITS = {
+    "hours": "a period, per consumer",
+    "consumption": "units, likewise",
+    "sales": "units, likewise",
+    "output": "units, likewise",
+    "exports": "units, likewise",
+    "price": "money per unit",
+    "wage": "money per hour",
+    "income_tax": "rate",
+    "corporate_tax": "rate",
+    "consumer_return": "utility per consumer",
+    "firm_return": "money per firm",
+    "government_return": "its welfare",
+    "welfare_consumers": "sum over consumers",
+    "welfare_total": "and firms, weighted",
+}
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """N episodes of T periods, as numbers."""
+
+    config: EconomyConfig
+    seed: int
+    greedy: bool
+    quantities: Mapping[str, Tensor]
+    """The reported quantities of each episode, [N] each, on the host."""
+    periods: Mapping[str, Tensor]
+    """Quantities of each period, [N, T] each; empty unless recorded."""
+    firms: Mapping[str, Tensor]
+    """`FIRM_STOCKS` and `FIRM_FLOWS` of each firm in each period, [N, T, F] each; empty unless recorded."""
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes (N)."""
+        return self.quantities["hours"].shape[0]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over episodes of the reported quantities (see `rbc_marl.analysis.metrics`)."""
+
+    means: Mapping[str, float]
+    standard_errors: Mapping[str, float | None]
+    """Of the means over episodes; None where there is only one episode."""
+    collapsed: bool
+    """Whether nobody works to speak of."""
+    episodes: int
+    seed: int
+    greedy: bool
+
+    @classmethod
+    def of(cls, episodes: Episodes) -> Evaluation:
+        """Summarise episodes."""
+        values = {name: x.double() for name, x in episodes.quantities.items()}
+        count = episodes.num_episodes
+        means = {name: float(x.mean()) for name, x in values.items()}
+        errors = {name: float(x.std()) / math.sqrt(count) if count > 1 else None for name, x in values.items()}
+        is_collapsed = collapsed(episodes.config, means["hours"])
+        return cls(means, errors, is_collapsed, count, episodes.seed, episodes.greedy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: an entry per quantity, then ``collapsed``, ``standard_errors`` and how it was played."""
+        return {
+            **self.means,
+            "collapsed": self.collapsed,
+            "standard_errors": dict(self.standard_errors),
+            "episodes": self.episodes,
+            "seed": self.seed,
+            "greedy": self.greedy,
+        }
+
+    def table(self) -> Table:
+        """The evaluation as a table for a terminal."""
+        how = "greedy play" if self.greedy else f"seed {self.seed}"
+        state = "; collapsed: hardly anybody works" if self.collapsed else ""
+        title = f"{self.episodes} episode{'s' if self.episodes > 1 else ''}, {how}{state}"
+        table = Table("quantity", title=title, title_justify="left")
+        table.add_column("mean", justify="right")
+        table.add_column("± standard error", justify="right")
+        table.add_column("unit")
+        for name in QUANTITIES:
+            error = self.standard_errors[name]
+            table.add_row(
+                name.replace("_", " "), _number(self.means[name]), "" if error is None else _number(error), UNITS[name]
+            )
+        return table
+
+
+def play(
+    policies: Policies,
+    num_episodes: int = 256,
+    seed: int = 0,
+    greedy: bool = False,
+    *,
+    record: bool = False,
+    slab: int = SLAB,
+) -> Episodes:
+    """Play episodes, from a generator that belongs to this call.
+
+    Episodes are played in slabs. Each slab draws from a generator derived from the seed and the slab's number: episodes
+    depend on ``seed`` and ``slab``, and whole slabs not on how many follow.
+
+    Args:
+        policies: Whoever decides.
+        num_episodes: Number of episodes (N). Greedy play is deterministic, and plays one whatever is asked for.
+        seed: Of the draws.
+        greedy: Whether every agent takes its likeliest choice.
+        record: Whether to keep every period.
+        slab: Most economies played side by side. Fewer need less memory.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+    for name, value, least in (("num_episodes", num_episodes, 1), ("slab", slab, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ConfigError(f"{name} is {value}; it must be at least {least}")
+    total = 1 if greedy else num_episodes
+    slabs = []
+    for number, start in enumerate(range(0, total, slab)):
+        state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator(device=policies.device).manual_seed(int(state))
+        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, record))
+    quantities, periods, firms = (
+        {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*slabs, strict=True)
+    )
+    return Episodes(policies.config, seed, greedy, quantities, periods, firms)
+
+
+def evaluate(policies: Policies, num_episodes: int = 256, seed: int = 0, greedy: bool = False) -> Evaluation:
+    """Play episodes and summarise them; arguments as in `play`."""
+    return Evaluation.of(play(policies, num_episodes, seed, greedy))
+
+
+def to_frame(episodes: Episodes) -> pd.DataFrame:
+    """Recorded episodes as a table with one row per episode and period.
+
+    Returns:
+        Columns ``episode`` and ``period``; then `rbc_marl.analysis.metrics.period_quantities` of the economy, where
+        goods are units per consumer and rewards are means over agents; then ``price_0``, ``price_1`` and so on:
+        `FIRM_STOCKS` at the start of the period and `FIRM_FLOWS` of each firm.
+
+    Raises:
+        ConfigError: The episodes were not recorded.
+        MissingExtraError: pandas is not installed.
+    """
+    frames = require("pandas", "analysis")
+    if not episodes.periods:
+        raise ConfigError("the episodes hold no periods; play them with record=True")
+    count, horizon = episodes.num_episodes, episodes.config.horizon
+    columns = {"episode": np.repeat(np.arange(count), horizon), "period": np.tile(np.arange(horizon), count)}
+    columns |= {name: values.flatten().numpy() for name, values in episodes.periods.items()}
+    for name, values in episodes.firms.items():
+        columns |= {f"{name}_{firm}": values[..., firm].flatten().numpy() for firm in range(values.shape[-1])}
+    frame: pd.DataFrame = frames.DataFrame(columns)
+    return frame
+
+
+def save_parquet(episodes: Episodes, path: str | Path) -> None:
+    """Write recorded episodes to a parquet file (see `to_frame`). The file appears whole or not at all.
+
+    Raises:
+        ConfigError: The episodes were not recorded.
+        MissingExtraError: pandas or pyarrow is not installed.
+        UserError: The file cannot be written there.
+    """
+    path = Path(path)
+    check_parquet_path(path)
+    frame = to_frame(episodes)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        frame.to_parquet(Path(folder, path.name), engine="pyarrow", index=False)
+        os.replace(Path(folder, path.name), path)
+
+
+def check_parquet_path(path: str | Path) -> None:
+    """Refuse what `save_parquet` cannot write, before hours are spent on playing.
+
+    Raises:
+        MissingExtraError: pandas or pyarrow is not installed.
+        UserError: There is no such folder, it cannot be written to, or the path is a folder.
+    """
+    require("pandas", "analysis")
+    require("pyarrow", "analysis")
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of a file in it, such as {path / 'periods.parquet'}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent} is not a folder; make it first, or write elsewhere")
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-"):
+            pass
+    except OSError as error:
+        raise UserError(f"{path.parent} cannot be written to ({error.strerror}); write elsewhere") from None
+
+
+def _play_slab(
+    policies: Policies, num_envs: int, generator: torch.Generator, greedy: bool, record: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Quantities of one batch of episodes [B], of their periods [B, T] and of firms [B, T, F], on the host."""
+    config = policies.config
+    batch = VectorEconomy(config, num_envs, device=policies.device, autoreset=False, encoding=policies.encoding)
+    observation = batch.reset()
+    metrics = EpisodeMetrics(config)
+    periods: list[dict[str, Tensor]] = []
+    firms: list[dict[str, Tensor]] = []
+    for _ in range(config.horizon):
+        state = batch.state
+        assert state is not None  # reset made it
+        observation, _, _, flows = batch.step(policies.act(observation, generator, greedy, state=state))
+        metrics.add(state, flows)
+        if record:
+            periods.append(period_quantities(config, state, flows))
+            stocks = {name: getattr(state, name) for name in FIRM_STOCKS}
+            firms.append(stocks | {name: getattr(flows, name) for name in FIRM_FLOWS})
+    quantities = {name: value.cpu() for name, value in metrics.result().items()}
+    return quantities, _stack(periods), _stack(firms)
+
+
+def _stack(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Periods side by side, on the host: T times [B, ...] -> [B, T, ...]."""
+    return {name: torch.stack([row[name] for row in rows], dim=1).cpu() for name in rows[0]} if rows else {}
+
+
+def _number(value: float) -> str:
+    """A number with as many digits as a reader wants: 31,852 and 11.2 and 0.0123."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
