@@ -17,7 +17,10 @@ def scalar_state(state: EconomyState, row: int) -> scalar.State:
     s = {field.name: getattr(state, field.name)[row].tolist() for field in dataclasses.fields(state)}
     consumers = zip(s["consumer_budget"], s["labour_disutility"], strict=True)
     firms = zip(
-        *(s[name] for name in ("price", "wage", "inventory", "overdemanded", "firm_budget", "capital", "labour_exponent")),
+        *(
+            s[name]
+            for name in ("price", "wage", "inventory", "overdemanded", "firm_budget", "capital", "labour_exponent")
+        ),
         strict=True,
     )
     return scalar.State(
@@ -75,7 +78,17 @@ def flow_arrays(flows: scalar.Flows) -> dict[str, np.ndarray]:
     }
     for name in ("spending", "wage_income", "income_tax_paid"):
         columns[name] = [getattr(flow, name) for flow in flows.consumers]
-    for name in ("total_demand", "sales", "exports", "labour", "output", "revenue", "wage_bill", "investment", "profit"):
+    for name in (
+        "total_demand",
+        "sales",
+        "exports",
+        "labour",
+        "output",
+        "revenue",
+        "wage_bill",
+        "investment",
+        "profit",
+    ):
         columns[name] = [getattr(flow, name) for flow in flows.firms]
     columns["corporate_tax_paid"] = [flow.corporate_tax_paid for flow in flows.firms]
     return {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}

@@ -317,7 +317,9 @@ def decode_action(
     for index in firm:
         rest, investment = divmod(index, len(config.investment_choices))
         price, wage = divmod(rest, len(config.wage_choices))
-        firms.append(FirmAction(config.price_choices[price], config.wage_choices[wage], config.investment_choices[investment]))
+        firms.append(
+            FirmAction(config.price_choices[price], config.wage_choices[wage], config.investment_choices[investment])
+        )
     income, corporate = divmod(government, len(config.corporate_tax_choices))
     return Action(consumers, tuple(firms), config.income_tax_choices[income], config.corporate_tax_choices[corporate])
 

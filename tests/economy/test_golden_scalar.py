@@ -24,7 +24,9 @@ def _compare(golden: Golden, mode: str, env: int, t: int, state: scalar.State, f
             exact = golden.tolerance[mode][theirs] == 0.0
             allowed = 1e-7 * np.abs(expected).max() if exact else golden.tolerance[mode][theirs]
             if not error <= allowed:
-                problems.append(f"{theirs} of environment {env} in row {row} is off by {error:.3g}; allowed {allowed:.3g}")
+                problems.append(
+                    f"{theirs} of environment {env} in row {row} is off by {error:.3g}; allowed {allowed:.3g}"
+                )
     return problems
 
 

@@ -1,0 +1,21 @@
+"""Set-up shared by all tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from hypothesis import settings
+
+# The tests import their own helpers as `tests.convert` and so on, from wherever pytest is started.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+# Small tensors: threads would only wait for each other, and for the other workers of pytest-xdist.
+torch.set_num_threads(1)
+
+# Examples are few but always the same, so that a failure is never a matter of luck. Search further with
+# `pytest --hypothesis-profile=search`.
+settings.register_profile("default", deadline=None, max_examples=150, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile("default")

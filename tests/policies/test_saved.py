@@ -1,0 +1,192 @@
+"""Trained policies on disk: what is written is read back, and what cannot be read is refused in one line."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from rbc_marl import UserError, VectorEconomy, preset
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.policies.build import build_network
+from rbc_marl.policies.saved import find_checkpoint, load_policies, save_policies
+
+CONFIG = preset("closed", num_consumers=4, num_firms=3, initial_capital=(5000.0, 6000.0, 7000.5), crra=0.3)
+SPECS = {"consumer": {"kind": "flat", "hidden": [16, 8]}, "firm": {"kind": "flat", "hidden": [8]}, "government": "flat"}
+
+
+def make_networks(seed=0, config=CONFIG, encoding="digits"):
+    torch.manual_seed(seed)
+    return {name: build_network(config, name, encoding, SPECS[name]) for name in AGENT_TYPES}
+
+
+def save(folder, seed=0):
+    networks = make_networks(seed)
+    save_policies(folder, CONFIG, "digits", networks, SPECS, {"iteration": 7})
+    return networks
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    save(tmp_path / "checkpoint_000010")
+    return tmp_path / "checkpoint_000010"
+
+
+def edit_index(folder, **changes):
+    index = json.loads((folder / "policies.json").read_text())
+    index = {name: value for name, value in {**index, **changes}.items() if value is not ...}
+    (folder / "policies.json").write_text(json.dumps(index))
+
+
+def refusal(path):
+    with pytest.raises(UserError) as error:
+        load_policies(path)
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path):
+    networks = make_networks()
+    networks["firm"].set_mask(torch.arange(30) < 4)
+    save_policies(tmp_path, CONFIG, "digits", networks, SPECS, {"iteration": 7})
+    policies = load_policies(tmp_path)
+    assert (policies.config, policies.encoding, policies.info) == (CONFIG, "digits", {"iteration": 7})
+    for name, network in networks.items():
+        loaded = policies.networks[name].state_dict()
+        assert loaded.keys() == network.state_dict().keys()
+        assert all(torch.equal(loaded[key], value) for key, value in network.state_dict().items())
+        assert not policies.networks[name].training
+    assert policies.device == torch.device("cpu")
+
+
+def test_loaded_policies_act_as_the_networks_would(checkpoint):
+    networks, policies = make_networks(), load_policies(checkpoint)
+    observation = VectorEconomy(CONFIG, 5, encoding="digits").reset()
+    drawn = policies.act(observation, torch.Generator().manual_seed(3))
+    likeliest = policies.act(observation, greedy=True)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name in AGENT_TYPES:
+            network = networks[name]
+            choices = network.distribution(network(observation["global"], observation[name])[0])
+            assert torch.equal(choices.sample(generator).flatten(), drawn[name].flatten())
+            assert torch.equal(choices.mode().flatten(), likeliest[name].flatten())
+
+
+def test_actions_of_loaded_policies_play_whole_episodes(checkpoint):
+    policies = load_policies(checkpoint)
+    batch = VectorEconomy(CONFIG, 2, encoding=policies.encoding)
+    observation, generator = batch.reset(), torch.Generator().manual_seed(0)
+    for _ in range(CONFIG.horizon):
+        observation, _, truncated, _ = batch.step(policies.act(observation, generator))
+    assert bool(truncated.all())
+
+
+def test_loading_leaves_torchs_own_generator_alone(checkpoint):
+    before = torch.get_rng_state()
+    load_policies(checkpoint)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_saving_again_replaces_the_policies_and_keeps_other_files(checkpoint):
+    (checkpoint / "rllib_checkpoint.json").write_text("{}")
+    networks = save(checkpoint, seed=1)
+    loaded = load_policies(checkpoint).networks["firm"].state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in networks["firm"].state_dict().items())
+    assert sorted(path.name for path in checkpoint.iterdir()) == ["policies", "policies.json", "rllib_checkpoint.json"]
+
+
+def test_a_save_that_fails_leaves_the_previous_policies_whole(checkpoint):
+    before = {path: path.read_bytes() for path in checkpoint.rglob("*") if path.is_file()}
+    with pytest.raises(TypeError):
+        save_policies(checkpoint, CONFIG, "digits", make_networks(1), SPECS, {"seed": object()})
+    assert {path: path.read_bytes() for path in checkpoint.rglob("*") if path.is_file()} == before
+
+
+def test_a_runs_folder_stands_for_its_newest_whole_checkpoint(tmp_path):
+    for number in (2, 10, 9):
+        save(tmp_path / f"checkpoint_{number}")
+    (tmp_path / "checkpoint_11").mkdir()  # one that was being written
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoint_10"
+    assert find_checkpoint(tmp_path / "checkpoint_2") == tmp_path / "checkpoint_2"
+
+
+def test_a_path_without_a_checkpoint_is_refused(tmp_path):
+    assert "holds no policies" in refusal(tmp_path)
+    assert "does not exist" in refusal(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refusal(tmp_path / "file")
+
+
+@pytest.mark.parametrize("text", ["{", "", "[1]", "null", "\x00"])
+def test_an_index_that_is_not_one_is_refused(checkpoint, text):
+    (checkpoint / "policies.json").write_text(text)
+    assert "policies.json" in refusal(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, "format_version is 2"),
+        ({"format_version": True}, "format_version is True"),
+        ({"format_version": ...}, "no format_version"),
+        ({"economy": ...}, "economy is missing"),
+        ({"economy": {"num_firms": 0}}, "economy.num_firms is 0"),
+        ({"encoding": "binary"}, "binary"),
+        ({"networks": {"consumer": "flat", "firm": "flat"}}, "lacks government"),
+        ({"networks": {**SPECS, "firm": "flatt"}}, "flatt"),
+        ({"info": [1]}, "info is missing or not a dict"),
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused_by_its_field(checkpoint, changes, message):
+    edit_index(checkpoint, **changes)
+    assert message in refusal(checkpoint)
+
+
+def test_weights_of_another_economy_are_refused(checkpoint):
+    economy = json.loads((checkpoint / "policies.json").read_text())["economy"]
+    edit_index(checkpoint, economy={**economy, "num_firms": 2, "initial_capital": "two_level"})
+    message = refusal(checkpoint)
+    assert "consumer.safetensors" in message
+    assert "need float32" in message
+
+
+@pytest.mark.parametrize("encode", [lambda x: x.double(), lambda x: x[:-1], None])
+def test_weights_of_another_type_or_shape_or_none_are_refused(checkpoint, encode):
+    path = checkpoint / "policies" / "firm.safetensors"
+    weights = load_file(path)
+    name = sorted(weights)[0]
+    weights = {k: encode(v) if k == name else v for k, v in weights.items() if encode or k != name}
+    save_file({k: v.contiguous() for k, v in weights.items()}, path)
+    message = refusal(checkpoint)
+    assert "firm.safetensors" in message
+    assert name in message
+
+
+def test_weights_the_network_does_not_have_are_refused(checkpoint):
+    path = checkpoint / "policies" / "firm.safetensors"
+    save_file({**load_file(path), "zzz": torch.zeros(1)}, path)
+    assert "zzz is float32 [1]" in refusal(checkpoint)
+
+
+def test_missing_and_damaged_weights_are_refused(checkpoint):
+    path = checkpoint / "policies" / "government.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert "government.safetensors is damaged" in refusal(checkpoint)
+    path.unlink()
+    assert "government.safetensors does not exist" in refusal(checkpoint)
+    shutil.rmtree(path.parent)
+    assert "consumer.safetensors does not exist" in refusal(checkpoint)
+
+
+def test_a_pickle_in_place_of_weights_runs_nothing(checkpoint, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    torch.save({"x": Trap()}, checkpoint / "policies" / "firm.safetensors")
+    assert "firm.safetensors is damaged" in refusal(checkpoint)
+    assert not (tmp_path / "sprung").exists()
