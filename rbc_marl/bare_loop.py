@@ -1,7 +1,7 @@
 """A hand-written training loop without Ray: what the benchmark holds EconomyPPO against.
 
-It does the work of one iteration of EconomyPPO and nothing else: play, estimate advantages, update. From the same weights and the same
-rollouts both end with the same weights; a test asserts it.
+It does the work of one iteration of EconomyPPO and nothing else: play, estimate advantages, update. From the same
+weights and the same rollouts both end with the same weights; a test asserts it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How fast the parts are, as ratios measured side by side in one run: times alone say more about the machine than the code."""
+"""How fast the parts are, as ratios measured side by side in one run.
+
+Times alone say more about the machine than about the code.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ TRAINING_SIZES = (16, 128)
 TARGETS = {"sampling": 25.0, "training_16": 1.5, "training_128": 1.15}
 
 
-def run(device: str = "cpu", rounds: int = 5, seconds: float = 1.0, config: EconomyConfig | None = None) -> dict[str, Any]:
+def run(
+    device: str = "cpu", rounds: int = 5, seconds: float = 1.0, config: EconomyConfig | None = None
+) -> dict[str, Any]:
     """Measure everything and return plain data.
 
     Args:
@@ -36,7 +41,8 @@ def run(device: str = "cpu", rounds: int = 5, seconds: float = 1.0, config: Econ
         config: The economy; by default the paper's 100 consumers and 10 firms.
 
     Returns:
-        ``machine``, ``economy`` (steps a second by batch size, and ratios to the scalar implementation), ``sampling`` and ``training``.
+        ``machine``, ``economy`` (steps a second by batch size, and ratios to the scalar implementation), ``sampling``
+        and ``training``.
     """
     config = config or preset("open")
     return {
@@ -53,7 +59,9 @@ def machine(device: str) -> dict[str, Any]:
     import ray
 
     return {
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name()
+        if device.startswith("cuda")
+        else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -67,7 +75,7 @@ def measure_economy(config: EconomyConfig, device: str, rounds: int, seconds: fl
     scalar = _scalar_module()
     if scalar is not None:
         contenders["scalar"] = _scalar_stepper(scalar, config)
-    rates = {name: [] for name in contenders}
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, step in contenders.items():
             rates[name].append(_rate(step, device, seconds / len(contenders)) * (int(name) if name != "scalar" else 1))

@@ -1,7 +1,8 @@
 """Choices of the agents: tables of economic quantities, indices into them, and masks over them.
 
 Joint indices: a consumer has F consumption heads, an hours head and an employer head; a firm's single index is
-``(price_i * n_wage + wage_i) * n_investment + investment_i``; the government's is ``income_i * n_corporate + corporate_i``.
+``(price_i * n_wage + wage_i) * n_investment + investment_i``; the government's is ``income_i * n_corporate +
+corporate_i``.
 """
 
 from __future__ import annotations
@@ -184,7 +185,10 @@ def firm_mask(config: EconomyConfig, price: tuple[float, float], wage: tuple[flo
     low_price, high_price = price
     low_wage, high_wage = wage
     return (
-        (table[:, 0] >= low_price) & (table[:, 0] <= high_price) & (table[:, 1] >= low_wage) & (table[:, 1] <= high_wage)
+        (table[:, 0] >= low_price)
+        & (table[:, 0] <= high_price)
+        & (table[:, 1] >= low_wage)
+        & (table[:, 1] <= high_wage)
     )
 
 

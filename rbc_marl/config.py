@@ -39,8 +39,8 @@ ExponentEach = Annotated[tuple[Exponent, ...], BeforeValidator(_as_tuple)]
 class EconomyConfig(BaseModel):
     """Everything that defines one economy (Curry et al., sections 3 and 5, and their appendix).
 
-    Money is the numéraire, goods are in units, labour in hours, a period is a quarter. Sequences become tuples, so that a
-    configuration is hashable. Types are strict: a number in quotes is refused, as are infinities and NaN.
+    Money is the numéraire, goods are in units, labour in hours, a period is a quarter. Sequences become tuples, so
+    that a configuration is hashable. Types are strict: a number in quotes is refused, as are infinities and NaN.
 
     Raises:
         ConfigError: A field is unknown, of the wrong type or out of range. The message names the field, what was
@@ -116,7 +116,9 @@ class EconomyConfig(BaseModel):
         ):
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != count:
-                raise ValueError(f"{name} has {len(value)} values; there are {count} {agents}: give one each, or a single number")
+                raise ValueError(
+                    f"{name} has {len(value)} values; there are {count} {agents}: give one each, or a single number"
+                )
         return self
 
     def agents(self, agent_type: str) -> int:
@@ -182,7 +184,8 @@ def preset(name: str, **overrides: Any) -> EconomyConfig:  # noqa: ANN401 - fiel
     """A named economy of the paper, with some fields changed.
 
     Args:
-        name: "open" (100 consumers, 10 firms, exports from a price of 500 and up to 100 units) or "closed" (no exports).
+        name: "open" (100 consumers, 10 firms, exports from a price of 500 and up to 100 units) or "closed" (no
+            exports).
         **overrides: Fields of `EconomyConfig`.
 
     Raises:
@@ -212,7 +215,9 @@ def resolve_config(
         return config.replace(**overrides) if overrides else config
     if isinstance(config, Mapping):
         return parse_config({**config, **overrides}, where="config")
-    raise ConfigError(f"config is a {type(config).__name__}; give an EconomyConfig, a preset's name or a mapping of fields")
+    raise ConfigError(
+        f"config is a {type(config).__name__}; give an EconomyConfig, a preset's name or a mapping of fields"
+    )
 
 
 def parse_config(data: Mapping[str, Any], where: str = "env_config") -> EconomyConfig:
@@ -222,9 +227,12 @@ def parse_config(data: Mapping[str, Any], where: str = "env_config") -> EconomyC
         ConfigError: The message starts with the full path of the field, such as ``env_config.interest_rate``.
     """
     try:
-        return EconomyConfig.__pydantic_validator__.validate_python(dict(data), self_instance=EconomyConfig.__new__(EconomyConfig))
+        config: EconomyConfig = EconomyConfig.__pydantic_validator__.validate_python(
+            dict(data), self_instance=EconomyConfig.__new__(EconomyConfig)
+        )
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from None
+    return config
 
 
 def _one_each(value: float | tuple[float, ...], count: int) -> tuple[float, ...]:
@@ -236,7 +244,7 @@ def _explain(error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     prefix = f"{where}." if where else ""
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         return f"{prefix}{name} is not a field of an economy{nearest(name, EconomyConfig.model_fields)}"
     if not first["loc"]:  # the check over several fields names its field itself
         return prefix + first["msg"].removeprefix("Value error, ")
@@ -246,14 +254,29 @@ def _explain(error: ValidationError, where: str) -> str:
     return f"{prefix}{path} is {given!r}; {message}"
 
 
+# What a value must be, by the type of pydantic's error; the text of other errors is pydantic's own.
+_PHRASES = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "too_short": "a list of at least {min_length}",
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "more than {gt:g}",
+    "less_than_equal": "at most {le:g}",
+}
+
+
 def _allowed(error: ValidationError, name: str) -> str:
     """What a field may be, in words; alternatives of a union are joined by "or"."""
     phrases: list[str] = []
     for problem in error.errors(include_url=False):
         if problem["loc"] and problem["loc"][0] == name:
-            text = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
-            if text not in phrases:
-                phrases.append(text)
+            text = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            known = _PHRASES.get(problem["type"])
+            phrase = known.format(**problem["ctx"]) if known and "ctx" in problem else known or text
+            if phrase not in phrases:
+                phrases.append(phrase)
     return "it must be " + " or ".join(phrases)
 
 
@@ -279,15 +302,28 @@ def load_yaml_file(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         raise ConfigError(f"{path} {reason}; give the path of a YAML file") from None
-    try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
+    data = load_yaml(text, where=str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds {_kind(data)}; it must be a mapping of names to values (key: value)")
     return data
+
+
+def load_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds anything
+    """Read one YAML document. Only plain data is read: no code runs.
+
+    Args:
+        text: The document.
+        where: What the document is called in an error.
+
+    Raises:
+        ConfigError: The text is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
 
 
 def _kind(data: object) -> str:

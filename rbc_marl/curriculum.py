@@ -1,7 +1,7 @@
 """Curricula: what agents may do, and who learns how fast, as pure functions of the iteration (section 4 of the paper).
 
-An iteration is a number of env steps, fixed when training starts. Nothing here remembers anything: asked twice for the same
-iteration, a schedule gives the same phase, also after a restore or in a worker that has just been replaced.
+An iteration is a number of env steps, fixed when training starts. Nothing here remembers anything: asked twice for
+the same iteration, a schedule gives the same phase, also after a restore or in a worker that has just been replaced.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from rbc_marl.choices import firm_mask, government_mask
@@ -20,6 +20,7 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
 
 Range = tuple[float, float]
+AgentType = Literal["consumer", "firm", "government"]
 Iterations = Annotated[int, Field(ge=0)]
 _EVERYTHING: Range = (-math.inf, math.inf)
 
@@ -59,6 +60,10 @@ class Schedule(Protocol):
     def phase(self, iteration: int) -> Phase:
         """What holds in an iteration, counted from 0."""
         ...
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 class _Part(BaseModel):
@@ -108,6 +113,9 @@ class EntropyDecay(_Part):
     decay: Annotated[float, Field(gt=0)] = Field(description="iterations")
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     at_least: Iterations = Field(0, description="the decay is never shorter than so many iterations")
+    types: Annotated[tuple[AgentType, ...], BeforeValidator(_as_tuple)] = Field(
+        ("consumer", "firm", "government"), description="agent types whose weight decays; the others' stays"
+    )
 
 
 class RateDecay(_Part):
@@ -133,7 +141,7 @@ class Starts(_Part):
 
 
 class Before(_Part):
-    """What a type does until it learns: act from its untrained network ("policy"), or uniformly at random, within its mask."""
+    """What a type does until it learns: act from its untrained network ("policy"), or at random, within its mask."""
 
     consumer: Literal["policy", "random"] = "policy"
     firm: Literal["policy", "random"] = "policy"
@@ -170,12 +178,12 @@ class Curriculum(_Part):
             labour_disutility=(
                 -math.expm1(-iteration / self.labour_disutility.decay) if self.labour_disutility else 1.0
             ),
-            entropy={t: self._entropy(iteration - started[t]) for t in AGENT_TYPES},
+            entropy={t: self._entropy(t, iteration - started[t]) for t in AGENT_TYPES},
             learning_rate=self._learning_rate(iteration),
         )
 
-    def _entropy(self, iterations: int) -> float:
-        if self.entropy is None or iterations <= 0:
+    def _entropy(self, agent_type: str, iterations: int) -> float:
+        if self.entropy is None or iterations <= 0 or agent_type not in self.entropy.types:
             return 1.0
         return max(math.exp(-iterations / max(self.entropy.decay, self.entropy.at_least)), self.entropy.floor)
 
@@ -270,7 +278,8 @@ def _explain(error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
     path = ".".join([where, *(str(part) for part in first["loc"])])
     if first["type"] == "extra_forbidden":
-        owner = {"": Curriculum, "start": Starts, "before": Before}.get(".".join(map(str, first["loc"][:-1])))
+        owners: dict[str, type[BaseModel]] = {"": Curriculum, "start": Starts, "before": Before}
+        owner = owners.get(".".join(map(str, first["loc"][:-1])))
         known = list(owner.model_fields) if owner else []
         return f"{path} is not a part of a curriculum{nearest(str(first['loc'][-1]), known)}"
     if first["type"] == "missing":

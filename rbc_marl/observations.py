@@ -1,8 +1,9 @@
 """What agents see: a global part that exists once per economy, and a private part per agent.
 
-Global part, G numbers: prices [F], wages [F], inventories [F x width], overdemanded [F], income tax, corporate tax, time. Private
-part of a consumer: budget [width], labour disutility. Of a firm: budget [width], capital, labour exponent, identity [F]. The
-government sees the global part only. ``width`` is 1 for the encoding "symlog" and 11 for "digits".
+Global part, G numbers: prices [F], wages [F], inventories [F x width], overdemanded [F], income tax, corporate tax,
+time. Private part of a consumer: budget [width], labour disutility. Of a firm: budget [width], capital, labour
+exponent, identity [F]. The government sees the global part only. ``width`` is 1 for the encoding "symlog" and 11 for
+"digits".
 """
 
 from __future__ import annotations
@@ -148,7 +149,8 @@ def observe(config: EconomyConfig, state: EconomyState, encoding: str = "symlog"
         encoding: "symlog" (signed logarithm) or "digits" (the paper's, digit by digit).
 
     Returns:
-        "global" [B, G], "consumer" [B, C, P], "firm" [B, F, Q], "government" [B, 1, 0]; the last three are private parts.
+        "global" [B, G], "consumer" [B, C, P], "firm" [B, F, Q], "government" [B, 1, 0]; the last three are private
+        parts.
 
     Raises:
         ConfigError: The encoding is unknown.
@@ -198,14 +200,15 @@ def join(observation: dict[str, Tensor], agent_type: str) -> Tensor:
 def bounds(
     config: EconomyConfig, agent_type: str, encoding: str = "symlog"
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Finite lowest and highest values of an agent's whole observation [G + P], for any float32 state that can arise."""
+    """Finite lowest and highest values of an agent's whole observation [G + P], for any float32 state."""
     layout = observation_layout(config, encoding)
     shared, private = layout.sizes(agent_type)
     low, high = np.zeros(shared + private, np.float32), np.ones(shared + private, np.float32)
     scale = scales(config)
     unbounded = float(np.log1p(_FLOAT32_MAX)) / SYMLOG_SCALE
-    high[layout.global_slices["price"]] = max(config.initial_price, *config.price_choices) / scale["price"]
-    high[layout.global_slices["wage"]] = max(config.initial_wage, *config.wage_choices) / scale["wage"]
+    for name, start in (("price", config.initial_price), ("wage", config.initial_wage)):
+        if start > scale[name]:  # a few float32 steps above: the quotient is rounded differently there
+            high[layout.global_slices[name]] = start / scale[name] * (1 + 2.0**-21)
     encoded = [(layout.global_slices["inventory"], config.num_firms)]
     own = layout.private_slices[agent_type]
     if "budget" in own:

@@ -69,35 +69,34 @@ class VectorEconomy:
         """Start new episodes.
 
         Returns:
-            Observations: "global" [B, G], and the private parts "consumer" [B, C, P], "firm" [B, F, Q], "government" [B, 1, 0].
+            Observations: "global" [B, G], and the private parts "consumer" [B, C, P], "firm" [B, F, Q], "government"
+                [B, 1, 0].
         """
         self.final_observation = None
         return self._start()
 
-    def step(
-        self, indices: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Flows]:
+    def step(self, indices: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Flows]:
         """Play one period.
 
         Args:
             indices: Integers "consumer" [B, C, F + 2], "firm" [B, F], "government" [B]; see `rbc_marl.choices`. On an
-                accelerator one that is out of range stops the program, for reading it beforehand would stall every step.
+                accelerator one that is out of range stops the program, for reading it beforehand would stall every
+                step.
 
         Returns:
-            Observations (of the new episode where one ended and autoreset is on), rewards ("consumer" [B, C], "firm" [B, F],
-            "government" [B]), truncated [B] (bool), and the period's flows.
+            Observations (of the new episode where one ended and autoreset is on), rewards ("consumer" [B, C],
+            "firm" [B, F], "government" [B]), truncated [B] (bool), and the period's flows.
 
         Raises:
             ConfigError: The indices cannot be used, or the episode has not begun or is over.
         """
-        if self.state is None:
-            raise ConfigError("the economy has not been reset; call reset() before step()")
+        state = self.require_state()
         if self._periods_played >= self.config.horizon:
             raise ConfigError("the episode is over; call reset() before the next step()")
         check_shapes(self.config, self.num_envs, indices)
         try:
             actions = decode(self.config, **indices, dtype=self.dtype)
-            next_state, flows = period(self.config, self.state, actions)
+            next_state, flows = period(self.config, state, actions)
         except (IndexError, RuntimeError):
             check_ranges(self.config, indices)  # says which index, where that is what went wrong
             raise
@@ -117,13 +116,21 @@ class VectorEconomy:
         truncated = torch.full((self.num_envs,), is_over, dtype=torch.bool, device=self.device)
         return observation, rewards, truncated, flows
 
+    def require_state(self) -> EconomyState:
+        """The state now.
+
+        Raises:
+            ConfigError: The economy has not been reset.
+        """
+        if self.state is None:
+            raise ConfigError("the economy has not been reset; call reset() first")
+        return self.state
+
     def sample_actions(self) -> dict[str, Tensor]:
         """Uniformly random indices for every agent, from this batch's own generator."""
         return sample_indices(self.config, self.num_envs, self.generator, self.device)
 
     def _start(self) -> dict[str, Tensor]:
         self._periods_played = 0
-        self.state = initial_state(
-            self.config, self.num_envs, self.device, self.dtype, self.labour_disutility_scale
-        )
+        self.state = initial_state(self.config, self.num_envs, self.device, self.dtype, self.labour_disutility_scale)
         return observe(self.config, self.state, self.encoding)

@@ -25,12 +25,13 @@ def residuals(
         - ``consumption`` [B, F], units: what consumers obtained - what the firm sold them.
         - ``labour`` [B], hours: worked by consumers - worked for firms.
         - ``wages`` [B], money: received by consumers - paid by firms.
-        - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer - spending + interest - closing budget.
+        - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer - spending + interest - closing
+          budget.
         - ``firm_money`` [B, F]: opening budget + revenue - wages - investment - tax + interest - closing budget.
         - ``capital`` [B, F]: opening capital + investment - closing capital.
         - ``taxes`` [B], money: collected - paid out to consumers.
-        - ``money`` [B]: all budgets at the start + what enters from outside (grants, interest, exports) - what leaves into
-          capital - all budgets at the end.
+        - ``money`` [B]: all budgets at the start + what enters from outside (grants, interest, exports) - what leaves
+          into capital - all budgets at the end.
     """
     grants = config.consumer_grant * config.num_consumers
     taxes_paid = flows.income_tax_paid.sum(1) + flows.corporate_tax_paid.sum(1)

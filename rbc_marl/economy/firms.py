@@ -40,7 +40,7 @@ def settle_accounts(
 
 
 def produce(capital: Tensor, labour: Tensor, exponent: Tensor, technology: float, labour_floor: float) -> Tensor:
-    """Cobb-Douglas output [B, F] in units: ``A * capital^(1 - alpha) * labour^alpha``, nothing below the labour floor."""
+    """Cobb-Douglas output [B, F] in units, ``A * capital^(1 - alpha) * labour^alpha``; none below the floor."""
     effective = torch.where(labour >= labour_floor, labour, 0.0) if labour_floor > 0 else labour
     return technology * capital.pow(1.0 - exponent) * effective.pow(exponent)
 

@@ -27,8 +27,8 @@ def afford(requested: Tensor, price: Tensor, budget: Tensor) -> tuple[Tensor, Te
         budget: [B, C] money at the start of the period.
 
     Returns:
-        The share [B, C] of every request that its consumer can pay for, and the cost [B, C] of that share. All goods of a
-        consumer are scaled alike; a request that costs nothing is never scaled.
+        The share [B, C] of every request that its consumer can pay for, and the cost [B, C] of that share. All goods
+        of a consumer are scaled alike; a request that costs nothing is never scaled.
     """
     cost = sum_over_goods(requested, price)
     is_short = (cost > 0) & (cost > budget)
@@ -56,15 +56,15 @@ def hours_by_employer(hours: Tensor, employer: Tensor, num_firms: int) -> Tensor
 
 
 def export(inventory: Tensor, sales: Tensor, price: Tensor, lowest_price: float, quota: float) -> Tensor:
-    """Units [B, F] sold abroad at the firm's own price: what consumers leave, up to the quota, from the lowest price on."""
+    """Units [B, F] sold abroad at the firm's own price: what is left, up to the quota, from a price on."""
     return torch.where(price >= lowest_price, (inventory - sales).clamp(min=0.0, max=quota), 0.0)
 
 
 def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
     """Utility of consumption [B, C]: CRRA in units plus one of each good [B, C, F], summed over goods.
 
-    ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with expm1 and log1p, which lose nothing at
-    small consumption and take half the time of a power.
+    ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with expm1 and log1p, which
+    lose nothing at small consumption and take half the time of a power.
     """
     log_units = consumption.log1p()
     if crra == 1.0:

@@ -33,9 +33,7 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
     consumption = demand * share_met.unsqueeze(1)
     sales = markets.sum_over_consumers(consumption)
 
-    utility = (
-        markets.consumption_utility(consumption, config.crra) - 0.5 * state.labour_disutility * actions.hours
-    )
+    utility = markets.consumption_utility(consumption, config.crra) - 0.5 * state.labour_disutility * actions.hours
     spending = markets.sum_over_goods(consumption, state.price)
     wage_income = state.wage.gather(1, actions.employer) * actions.hours
     income_tax_paid = state.income_tax.unsqueeze(-1) * wage_income
@@ -48,9 +46,7 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
     accounts = firms.settle_accounts(
         sales + exports, state.price, labour, state.wage, actions.investment_fraction, state.corporate_tax
     )
-    output = firms.produce(
-        state.capital, labour, state.labour_exponent, config.technology, config.labour_floor
-    )
+    output = firms.produce(state.capital, labour, state.labour_exponent, config.technology, config.labour_floor)
     tax_pool, transfer = government.redistribute(income_tax_paid, accounts.corporate_tax_paid)
 
     consumer_income = config.consumer_grant - spending + (wage_income - income_tax_paid) + transfer.unsqueeze(-1)
@@ -113,9 +109,7 @@ def _close(budget: Tensor, interest_rate: float) -> tuple[Tensor, Tensor]:
 def _consumer_reward(config: EconomyConfig, utility: Tensor, budget: Tensor, is_last: Tensor) -> Tensor:
     if config.consumer_debt_penalty == 0.0:
         return utility
-    return utility - government.debt_penalty(
-        budget, is_last, config.consumer_debt_penalty, config.consumer_debt_scale
-    )
+    return utility - government.debt_penalty(budget, is_last, config.consumer_debt_penalty, config.consumer_debt_scale)
 
 
 def _firm_reward(

@@ -1,7 +1,7 @@
 """What an economy is at a moment, what its agents decide, and what happened in a period.
 
-Letters of the shapes, here and everywhere: B economies in a batch, C consumers, F firms. Money is the numéraire, goods are in
-units, labour in hours.
+Letters of the shapes, here and everywhere: B economies in a batch, C consumers, F firms. Money is the numéraire,
+goods are in units, labour in hours.
 """
 
 from __future__ import annotations

@@ -45,7 +45,9 @@ def check_network_spec(spec: str | Mapping[str, Any], where: str = "model") -> d
         or not hidden
         or not all(type(width) is int and width > 0 for width in hidden)
     ):
-        raise ConfigError(f"{where}.hidden is {hidden!r}; it must be a list of positive whole numbers, such as [128, 128]")
+        raise ConfigError(
+            f"{where}.hidden is {hidden!r}; it must be a list of positive whole numbers, such as [128, 128]"
+        )
     return {"kind": kind, "hidden": list(hidden)}
 
 

@@ -1,8 +1,9 @@
 """Independent categorical choices, many at once: the action distribution of every policy.
 
-An agent takes H choices, choice h among K_h alternatives. Their logits stand side by side on the last axis, K = sum of K_h long.
-Heads of equal size are handled as one block, so that cost is linear in the logits whatever the number of goods; sums over the
-few alternatives of a head are products with a vector of ones, several times faster on a CPU than reductions of a short axis.
+An agent takes H choices, choice h among K_h alternatives. Their logits stand side by side on the last axis, K = sum
+of K_h long. Heads of equal size are handled as one block, so that cost is linear in the logits whatever the number of
+goods; sums over the few alternatives of a head are products with a vector of ones, several times faster on a CPU than
+reductions of a short axis.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def _offsets(head_sizes: tuple[int, ...], device: torch.device) -> Tensor:
 
 def _view(x: Tensor, block: tuple[int, int, int]) -> Tensor:
     start, count, size = block
-    return x[..., start : start + count * size].unflatten(-1, (count, size))
+    view: Tensor = x[..., start : start + count * size].unflatten(-1, (count, size))
+    return view
 
 
 def _sum_heads(x: Tensor, blocks: Blocks) -> Tensor:
@@ -132,7 +134,7 @@ class FactorisedCategorical:
         return self.sample_and_logp(generator)[0]
 
     def sample_and_logp(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Draw choices [..., H] (int64), and their log-probability [...] summed over heads, in one pass; no gradient."""
+        """Draw choices [..., H] (int64), and their log-probability [...] over all heads; no gradient."""
         choices, totals, first = [], [], 0
         with torch.no_grad():
             clamped, weights = _weights(self._flat, self.is_masked)
@@ -167,7 +169,9 @@ class FactorisedCategorical:
     def logp_and_entropy(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of choices [..., H] and entropy, both summed over heads: [...] each. Differentiable."""
         position = actions.reshape(-1, len(self.head_sizes)).long() + _offsets(self.head_sizes, self.logits.device)
-        logp, entropy = _LogpAndEntropy.apply(self._flat, position, self.blocks, self.is_masked)
+        logp, entropy = _LogpAndEntropy.apply(  # type: ignore[no-untyped-call]  # of torch
+            self._flat, position, self.blocks, self.is_masked
+        )
         return logp.view(self._leading), entropy.view(self._leading)
 
     def logp(self, actions: Tensor) -> Tensor:

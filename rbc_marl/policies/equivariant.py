@@ -1,7 +1,8 @@
 """Networks that treat firms alike: what they learn of one firm they know of all, and they run with any number of firms.
 
-A flat network has to learn the response to each firm's price on its own, and in practice learns none. Here one small network is
-shared by all firms, sees each firm's price, wage, inventory and rationing beside their mean over firms, and gives that firm's logits.
+A flat network has to learn the response to each firm's price on its own, and in practice learns none. Here one small
+network is shared by all firms, sees each firm's price, wage, inventory and rationing beside their mean over firms,
+and gives that firm's logits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ class FirmFeatures(nn.Module):
         self.common = len(_COMMON_QUANTITIES)
 
     def forward(self, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """Global parts [N, G] -> each firm's quantities [N, F, per_firm], and common ones with the firms' mean [N, common + per_firm]."""
+        """Split global parts [N, G].
+
+        Returns:
+            Each firm's quantities [N, F, per_firm], and the common ones with the firms' mean [N, common + per_firm].
+        """
         firms = (shared.shape[-1] - self.common) // self.per_firm
         widths = [firms, firms, firms * self.width, firms, self.common]
         price, wage, inventory, overdemanded, common = shared.split(widths, dim=-1)

@@ -94,7 +94,8 @@ def clipped_loss(
         clip: How far the probability ratio may move from one.
         value_weight: Of the value loss.
         entropy_weight: Of the entropy bonus.
-        huber_delta: Error from which the value loss grows linearly: a first estimate of money far off must not drown the rest.
+        huber_delta: Error from which the value loss grows linearly: a first estimate of money far off must not drown
+            the rest.
         weights: Broadcastable to [...], 0 where nothing is to be learned; None counts everything.
 
     Returns:

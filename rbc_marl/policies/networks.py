@@ -1,12 +1,13 @@
 """Policy networks, one shared by all agents of a type (section 4 of the paper).
 
-A network reads the global part of an observation once per economy and the private parts of all agents of its type, and gives
-logits for every choice and a value. It knows nothing of Ray.
+A network reads the global part of an observation once per economy and the private parts of all agents of its type,
+and gives logits for every choice and a value. It knows nothing of Ray.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import sqrt
 
 import torch
@@ -23,8 +24,8 @@ class PolicyNetwork(nn.Module):
     Attributes:
         shared_size: Length of the global part of an observation (G).
         head_sizes: Alternatives of each choice an agent takes.
-        log_mask: [K] buffer, 0 where a choice is allowed and `MASKED_LOGIT` where not; part of the network's state, so that
-            it travels with its weights.
+        log_mask: [K] buffer, 0 where a choice is allowed and `MASKED_LOGIT` where not; part of the network's state,
+            so that it travels with its weights.
         is_maskable: Whether choices can be forbidden.
     """
 
@@ -93,14 +94,15 @@ class PolicyNetwork(nn.Module):
 
 def fully_connected(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers with a ReLU after each, from the first width to the last; nothing for a single width."""
-    layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
     return nn.Sequential(*[part for layer in layers for part in layer])
 
 
 class FlatNetwork(PolicyNetwork):
     """The paper's network: fully connected ReLU layers shared by logits and value.
 
-    The first layer is one matrix split in two, so that its global part is computed once per economy, not once per agent.
+    The first layer is one matrix split in two, so that its global part is computed once per economy, not once per
+    agent.
     """
 
     def __init__(
@@ -138,4 +140,5 @@ class FlatNetwork(PolicyNetwork):
 
     def values(self, features: Tensor) -> Tensor:
         """Values [N, A]."""
-        return self.value_head(features).squeeze(-1)
+        value: Tensor = self.value_head(features)
+        return value.squeeze(-1)

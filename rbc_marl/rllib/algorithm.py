@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -30,8 +31,9 @@ PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
 class EconomyPPOConfig(PPOConfig):
     """PPO's configuration with defaults that suit economies; all keys of RLlib's own keep their meaning.
 
-    Sizes count env steps, one period of one economy: ``num_envs_per_env_runner`` economies play one whole episode each per
-    iteration, and ``train_batch_size_per_learner`` follows from that unless it is set. ``minibatch_size`` None trains on whole batches.
+    Sizes count env steps, one period of one economy: ``num_envs_per_env_runner`` economies play one whole episode
+    each per iteration, and ``train_batch_size_per_learner`` follows from that unless it is set. ``minibatch_size``
+    None trains on whole batches.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -83,8 +85,9 @@ class EconomyPPOConfig(PPOConfig):
             networks: Network by agent type: "flat", or {kind: flat, hidden: [128, 128]}; types left out keep theirs.
             curriculum: Parts of a `rbc_marl.curriculum.Curriculum`, its name, or any schedule; None for none.
             agents_per_update: How many agents of a type, drawn anew for each update, it learns from.
-            probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a batch one type acts
-                uniformly at random, and only ``learners`` learn from them. They show consumers prices that firms no longer post.
+            probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a
+                batch one type acts uniformly at random, and only ``learners`` learn from them. They show consumers
+                prices that firms no longer post.
             **kwargs: As in PPOConfig.training.
 
         Raises:
@@ -102,7 +105,9 @@ class EconomyPPOConfig(PPOConfig):
         if agents_per_update is not NotProvided:
             self.agents_per_update = dict(agents_per_update)
         if probe_economies is not NotProvided:
-            self.probe_economies = {"random": "firm", "learners": ["consumer"], **probe_economies} if probe_economies else {}
+            self.probe_economies = (
+                {"random": "firm", "learners": ["consumer"], **probe_economies} if probe_economies else {}
+            )
         self._check_own_settings()
         return self
 
@@ -129,7 +134,7 @@ class EconomyPPOConfig(PPOConfig):
         """
         self._check_own_settings()
         economy, _ = economy_of(self)
-        if self._train_batch_size_per_learner is None:
+        if getattr(self, "_train_batch_size_per_learner", None) is None:
             episodes = self.num_envs_per_env_runner * max(self.num_env_runners, 1)
             learners = self.num_learners or 1
             if episodes % learners:
@@ -137,12 +142,13 @@ class EconomyPPOConfig(PPOConfig):
                     f"{episodes} economies an iteration cannot be shared by {learners} learners; "
                     "make num_envs_per_env_runner x num_env_runners a multiple of num_learners"
                 )
-            self._train_batch_size_per_learner = episodes * economy.horizon // learners
+            self.train_batch_size_per_learner = episodes * economy.horizon // learners
         build_curriculum(self.curriculum, economy)
         count = self.probe_economies.get("count", 0)
         if count >= self.num_envs_per_env_runner:
             raise ConfigError(
-                f"probe_economies.count is {count} of {self.num_envs_per_env_runner} economies; leave at least one that is no probe"
+                f"probe_economies.count is {count} of {self.num_envs_per_env_runner} economies; "
+                "leave at least one that is no probe"
             )
         super().validate()
 
@@ -166,7 +172,9 @@ class EconomyPPOConfig(PPOConfig):
     def _check_subsets(self) -> None:
         for agent_type, count in self.agents_per_update.items():
             if agent_type not in AGENT_TYPES:
-                raise ConfigError(f"agents_per_update.{agent_type} is not an agent type{nearest(agent_type, AGENT_TYPES)}")
+                raise ConfigError(
+                    f"agents_per_update.{agent_type} is not an agent type{nearest(agent_type, AGENT_TYPES)}"
+                )
             if type(count) is not int or count < 1:
                 raise ConfigError(f"agents_per_update.{agent_type} is {count!r}; it must be a whole number, at least 1")
         probes = self.probe_economies
@@ -175,12 +183,18 @@ class EconomyPPOConfig(PPOConfig):
                 known = ("count", "random", "learners")
                 raise ConfigError(f"probe_economies.{key} is not one of {', '.join(known)}{nearest(str(key), known)}")
         if probes and (type(probes.get("count")) is not int or probes["count"] < 0):
-            raise ConfigError(f"probe_economies.count is {probes.get('count')!r}; it must be a whole number, at least 0")
+            raise ConfigError(
+                f"probe_economies.count is {probes.get('count')!r}; it must be a whole number, at least 0"
+            )
         if probes and probes["random"] not in AGENT_TYPES:
-            raise ConfigError(f"probe_economies.random is {probes['random']!r}; it must be one of {', '.join(AGENT_TYPES)}")
+            raise ConfigError(
+                f"probe_economies.random is {probes['random']!r}; it must be one of {', '.join(AGENT_TYPES)}"
+            )
         for learner in probes.get("learners", ()):
             if learner not in AGENT_TYPES or learner == probes["random"]:
-                raise ConfigError(f"probe_economies.learners has {learner!r}; name agent types other than the random one")
+                raise ConfigError(
+                    f"probe_economies.learners has {learner!r}; name agent types other than the random one"
+                )
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
@@ -211,7 +225,9 @@ def agent_to_module(agent_id: str, *args: Any, **kwargs: Any) -> str:  # noqa: A
 
 
 class EconomyPPO(PPO):
-    """PPO on batches of economies. Its checkpoints also hold the policies in a form that needs neither Ray nor trust."""
+    """PPO on batches of economies. Its checkpoints also hold the policies in a form that needs neither Ray nor
+    trust.
+    """
 
     @classmethod
     def get_default_config(cls) -> AlgorithmConfig:
@@ -245,30 +261,42 @@ class EconomyPPO(PPO):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
         super().set_state(state)
-        self._broadcast_env_steps()
+        self._sync_env_runners()
 
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
         """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
         super().restore_from_path(path, *args, **kwargs)
-        self._broadcast_env_steps()
+        self._sync_env_runners()
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - RLlib's signature
+        """Evaluate; the training goes on as if nothing had been evaluated, also where its env runner did the work."""
+        results: dict[str, Any] = super().evaluate(*args, **kwargs)
+        if self.eval_env_runner_group is None and self.env_runner is not None:
+            self.env_runner.set_state({NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()})
+        return results
 
     def _env_steps(self) -> int:
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
-    def _broadcast_env_steps(self) -> None:
+    def _sync_env_runners(self) -> None:
+        """Give all env runners the learner's weights, whatever their numbers, and the env steps so far."""
+        state = {
+            COMPONENT_RL_MODULE: self.learner_group.get_weights(),
+            NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps(),
+        }
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
-                group.foreach_env_runner(_EnvSteps(self._env_steps()))
+                group.foreach_env_runner(_TakeState(state))
 
 
-class _EnvSteps:
-    """Sets the number of env steps of an env runner; a class, so that it can be sent to a process."""
+class _TakeState:
+    """Hands a state to an env runner; a class, so that it can be sent to a process."""
 
-    def __init__(self, env_steps: int) -> None:
-        self.env_steps = env_steps
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
 
     def __call__(self, env_runner: EconomyEnvRunner) -> None:
-        env_runner.set_state({NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps})
+        env_runner.set_state(self.state)
 
 
 def _tensor(value: Any) -> Any:  # noqa: ANN401 - an array or a tensor

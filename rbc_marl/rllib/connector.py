@@ -26,8 +26,8 @@ _AGENT_STREAM = 2
 class RolloutsToBatch(ConnectorV2):
     """Learner connector: one row per economy and period, the same rows for every module.
 
-    Every module then has the same number of rows, so that minibatches match, sizes count env steps, and the global part of an
-    observation is stored once per row.
+    Every module then has the same number of rows, so that minibatches match, sizes count env steps, and the global
+    part of an observation is stored once per row.
     """
 
     def __init__(
@@ -52,7 +52,8 @@ class RolloutsToBatch(ConnectorV2):
             gae_lambda: Weight of longer advantage estimates.
             reward_scale: Divisor of the rewards of each agent type.
             device: Of the learner; None leaves rollouts where they are.
-            agents_per_update: How many agents of a type, drawn anew for each update, it learns from; all where it is left out.
+            agents_per_update: How many agents of a type, drawn anew for each update, it learns from; all where it is
+                left out.
             probe_learners: Agent types that learn from probe economies; None where there are none.
             seed: Of the draw of agents.
         """
@@ -84,8 +85,8 @@ class RolloutsToBatch(ConnectorV2):
         """Turn rollouts into one batch per module.
 
         Returns:
-            By module: observations ("global" [N, G], "private" [N, A, P]), actions [N, A, H], log-probabilities, standardised advantages
-            and value targets [N, A], with N = periods x economies, period by period.
+            By module: observations ("global" [N, G], "private" [N, A, P]), actions [N, A, H], log-probabilities,
+            standardised advantages and value targets [N, A], with N = periods x economies, period by period.
         """
         rollout = Rollout.join(episodes)
         if self.device is not None:

@@ -64,7 +64,7 @@ class EconomyDistribution(Distribution):
     @staticmethod
     def required_input_dim(space: gym.Space[Any], **kwargs: Any) -> int:  # noqa: ANN401 - RLlib's signature
         """Number of logits that an action space needs."""
-        return int(space.nvec.sum()) if isinstance(space, gym.spaces.MultiDiscrete) else int(space.n)  # type: ignore[attr-defined]
+        return int(gym.spaces.flatdim(space))
 
     def _out(self, actions: Tensor) -> Tensor:
         return actions.squeeze(-1) if self.is_single else actions

@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import (
     SAMPLE_TIMER,
     WEIGHTS_SEQ_NO,
 )
+from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import Phase
@@ -30,9 +31,8 @@ from rbc_marl.rllib.modules import agent_spaces
 from rbc_marl.rllib.phases import PhaseTracker
 from rbc_marl.rllib.player import Plan, Player
 from rbc_marl.rllib.rollout import Rollout
-from rbc_marl.rllib.sampling_metrics import log_rollout
+from rbc_marl.rllib.sampling_metrics import log_rollouts
 from rbc_marl.rllib.seeding import generator_at
-from rbc_marl.vector_env import VectorEconomy
 
 # Economies stepped together on a CPU: with more, their tensors leave the cache and each step costs more.
 CPU_SLAB = 128
@@ -44,8 +44,8 @@ _EPISODE_CALLBACKS = ("on_episode_created", "on_episode_start", "on_episode_step
 class EconomyEnvRunner(EnvRunner, Checkpointable):
     """Plays whole episodes and returns them as `Rollout` objects.
 
-    Every call of `sample` starts new episodes and plays them to the horizon. Its draws depend on the seed, the worker and the env
-    steps so far alone, so that a resumed run, or one that lost a worker, goes on as it would have.
+    Every call of `sample` starts new episodes and plays them to the horizon. Its draws depend on the seed, the worker
+    and the env steps so far alone, so that a resumed run, or one that lost a worker, goes on as it would have.
     """
 
     def __init__(self, config: AlgorithmConfig, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
@@ -142,7 +142,10 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         slab = CPU_SLAB if self.device.type == "cpu" else max(count, 1)
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
-            rollouts = [self._play(min(slab, count - first), plan, generator) for first in range(0, count, slab)]
+            played = [self._play(min(slab, count - first), plan, generator) for first in range(0, count, slab)]
+        rollouts = [rollout for rollout, _ in played]
+        summaries = [summary for _, summary in played]
+        log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, plan.probes)
         make_callback(
             "on_sample_end",
             callbacks_objects=self._callbacks,
@@ -152,15 +155,14 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         self._steps_since_sync += sum(len(rollout) for rollout in rollouts)
         return [rollout.cpu() for rollout in rollouts] if self.worker_index else rollouts
 
-    def _play(self, count: int, plan: Plan, generator: torch.Generator) -> Rollout:
-        """Play ``count`` economies from start to horizon, and report them."""
+    def _play(self, count: int, plan: Plan, generator: torch.Generator) -> tuple[Rollout, dict[str, Tensor]]:
+        """Play ``count`` economies from start to horizon: the rollout, and the reported quantities."""
         self._call_episode_callbacks("on_episode_created", "on_episode_start")
-        rollout, reported = self._player.play(
+        played = self._player.play(
             self.module, count, plan, generator, lambda: self._call_episode_callbacks("on_episode_step")
         )
         self._call_episode_callbacks("on_episode_end")
-        log_rollout(self.metrics, self.config, self.economy, rollout, reported, count - plan.probes)
-        return rollout
+        return played
 
     def phase(self) -> Phase:
         """Where the run stands in its curriculum, as far as this runner knows."""
@@ -230,7 +232,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over env steps and weights; weights with the number of the present ones are ignored, those without are not.
+        """Take over env steps and weights; weights with the number of the present ones are ignored.
 
         A smaller number is no reason to ignore weights: a run that goes back to a checkpoint has them.
         """

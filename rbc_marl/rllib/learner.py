@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER, ENTROPY_KEY, LR_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY
 from ray.rllib.evaluation.postprocessing import Postprocessing
@@ -27,9 +28,10 @@ _MINIBATCH_STREAM = 1
 class EconomyPPOLearner(PPOTorchLearner):
     """PPO on rows that are economy-periods.
 
-    It differs from RLlib's learner in four things: rollouts become batches in one connector; minibatches are the same rows for every
-    module, in an order that depends on the seed and the env steps so far alone; the loss reads logits and values of one pass, with a Huber
-    value loss in place of a clipped one; and the entropy weight belongs to the update's own step, also right after a restore.
+    It differs from RLlib's learner in four things: rollouts become batches in one connector; minibatches are the same
+    rows for every module, in an order that depends on the seed and the env steps so far alone; the loss reads logits
+    and values of one pass, with a Huber value loss in place of a clipped one; and the entropy weight belongs to the
+    update's own step, also right after a restore.
     """
 
     def build(self) -> None:
@@ -50,10 +52,16 @@ class EconomyPPOLearner(PPOTorchLearner):
         self._phase = self._phases.at(0)
         self._env_steps = 0
 
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore, also to an earlier state: RLlib ignores weights that are older than the present ones."""
+        if COMPONENT_RL_MODULE in state:
+            self._weights_seq_no = 0
+        super().set_state(state)
+
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Set masks, entropy weights and learning rates of this update.
 
-        RLlib sets entropy weights after an update, so that the first one after a restore is wrong.
+        RLlib sets both weights and rates after an update, so that the first one after a restore is wrong.
         """
         super().before_gradient_based_update(timesteps=timesteps)
         self._env_steps = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
@@ -73,11 +81,13 @@ class EconomyPPOLearner(PPOTorchLearner):
         used = {m: self._get_optimizer_lr(self.get_optimizer(m)) for m in self.module.keys()}  # noqa: SIM118
         super().after_gradient_based_update(timesteps=timesteps)
         for module_id, rate in used.items():
-            self.metrics.log_value((module_id, f"{DEFAULT_OPTIMIZER}_{LR_KEY}"), rate, window=1)
+            key = (module_id, f"{DEFAULT_OPTIMIZER}_{LR_KEY}")
+            self.metrics.delete(*key, key_error=False)  # RLlib's own entry: a second value would be averaged with it
+            self.metrics.log_value(key, rate, window=1)
 
     def _scale_learning_rate(self, module_id: str) -> None:
         optimizer = self.get_optimizer(module_id)
-        base = self._optimizer_lr_schedules[optimizer].get_current_value()
+        base = self._optimizer_lr_schedules[optimizer].update(timestep=self._env_steps)
         self._set_optimizer_lr(optimizer, float(base) * self._phase.learning_rate)
 
     def _create_iterator_if_necessary(
@@ -158,7 +168,10 @@ def _minibatch(batches: dict[str, dict[str, Any]], index: Tensor | None, rows: i
         return value if index is None else value.index_select(0, index)
 
     return MultiAgentBatch(
-        {module_id: SampleBatch({key: take(value) for key, value in columns.items()}) for module_id, columns in batches.items()},
+        {
+            module_id: SampleBatch({key: take(value) for key, value in columns.items()})
+            for module_id, columns in batches.items()
+        },
         env_steps=rows,
     )
 

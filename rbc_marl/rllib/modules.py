@@ -23,10 +23,12 @@ from rbc_marl.rllib.distributions import EconomyDistribution
 class EconomyModule(TorchRLModule, ValueFunctionAPI):
     """A policy network with a shared value head.
 
-    ``model_config`` holds plain data: ``agent_type``, ``economy`` (fields of the configuration), ``encoding`` and ``network``.
+    ``model_config`` holds plain data: ``agent_type``, ``economy`` (fields of the configuration), ``encoding`` and
+    ``network``.
 
-    Observations come in either of two forms: a mapping with "global" [N, G] and "private" [N, A, P] (the batched path; outputs have
-    the axes [N, A, ...]), or whole observations [..., G + P] of single agents (RLlib's own algorithms).
+    Observations come in either of two forms: a mapping with "global" [N, G] and "private" [N, A, P] (the batched
+    path; outputs have the axes [N, A, ...]), or whole observations [..., G + P] of single agents (RLlib's own
+    algorithms).
     """
 
     network: PolicyNetwork
@@ -72,12 +74,9 @@ def _restore(logits: Tensor, observation: Tensor) -> Tensor:
     return logits.view(*observation.shape[:-1], logits.shape[-1])
 
 
-def agent_spaces(
-    economy: EconomyConfig, agent_type: str, encoding: str
-) -> tuple[gym.spaces.Box, gym.spaces.Discrete | gym.spaces.MultiDiscrete]:
+def agent_spaces(economy: EconomyConfig, agent_type: str, encoding: str) -> tuple[gym.spaces.Box, gym.Space[Any]]:
     """Spaces of one agent's whole observation and action."""
     low, high = bounds(economy, agent_type, encoding)
     sizes = head_sizes(economy, agent_type)
-    action: gym.spaces.Discrete | gym.spaces.MultiDiscrete
-    action = gym.spaces.MultiDiscrete(sizes) if len(sizes) > 1 else gym.spaces.Discrete(sizes[0])
+    action: gym.Space[Any] = gym.spaces.MultiDiscrete(list(sizes)) if len(sizes) > 1 else gym.spaces.Discrete(sizes[0])
     return gym.spaces.Box(low, high, dtype=np.float32), action

@@ -16,7 +16,8 @@ from rbc_marl.rllib.economy_config import economy_of
 class PhaseTracker:
     """Finds the phase of an env step, and masks modules accordingly.
 
-    It keeps no progress of its own: learners, env runners and evaluation runners each ask with the env steps they were told.
+    It keeps no progress of its own: learners, env runners and evaluation runners each ask with the env steps they
+    were told.
     """
 
     def __init__(self, config: Any, device: torch.device | str) -> None:  # noqa: ANN401 - an AlgorithmConfig

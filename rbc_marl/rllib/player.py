@@ -77,7 +77,7 @@ class Player:
         builder, metrics = RolloutBuilder(), EpisodeMetrics(self.economy)
         for _ in range(self.economy.horizon):
             actions, logp = self._act(modules, observation, plan, generator)
-            state = env.state
+            state = env.require_state()
             builder.add("observations", observation)
             observation, rewards, _, flows = env.step(_indices(actions))
             builder.add("actions", actions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +16,10 @@ _COLUMNS = ("observations", "actions", "logp", "rewards")
 
 @dataclass(frozen=True)
 class Rollout:
-    """T periods of E economies. It stands where RLlib expects an episode: it has a length and can be sliced, in env steps.
+    """T periods of E economies, standing where RLlib expects an episode: with a length and slices in env steps.
 
-    The global part of an observation is stored once per economy and period, and actions in one byte where they fit: about a
-    tenth of the memory of one record per agent.
+    The global part of an observation is stored once per economy and period, and actions in one byte where they fit:
+    about a tenth of the memory of one record per agent.
     """
 
     observations: dict[str, Tensor]
@@ -82,13 +83,10 @@ class Rollout:
         return replace(self._map(lambda x: x.to(device)), is_probe=self.is_probe.to(device))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Rollout:
-        return replace(
-            self,
-            **{
-                name: {key: function(value) for key, value in getattr(self, name).items()}
-                for name in _COLUMNS
-            },
-        )
+        columns: dict[str, Any] = {
+            name: {key: function(value) for key, value in getattr(self, name).items()} for name in _COLUMNS
+        }
+        return replace(self, **columns)
 
     @staticmethod
     def join(rollouts: Sequence[Rollout]) -> Rollout:
@@ -127,7 +125,9 @@ class RolloutBuilder:
     def build(self, is_probe: Tensor) -> Rollout:
         """The rollout of all periods added; ``is_probe`` [E] says which economies are probes."""
         return Rollout(
-            **{name: {key: torch.stack(rows) for key, rows in column.items()} for name, column in self._columns.items()},
+            **{
+                name: {key: torch.stack(rows) for key, rows in column.items()} for name, column in self._columns.items()
+            },
             is_probe=is_probe,
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from ray.rllib.utils.metrics import (
     EPISODE_LEN_MEAN,
     EPISODE_MODULE_RETURN_MEAN,
@@ -26,15 +28,15 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.rllib.rollout import Rollout
 
 
-def log_rollout(
+def log_rollouts(
     metrics: MetricsLogger,
     config: Any,  # noqa: ANN401 - an AlgorithmConfig
     economy: EconomyConfig,
-    rollout: Rollout,
-    summary: dict[str, Tensor],
-    reported: int,
+    rollouts: Sequence[Rollout],
+    summaries: Sequence[dict[str, Tensor]],
+    probes: int,
 ) -> None:
-    """Log one rollout: counts of steps, returns, and the reported quantities of its economies.
+    """Log the rollouts of one call, as one: counts of steps, returns, and the reported quantities of their economies.
 
     Agent steps are counted by agent type: a thousand agents would otherwise make a thousand entries.
 
@@ -42,12 +44,14 @@ def log_rollout(
         metrics: The env runner's logger.
         config: The algorithm's configuration.
         economy: The economy.
-        rollout: What was played.
-        summary: Reported quantities, one value per economy that is no probe.
-        reported: How many economies, from the first, are no probes: returns are theirs.
+        rollouts: What was played; nothing is logged of none.
+        summaries: Reported quantities of each rollout, one value per economy that is no probe.
+        probes: How many economies of each rollout, the last ones, are probes: returns are those of the others.
     """
-    window = max(1, config.metrics_num_episodes_for_smoothing // ((config.num_env_runners or 1) * rollout.economies))
-    steps, episodes = len(rollout), rollout.economies
+    if not rollouts:
+        return
+    steps, episodes = sum(len(rollout) for rollout in rollouts), sum(rollout.economies for rollout in rollouts)
+    window = max(1, config.metrics_num_episodes_for_smoothing // ((config.num_env_runners or 1) * episodes))
     metrics.log_value(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
     metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum", with_throughput=True)
     metrics.log_value(NUM_EPISODES, episodes, reduce="sum")
@@ -61,13 +65,16 @@ def log_rollout(
             (NUM_MODULE_STEPS_SAMPLED_LIFETIME, "lifetime_sum"),
         ):
             metrics.log_value((key, agent_type), agent_steps, reduce=reduce)
-    total = sum(rollout.rewards[agent_type].sum((0, 2))[:reported] for agent_type in AGENT_TYPES)
+    returns = {
+        agent_type: torch.cat([r.rewards[agent_type].sum((0, 2))[: r.economies - probes] for r in rollouts])
+        for agent_type in AGENT_TYPES
+    }
+    total = torch.stack(list(returns.values())).sum(0)
     metrics.log_value(EPISODE_LEN_MEAN, economy.horizon, window=window)
     metrics.log_value(EPISODE_RETURN_MEAN, total.mean(), window=window)
     metrics.log_value(EPISODE_RETURN_MIN, total.min(), reduce="min", window=window)
     metrics.log_value(EPISODE_RETURN_MAX, total.max(), reduce="max", window=window)
     for agent_type in AGENT_TYPES:  # the sum over a type's agents, as RLlib defines it
-        returns = rollout.rewards[agent_type].sum((0, 2))[:reported].mean()
-        metrics.log_value((EPISODE_MODULE_RETURN_MEAN, agent_type), returns, window=window)
-    for name, values in summary.items():
-        metrics.log_value(name, values.mean(), window=window)
+        metrics.log_value((EPISODE_MODULE_RETURN_MEAN, agent_type), returns[agent_type].mean(), window=window)
+    for name in summaries[0]:
+        metrics.log_value(name, torch.cat([summary[name] for summary in summaries]).mean(), window=window)

@@ -1,7 +1,8 @@
 """Random generators that depend on nothing but a seed and a place in the run.
 
-RLlib does not checkpoint the random state of remote workers, and replaces killed ones. So nobody keeps a generator: each draw is a
-function of (seed, who draws, env steps so far), and a run that is resumed or loses a worker draws what it would have drawn.
+RLlib does not checkpoint the random state of remote workers, and replaces killed ones. So nobody keeps a generator:
+each draw is a function of (seed, who draws, env steps so far), and a run that is resumed or loses a worker draws what
+it would have drawn.
 """
 
 from __future__ import annotations

@@ -1,0 +1,288 @@
+"""The command rbc-marl: reads what was typed, calls the package, prints where the results are and what to run next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rbc_marl.errors import ConfigError, UserError, require
+
+if TYPE_CHECKING:
+    from rbc_marl.rllib.config_file import Experiment
+    from rbc_marl.rllib.experiment import Outcome
+    from rbc_marl.rllib.ray_session import RayOptions
+    from rbc_marl.rllib.sweep import SweepOutcome
+
+app = typer.Typer(
+    help="Train, evaluate and measure open and closed real-business-cycle economies of many learning agents.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file, or a Python file that holds `config`.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting: lr=1e-3, env_config.crra=0.5, stop.training_iteration=3. Repeatable.",
+    ),
+]
+Name = Annotated[str | None, typer.Option("--experiment", metavar="NAME", help="Only this experiment of FILE.")]
+Stop = Annotated[
+    str | None, typer.Option(metavar="CRITERIA", help="Instead of the file's: '{training_iteration: 100}'.")
+]
+Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Show Ray's warnings; -vv shows everything.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options that stand before a command (--debug may stand anywhere)."""
+    if version:
+        from importlib.metadata import PackageNotFoundError
+        from importlib.metadata import version as installed
+
+        try:
+            print(f"rbc-marl {installed('rbc_marl')}")
+        except PackageNotFoundError:
+            from rbc_marl import __version__
+
+            print(f"rbc-marl {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def train(
+    file: File,
+    set_: Set = None,
+    experiment: Name = None,
+    stop: Stop = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run of the file.")] = False,
+    checkpoint_freq: Annotated[int | None, typer.Option(metavar="N", help="Checkpoint every N iterations.")] = None,
+    checkpoint_at_end: Annotated[bool | None, typer.Option(help="Checkpoint at the end (the default).")] = None,
+    keep_checkpoints_num: Annotated[int | None, typer.Option(metavar="N", help="Keep only the N newest.")] = None,
+    ray_address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Use a running Ray cluster.")] = None,
+    ray_num_cpus: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPUs that Ray may use.")] = None,
+    ray_num_gpus: Annotated[int | None, typer.Option(metavar="N", min=0, help="GPUs that Ray may use.")] = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Train the experiments of FILE, one after another; search spaces make an experiment a sweep."""
+    flags = {
+        "stop": stop,
+        "checkpoint_config.checkpoint_frequency": checkpoint_freq,
+        "checkpoint_config.checkpoint_at_end": checkpoint_at_end,
+        "checkpoint_config.num_to_keep": keep_checkpoints_num,
+    }
+    sets = [*(set_ or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    experiments = _load(file, experiment, sets, verbose)
+    from rbc_marl.rllib.ray_session import RayOptions
+
+    ray_options = RayOptions(ray_address, ray_num_cpus, ray_num_gpus, verbose)
+    if len(experiments) > 1:
+        if resume:
+            raise ConfigError(f"{file} holds {_names(experiments)}; say which one to resume: --experiment NAME")
+        print(f"{file} holds {_names(experiments)}: they run in this order (--experiment NAME runs one)")
+    for one in experiments:
+        _train_one(one, one.name if experiment or len(experiments) > 1 else None, sets, resume, ray_options)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, or a run's folder.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what the policies draw.")] = 0,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Play each policy's likeliest action: one episode.")] = False,
+    as_json: AsJson = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Save every period played.")] = None,
+) -> None:
+    """Play the policies of CHECKPOINT and print what their economy does."""
+    from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
+    from rbc_marl.policies.saved import find_checkpoint, load_policies
+
+    if out is not None:
+        check_parquet_path(out)
+    policies = load_policies(checkpoint)
+    played = play(policies, episodes, seed, greedy, record=out is not None)
+    evaluation = Evaluation.of(played)
+    if out is not None:
+        save_parquet(played, out)
+    if as_json:
+        print(json.dumps(evaluation.to_dict(), indent=2))
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(evaluation.table())
+    print(f"policies: {find_checkpoint(checkpoint)}")
+    if out is not None:
+        print(f"periods: {out}")
+    else:
+        words = ["rbc-marl", "evaluate", str(checkpoint), "--out", "periods.parquet"]
+        print(f"next: {shlex.join(words)}   (keeps every period)")
+
+
+@app.command()
+def check(file: File, set_: Set = None, experiment: Name = None, verbose: Verbose = 0) -> None:
+    """Validate the experiments of FILE and print what would run."""
+    for one in _load(file, experiment, set_ or [], verbose):
+        print(_describe(one))
+    print(f"next: {_command('train', file, set_ or [], experiment)}")
+
+
+@app.command()
+def bench(as_json: AsJson = False) -> None:
+    """Measure, in one run, the economy, sampling and training against their references."""
+    from rbc_marl import benchmark
+
+    result = benchmark.run()
+    print(json.dumps(result, indent=2) if as_json else benchmark.table(result))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 2 an error that is explained in one line, 130 or 143 interrupted.
+
+    Args:
+        arguments: What follows `rbc-marl`; None: from the command line.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    try:
+        status = app(given, prog_name="rbc-marl", standalone_mode=False)
+    except UserError as error:
+        if debug:
+            raise
+        status = _fail(str(error))
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stderr.close()
+        status = 141
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's own errors have it, whichever click it brings
+            if debug:
+                raise
+            status = _fail(f"{type(error).__name__}: {str(error).strip()}; run it again with --debug for the traceback")
+        else:
+            status = _fail(f"{error.format_message().rstrip('.')}; see rbc-marl --help")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> int:
+    print(f"rbc-marl: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> list[Experiment]:
+    if not file.is_file():
+        raise ConfigError(f"{file} does not exist; give the path of a YAML or a Python file")
+    require("ray.rllib", "rllib")
+    from rbc_marl.rllib.config_file import load_experiments
+    from rbc_marl.rllib.ray_session import quieten
+
+    quieten(verbosity)
+    return load_experiments(file, only, sets=sets)
+
+
+def _train_one(
+    experiment: Experiment, only: str | None, sets: Sequence[str], resume: bool, ray_options: RayOptions
+) -> None:
+    from rbc_marl.rllib.experiment import train as run
+    from rbc_marl.rllib.experiment import unfinished_run
+    from rbc_marl.rllib.sweep import sweep
+
+    folder = None
+    # The folder of a run keeps its settings: only what decides where the folder is must be given again.
+    place = [text for text in sets if text.partition("=")[0] == "storage_path"]
+    again = _command("train", experiment.source, place, only, resume=True)
+    if resume:
+        experiment, folder = unfinished_run(experiment, sets)
+        print(f"resuming {folder.path}, with the settings it began with")
+    command = ["rbc-marl", *sys.argv[1:]]
+    if experiment.is_sweep:
+        _report_sweep(sweep(experiment, folder, command=command, ray_options=ray_options), again)
+    else:
+        _report_run(run(experiment, folder, command=command, ray_options=ray_options), again)
+
+
+def _report_run(outcome: Outcome, again: str) -> None:
+    iterations = int(outcome.results.get("training_iteration", 0))
+    print(f"{outcome.status} after {iterations} iterations")
+    print(f"results: {outcome.folder} (progress.csv, result.json, TensorBoard events)")
+    if outcome.checkpoint is not None:
+        print(f"checkpoint: {outcome.checkpoint}")
+    if outcome.signal is not None:
+        print(f"next: {again}")
+        raise typer.Exit(128 + outcome.signal)
+    if outcome.checkpoint is not None and (outcome.checkpoint / "policies.json").is_file():
+        print(f"next: rbc-marl evaluate {shlex.quote(str(outcome.folder))}")
+    else:
+        print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
+
+
+def _report_sweep(outcome: SweepOutcome, again: str) -> None:
+    from rbc_marl.rllib.progress import shown
+
+    for trial in outcome.trials:
+        values = " ".join(f"{key}={value}" for key, value in trial.values.items())
+        words = [f"{label} {text}" for label, text in shown(trial.results)]
+        state = trial.error or f"iteration {int(trial.results.get('training_iteration', 0))}"
+        print("  ".join([values, state, *words]))
+    print(f"{outcome.status}: {sum(trial.done for trial in outcome.trials)} of {len(outcome.trials)} trials are done")
+    print(f"results: {outcome.folder}")
+    if outcome.status != "finished":
+        print(f"next: {again}")
+        raise typer.Exit(130 if outcome.status == "interrupted" else 2)
+    print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder))}")
+
+
+def _command(name: str, file: Path, sets: Sequence[str], experiment: str | None, resume: bool = False) -> str:
+    words = ["rbc-marl", name, str(file)]
+    if experiment is not None and file.suffix != ".py":
+        words += ["--experiment", experiment]
+    for text in sets:
+        words += ["--set", text]
+    return shlex.join([*words, "--resume"] if resume else words)
+
+
+def _names(experiments: Sequence[Experiment]) -> str:
+    return ", ".join(experiment.name for experiment in experiments)
+
+
+def _describe(experiment: Experiment) -> str:
+    """What `check` prints of an experiment: plain lines, in the order in which a reader asks."""
+    config, economy = experiment.config.copy(copy_frozen=False), experiment.env_config
+    config.validate()  # fills in sizes that follow from others
+    lines = [f"{experiment.name}: {experiment.run} on {experiment.env}"]
+    if economy is not None:
+        kind = "open" if economy.open_economy else "closed"
+        agents = f"{economy.num_consumers} consumers, {economy.num_firms} firms, 1 government"
+        lines.append(f"  economy: {kind}, {agents}, {economy.horizon} periods an episode")
+    stop = ", ".join(f"{key} {value:g}" for key, value in experiment.stop.items()) or "when it is interrupted"
+    lines.append(f"  stops at: {stop}")
+    batch = f"{config.total_train_batch_size} env steps from {config.num_envs_per_env_runner} environments"
+    runners = f"{config.num_env_runners} env runners" if config.num_env_runners else "sampled in this process"
+    lines.append(f"  an iteration: {batch}, {runners}")
+    saved = experiment.checkpoints
+    every = f"every {saved.frequency} iterations" if saved.frequency else "at the end"
+    lines.append(f"  checkpoints: {every}, {f'the newest {saved.keep} kept' if saved.keep else 'all kept'}")
+    for path, space in experiment.spaces.items():
+        lines.append(f"  searches: {'.'.join(path)} over {space.kind} {list(space.arguments)}")
+    seed = "" if ("seed",) in experiment.spaces else f"  seed: {experiment.seed}\n"
+    return "\n".join(lines) + f"\n{seed}  results: {experiment.storage / experiment.name}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""Training with RLlib: EconomyPPO on batches of economies, and the environment for RLlib's other algorithms."""
+
+from rbc_marl.errors import require
+
+require("ray.rllib", "rllib")
+
+from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig, module_spec  # noqa: E402 - Ray is asked for first
+from rbc_marl.rllib.plain import register  # noqa: E402
+
+register()
+
+__all__ = ["EconomyPPO", "EconomyPPOConfig", "module_spec", "register"]

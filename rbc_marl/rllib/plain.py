@@ -1,0 +1,121 @@
+"""The PettingZoo environment for RLlib's own algorithms (the plain path): every agent is an RLlib agent of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
+from ray.rllib.utils.typing import AgentID, MultiAgentDict
+from ray.tune.registry import register_env
+
+from rbc_marl.adapters.pettingzoo import ParallelEconomy
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.errors import ConfigError
+from rbc_marl.rllib.economy_config import ENV_PRESETS as ENV_PRESETS  # part of this module's interface
+from rbc_marl.rllib.economy_config import parse_env_config
+
+# What env_config may hold besides the fields of EconomyConfig, with the defaults.
+ENV_OPTIONS: dict[str, Any] = {"encoding": "symlog", "render_mode": None}
+
+
+class EconomyMultiAgentEnv(ParallelPettingZooEnv):
+    """`ParallelEconomy` as an RLlib `MultiAgentEnv`.
+
+    Differs from RLlib's wrapper in that
+    - agents keep the order of the PettingZoo environment (there they come from a set, whose order changes with
+      PYTHONHASHSEED);
+    - the last period *terminates* every agent: the horizon is the end of a finite game, so nothing may be bootstrapped
+      from a value after it. (PettingZoo itself is told that the horizon truncates.)
+    - `reset(seed=...)` seeds ``np_random``, as every gymnasium environment does;
+    - `render` works.
+
+    Attributes:
+        agents: All agents, always: they leave together.
+        observation_spaces: Spaces by agent, in their order; likewise ``action_spaces``.
+        metadata: This environment's own copy (RLlib writes into it).
+    """
+
+    def __init__(self, env: ParallelEconomy) -> None:
+        """Wrap a PettingZoo environment."""
+        names: list[str] = list(env.possible_agents)
+        self.agents = [*names]
+        self.possible_agents = [*names]
+        self.metadata = dict(env.metadata)
+        self.render_mode = env.render_mode
+        super().__init__(env)
+        self.observation_spaces = {name: env.observation_space(name) for name in names}
+        self.action_spaces = {name: env.action_space(name) for name in names}
+        # Pairs: given a mapping, Dict would sort consumer_10 before consumer_2.
+        self.observation_space = gym.spaces.Dict([(name, env.observation_space(name)) for name in names])
+        self.action_space = gym.spaces.Dict([(name, env.action_space(name)) for name in names])
+
+    def reset(  # type: ignore[override]  # RLlib's own MultiAgentEnv disagrees with gymnasium.Env
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[MultiAgentDict, MultiAgentDict]:
+        """Start a new episode; a seed also seeds ``np_random``."""
+        gym.Env.reset(self, seed=seed, options=options)
+        observations, infos = self.par_env.reset(seed=seed, options=options)
+        return observations, infos
+
+    def step(  # type: ignore[override]  # as above
+        self, action_dict: MultiAgentDict
+    ) -> tuple[MultiAgentDict, MultiAgentDict, MultiAgentDict, MultiAgentDict, MultiAgentDict]:
+        """Play one period; in the last one every agent is terminated and none is truncated."""
+        observations, rewards, terminateds, truncateds, infos = self.par_env.step(action_dict)
+        ended = {agent: terminateds[agent] or truncateds[agent] for agent in terminateds}
+        ended["__all__"] = all(ended.values())
+        return observations, rewards, ended, dict.fromkeys(ended, False), infos
+
+    def render(self) -> str | NDArray[np.uint8] | None:  # type: ignore[override]  # RLlib's renders nothing
+        """The frame of the PettingZoo environment, in its render mode."""
+        return self.par_env.render()  # type: ignore[no-any-return]
+
+
+def read_env_config(name: str, env_config: Mapping[str, Any] | None) -> tuple[EconomyConfig, dict[str, Any]]:
+    """The economy and the other options of an ``env_config``.
+
+    Args:
+        name: "rbc_open" or "rbc_closed".
+        env_config: Fields of `EconomyConfig` that differ from the preset's, and "encoding" or "render_mode".
+
+    Raises:
+        ConfigError: The name or a field is unknown, or a value is invalid.
+    """
+    given = dict(env_config or {})
+    options = {option: given.pop(option, default) for option, default in ENV_OPTIONS.items()}
+    config, options["encoding"] = parse_env_config(name, {**given, "encoding": options["encoding"]})
+    return config, options
+
+
+def make_env(name: str, env_config: Mapping[str, Any] | None = None) -> EconomyMultiAgentEnv:
+    """The environment that Tune knows by a name ("rbc_open" or "rbc_closed"); see `read_env_config`."""
+    config, options = read_env_config(name, env_config)
+    return EconomyMultiAgentEnv(ParallelEconomy(config, **options))
+
+
+def register() -> None:
+    """Make "rbc_open" and "rbc_closed" known to Ray Tune and RLlib."""
+    for name in ENV_PRESETS:
+        register_env(name, partial(make_env, name))
+
+
+def policies() -> set[str]:
+    """Modules of `AlgorithmConfig.multi_agent(policies=...)`: one for each type of agent, shared by its agents."""
+    return set(AGENT_TYPES)
+
+
+def policy_mapping_fn(agent_id: AgentID, *_: Any, **__: Any) -> str:  # noqa: ANN401 - RLlib also hands over the episode
+    """The module of an agent: "consumer_7" -> "consumer".
+
+    Raises:
+        ConfigError: The agent is of no known type.
+    """
+    agent_type = str(agent_id).rpartition("_")[0]
+    if agent_type not in AGENT_TYPES:
+        raise ConfigError(f"{agent_id!r} is not an agent; names are like consumer_0, firm_0 and government_0")
+    return agent_type
