@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.policies.networks import PolicyNetwork
+from rbc_marl.policies.slabs import slabs
 from rbc_marl.vector_env import VectorEconomy
 
 Columns = dict[str, Tensor]
@@ -103,20 +104,36 @@ class BareLoop:
         data = {t: self._advantages(t, shared, observations[t], rewards[t]) for t in AGENT_TYPES}
         for _ in range(s.num_epochs):
             for t in AGENT_TYPES:
-                network, (private, advantages, targets) = self.networks[t], data[t]
-                logits, values = network(shared, private)
-                new_logp, entropy = network.distribution(logits).logp_and_entropy(actions[t].flatten(0, 1))
-                ratio = torch.exp(new_logp - logp[t].flatten(0, 1))
-                clipped = ratio.clamp(1 - s.clip_param, 1 + s.clip_param)
-                loss = (
-                    -torch.min(advantages * ratio, advantages * clipped).mean()
-                    + s.vf_loss_coeff * nn.functional.huber_loss(values, targets, delta=s.huber_delta)
-                    - s.entropy_coeff * entropy.mean()
-                )
+                network = self.networks[t]
                 self.optimisers[t].zero_grad(set_to_none=True)
-                loss.backward()
+                columns = (shared, *data[t], actions[t].flatten(0, 1), logp[t].flatten(0, 1))
+                rows, agents = columns[-1].shape
+                for slab in slabs(rows, agents, shared.device):
+                    part = [column[slab] for column in columns]
+                    (self._loss(network, *part) * (len(part[0]) / rows)).backward()
                 nn.utils.clip_grad_norm_(network.parameters(), s.grad_clip)
                 self.optimisers[t].step()
+
+    def _loss(
+        self,
+        network: PolicyNetwork,
+        shared: Tensor,
+        private: Tensor,
+        advantages: Tensor,
+        targets: Tensor,
+        actions: Tensor,
+        old_logp: Tensor,
+    ) -> Tensor:
+        s = self.settings
+        logits, values = network(shared, private)
+        logp, entropy = network.distribution(logits).logp_and_entropy(actions)
+        ratio = torch.exp(logp - old_logp)
+        clipped = ratio.clamp(1 - s.clip_param, 1 + s.clip_param)
+        return (
+            -torch.min(advantages * ratio, advantages * clipped).mean()
+            + s.vf_loss_coeff * nn.functional.huber_loss(values, targets, delta=s.huber_delta)
+            - s.entropy_coeff * entropy.mean()
+        )
 
     def _advantages(self, agent_type: str, shared: Tensor, private: Tensor, rewards: Tensor) -> tuple[Tensor, ...]:
         """Private observations, standardised advantages and value targets of an agent type, by row."""
@@ -124,7 +141,8 @@ class BareLoop:
         private = private.flatten(0, 1)
         scaled = rewards / s.reward_scale[agent_type]
         with torch.no_grad():
-            values = network.values(network.features(shared, private)).view_as(scaled)
+            cuts = slabs(len(private), private.shape[1], shared.device)
+            values = torch.cat([network.values(network.features(shared[c], private[c])) for c in cuts]).view_as(scaled)
         advantages = torch.zeros_like(values)
         next_value, next_advantage = torch.zeros_like(values[0]), torch.zeros_like(values[0])
         for t in reversed(range(len(values))):

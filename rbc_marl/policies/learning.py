@@ -56,7 +56,7 @@ def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
     if weights is None:
         return values.mean()
     weights = weights.expand_as(values)
-    return (values * weights).sum() / weights.sum()
+    return (values * weights).sum() / weights.sum().clamp(min=1.0)
 
 
 class LossTerms(NamedTuple):

@@ -23,6 +23,7 @@ from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.modules import EconomyModule, agent_spaces
+from rbc_marl.rllib.plain import policy_mapping_fn
 
 # Divisors of the paper's appendix: rewards of all types come to about one.
 PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
@@ -45,7 +46,7 @@ class EconomyPPOConfig(PPOConfig):
         self.num_envs_per_env_runner = 16
         self.batch_mode = "complete_episodes"
         self.add_default_connectors_to_learner_pipeline = False
-        self.multi_agent(policies=set(AGENT_TYPES), policy_mapping_fn=agent_to_module)
+        self.multi_agent(policies=set(AGENT_TYPES), policy_mapping_fn=policy_mapping_fn)
         self.train_batch_size = None
         self.lr = 1e-3
         self.gamma = 0.9999
@@ -134,14 +135,15 @@ class EconomyPPOConfig(PPOConfig):
         """
         self._check_own_settings()
         economy, _ = economy_of(self)
+        learners = self.num_learners or 1
+        # Of each env runner alone: one may be lost for a while, and the others' episodes must still share out evenly.
+        if self.num_envs_per_env_runner % learners:
+            raise ConfigError(
+                f"{self.num_envs_per_env_runner} economies of an env runner cannot be shared by {learners} learners; "
+                "make num_envs_per_env_runner a multiple of num_learners"
+            )
         if getattr(self, "_train_batch_size_per_learner", None) is None:
             episodes = self.num_envs_per_env_runner * max(self.num_env_runners, 1)
-            learners = self.num_learners or 1
-            if episodes % learners:
-                raise ConfigError(
-                    f"{episodes} economies an iteration cannot be shared by {learners} learners; "
-                    "make num_envs_per_env_runner x num_env_runners a multiple of num_learners"
-                )
             self.train_batch_size_per_learner = episodes * economy.horizon // learners
         build_curriculum(self.curriculum, economy)
         count = self.probe_economies.get("count", 0)
@@ -219,15 +221,8 @@ def module_spec(config: EconomyPPOConfig, agent_type: str, inference_only: bool 
     )
 
 
-def agent_to_module(agent_id: str, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - RLlib's signature
-    """Module of an agent: "consumer_17" belongs to "consumer"."""
-    return agent_id.rsplit("_", 1)[0]
-
-
 class EconomyPPO(PPO):
-    """PPO on batches of economies. Its checkpoints also hold the policies in a form that needs neither Ray nor
-    trust.
-    """
+    """PPO on batches of economies. Its checkpoints also hold the policies as plain data, readable without Ray."""
 
     @classmethod
     def get_default_config(cls) -> AlgorithmConfig:

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.learning import advantages_and_targets, standardise
+from rbc_marl.policies.slabs import slabs, take_rows
 from rbc_marl.rllib.rollout import Rollout
 from rbc_marl.rllib.seeding import generator_at
 
-# Env steps whose hidden layers stay in a CPU's cache; more at once run slower.
-SLAB_ROWS = 64
 # Tells the draw of agents from other draws with the same seed.
 _AGENT_STREAM = 2
 
@@ -133,11 +132,10 @@ class RolloutsToBatch(ConnectorV2):
 
 
 def values_in_slabs(module: Any, observations: dict[str, Tensor]) -> Tensor:  # noqa: ANN401 - any RLModule with values
-    """Values [N, A] of observations, a slab of rows at a time on a CPU and all at once elsewhere."""
-    rows = observations["global"].shape[0]
-    step = SLAB_ROWS if observations["global"].device.type == "cpu" else rows
-    slabs = [
-        module.compute_values({Columns.OBS: {key: value[i : i + step] for key, value in observations.items()}})
-        for i in range(0, rows, step)
+    """Values [N, A] of observations."""
+    rows, agents, _ = observations["private"].shape
+    device = observations["private"].device
+    parts = [
+        module.compute_values({Columns.OBS: take_rows(observations, slab)}) for slab in slabs(rows, agents, device)
     ]
-    return torch.cat(slabs)
+    return torch.cat(parts)

@@ -17,6 +17,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from rbc_marl.policies.learning import clipped_loss
+from rbc_marl.policies.slabs import slabs, take_rows
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.phases import PhaseTracker
 from rbc_marl.rllib.seeding import generator_at
@@ -154,6 +155,30 @@ class EconomyPPOLearner(PPOTorchLearner):
         )
         return terms.total
 
+    def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
+        """One gradient step, its gradient summed over slabs of rows where a CPU works faster so."""
+        columns = {module_id: dict(part) for module_id, part in batch.items()}
+        device = torch.device(self._device)
+        cuts = {m: list(slabs(*part[Columns.ACTION_LOGP].shape, device)) for m, part in columns.items()}
+        if max(map(len, cuts.values())) == 1 or self.config.num_learners > 1:
+            # One slab each; or several learners, which exchange gradients in every backward pass.
+            return super()._uncompiled_update(batch, **kwargs)
+        for optimizer in self._optimizer_parameters:
+            optimizer.zero_grad(set_to_none=True)
+        losses: dict[str, Any] = {}
+        fwd_out: dict[str, Any] = {}
+        for module_id, part in columns.items():
+            for cut in cuts[module_id]:
+                slab = {module_id: take_rows(part, cut)}
+                fwd_out.update(self.module.forward_train(slab))
+                mean = self.compute_losses(fwd_out={module_id: fwd_out[module_id]}, batch=slab)[module_id]
+                loss = mean * _share(part, slab[module_id])
+                loss.backward()
+                losses[module_id] = losses.get(module_id, 0.0) + loss.detach()
+        gradients = {key: parameter.grad for key, parameter in self._params.items()}
+        self.apply_gradients(self.postprocess_gradients(gradients))
+        return fwd_out, losses, {}
+
     def _entropy_weight(self, module_id: str) -> float:
         scheduled = float(self.entropy_coeff_schedulers_per_module[module_id].get_current_value())
         return scheduled * self._phase.entropy[module_id]
@@ -161,21 +186,19 @@ class EconomyPPOLearner(PPOTorchLearner):
 
 def _minibatch(batches: dict[str, dict[str, Any]], index: Tensor | None, rows: int) -> MultiAgentBatch:
     """Some rows of every module's batch, or all of them."""
+    parts = batches if index is None else take_rows(batches, index)
+    return MultiAgentBatch({module_id: SampleBatch(part) for module_id, part in parts.items()}, env_steps=rows)
 
-    def take(value: Any) -> Any:  # noqa: ANN401 - a tensor or a mapping of tensors
-        if isinstance(value, dict):
-            return {key: take(part) for key, part in value.items()}
-        return value if index is None else value.index_select(0, index)
 
-    return MultiAgentBatch(
-        {
-            module_id: SampleBatch({key: take(value) for key, value in columns.items()})
-            for module_id, columns in batches.items()
-        },
-        env_steps=rows,
-    )
+def _share(columns: dict[str, Any], slab: dict[str, Any]) -> float | Tensor:
+    """Weight of a slab's mean in the mean over all rows."""
+    mask = columns.get(Columns.LOSS_MASK)
+    if mask is None:
+        return len(slab[Columns.ACTION_LOGP]) / len(columns[Columns.ACTION_LOGP])
+    return slab[Columns.LOSS_MASK].sum() / mask.sum()
 
 
 def _explained(values: Tensor, targets: Tensor) -> Tensor:
     """Share of the targets' variance that the values explain, over all agents and rows; at least -1."""
-    return (1.0 - (targets - values).var() / targets.var().clamp(min=1e-8)).clamp(min=-1.0)
+    unexplained, total = (targets - values).var(correction=0), targets.var(correction=0)
+    return (1.0 - unexplained / total.clamp(min=1e-8)).clamp(min=-1.0)

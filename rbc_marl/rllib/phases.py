@@ -25,7 +25,7 @@ class PhaseTracker:
         self.economy: EconomyConfig
         self.economy, _ = economy_of(config)
         self.schedule: Schedule | None = build_curriculum(config.curriculum, self.economy)
-        self.steps_per_iteration = max(int(config.total_train_batch_size), 1)
+        self.steps_per_iteration = max(int(config.total_train_batch_size), 1) if self.schedule is not None else 1
         self.device = torch.device(device)
         self._log_masks: dict[tuple[Any, ...], dict[str, Tensor]] = {}
 

@@ -1,4 +1,8 @@
-"""The PettingZoo environment for RLlib's own algorithms (the plain path): every agent is an RLlib agent of its own."""
+"""The PettingZoo environment for RLlib's own algorithms (the plain path): every agent is an RLlib agent of its own.
+
+RLlib's multi-agent episodes keep agents in sets, so that the order of the rows of a batch, and with it what a seed
+means, changes with PYTHONHASHSEED. Fix that variable as well to repeat a run of this path in another process.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ class EconomyMultiAgentEnv(ParallelPettingZooEnv):
         self.observation_space = gym.spaces.Dict([(name, env.observation_space(name)) for name in names])
         self.action_space = gym.spaces.Dict([(name, env.action_space(name)) for name in names])
 
-    def reset(  # type: ignore[override]  # RLlib's own MultiAgentEnv disagrees with gymnasium.Env
+    def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[MultiAgentDict, MultiAgentDict]:
         """Start a new episode; a seed also seeds ``np_random``."""
@@ -62,7 +66,7 @@ class EconomyMultiAgentEnv(ParallelPettingZooEnv):
         observations, infos = self.par_env.reset(seed=seed, options=options)
         return observations, infos
 
-    def step(  # type: ignore[override]  # as above
+    def step(
         self, action_dict: MultiAgentDict
     ) -> tuple[MultiAgentDict, MultiAgentDict, MultiAgentDict, MultiAgentDict, MultiAgentDict]:
         """Play one period; in the last one every agent is terminated and none is truncated."""
@@ -71,9 +75,9 @@ class EconomyMultiAgentEnv(ParallelPettingZooEnv):
         ended["__all__"] = all(ended.values())
         return observations, rewards, ended, dict.fromkeys(ended, False), infos
 
-    def render(self) -> str | NDArray[np.uint8] | None:  # type: ignore[override]  # RLlib's renders nothing
+    def render(self) -> str | NDArray[np.uint8] | None:
         """The frame of the PettingZoo environment, in its render mode."""
-        return self.par_env.render()  # type: ignore[no-any-return]
+        return self.par_env.render()
 
 
 def read_env_config(name: str, env_config: Mapping[str, Any] | None) -> tuple[EconomyConfig, dict[str, Any]]:

@@ -44,14 +44,11 @@ def log_rollouts(
         metrics: The env runner's logger.
         config: The algorithm's configuration.
         economy: The economy.
-        rollouts: What was played; nothing is logged of none.
+        rollouts: What was played; of none, only that there were none.
         summaries: Reported quantities of each rollout, one value per economy that is no probe.
         probes: How many economies of each rollout, the last ones, are probes: returns are those of the others.
     """
-    if not rollouts:
-        return
     steps, episodes = sum(len(rollout) for rollout in rollouts), sum(rollout.economies for rollout in rollouts)
-    window = max(1, config.metrics_num_episodes_for_smoothing // ((config.num_env_runners or 1) * episodes))
     metrics.log_value(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
     metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum", with_throughput=True)
     metrics.log_value(NUM_EPISODES, episodes, reduce="sum")
@@ -65,6 +62,9 @@ def log_rollouts(
             (NUM_MODULE_STEPS_SAMPLED_LIFETIME, "lifetime_sum"),
         ):
             metrics.log_value((key, agent_type), agent_steps, reduce=reduce)
+    if not rollouts:
+        return
+    window = max(1, config.metrics_num_episodes_for_smoothing // ((config.num_env_runners or 1) * episodes))
     returns = {
         agent_type: torch.cat([r.rewards[agent_type].sum((0, 2))[: r.economies - probes] for r in rollouts])
         for agent_type in AGENT_TYPES

@@ -92,6 +92,8 @@ def test_quantities_equal_loops_over_agents():
         assert float(result["sales"][b]) == pytest.approx(consumed / 6 / 4, rel=1e-5)
         exported = sum(float(flows[t].exports[b, f]) for t in periods for f in firms)
         assert float(result["exports"][b]) == pytest.approx(exported / 6 / 4, rel=1e-5)
+        made = sum(float(flows[t].output[b, f]) for t in periods for f in firms)
+        assert float(result["output"][b]) == pytest.approx(made / 6 / 4, rel=1e-5)
         consumer = sum(float(flows[t].consumer_reward[b, c]) for t in periods for c in consumers)
         firm = sum(float(flows[t].firm_reward[b, f]) for t in periods for f in firms)
         assert float(result["consumer_return"][b]) == pytest.approx(consumer / 6, rel=1e-4)

@@ -1,0 +1,70 @@
+"""Small algorithms for tests, and what to look at in them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.rllib.algorithm import EconomyPPOConfig
+
+ECONOMY = {"num_consumers": 6, "num_firms": 2, "horizon": 4}
+NETWORKS = {agent_type: {"kind": "flat", "hidden": [16, 16]} for agent_type in AGENT_TYPES}
+
+
+def small_config(env="rbc_open", *, economies=4, seed=3, economy=None, **training):
+    """An EconomyPPOConfig of 6 consumers and 2 firms; ``training`` are its training settings."""
+    return (
+        EconomyPPOConfig()
+        .environment(env, env_config={**ECONOMY, **(economy or {})})
+        .env_runners(num_envs_per_env_runner=economies)
+        .training(**{"networks": NETWORKS, **training})
+        .debugging(seed=seed, log_level="ERROR")
+    )
+
+
+@contextmanager
+def built(config):
+    """The algorithm of a configuration, stopped at the end."""
+    algorithm = config.build_algo()
+    try:
+        yield algorithm
+    finally:
+        algorithm.stop()
+
+
+def weights_of(algorithm):
+    """Copies of the learner's weights and buffers, by module and name."""
+    return copied(algorithm.learner_group.get_weights())
+
+
+def runner_weights_of(algorithm):
+    """The same of the local env runner (which has no more than it needs to act)."""
+    return copied(algorithm.env_runner.module.get_state())
+
+
+def copied(state):
+    return {m: {name: torch.as_tensor(x).clone() for name, x in named.items()} for m, named in state.items()}
+
+
+def changed(before, after):
+    """Names of modules of which any weight differs in any bit."""
+    return {m for m in before if any(not torch.equal(before[m][name], after[m][name]) for name in before[m])}
+
+
+def trained(config, iterations):
+    """Weights after some iterations, and the last result."""
+    with built(config) as algorithm:
+        for _ in range(iterations):
+            result = algorithm.train()
+        return weights_of(algorithm), result
+
+
+def numbers(tree, path=()):
+    """Every number in nested results, with its path."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from numbers(value, (*path, key))
+        elif isinstance(value, int | float):
+            yield (*path, key), float(value)

@@ -1,0 +1,221 @@
+"""The command works from a shell: what it prints, what it leaves, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from rbc_marl import cli
+
+ROOT = Path(__file__).parents[1]
+
+FILE = """
+tiny:
+  run: EconomyPPO
+  env: rbc_open
+  stop: {training_iteration: 2}
+  config:
+    env_config: {num_consumers: 3, num_firms: 2, horizon: 3}
+    num_envs_per_env_runner: 2
+    model: {consumer: {kind: flat, hidden: [8]}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(FILE, encoding="utf-8")
+    return tmp_path
+
+
+def start(*arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "rbc_marl.cli", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes, **options)
+
+
+def run(*arguments):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def in_process(capsys, *arguments):
+    """The command without the seconds that a new process takes to import everything."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(list(arguments))
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+def refusal(capsys, *arguments):
+    status, out, err = in_process(capsys, *arguments)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("rbc-marl: ")
+    assert err.count("\n") == 1
+    return err.removeprefix("rbc-marl: ").strip()
+
+
+def test_help_lists_the_commands_without_importing_ray_or_torch():
+    code = """
+    import sys
+    from rbc_marl import cli
+    try:
+        cli.main(["--help"])
+    except SystemExit as end:
+        assert end.code == 0
+    heavy = {"ray", "torch", "gymnasium", "pandas"} & set(sys.modules)
+    assert not heavy, heavy
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for command in ("train", "evaluate", "check", "bench"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_the_version_is_printed(capsys):
+    status, out, _ = in_process(capsys, "--version")
+    assert status == 0
+    assert out.startswith("rbc-marl 0.")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "check", "bench"])
+def test_every_command_explains_itself(capsys, command):
+    status, out, _ = in_process(capsys, command, "--help")
+    assert status == 0
+    assert f"rbc-marl {command}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "No such command 'trian'"),
+        (["train"], "Missing argument 'FILE'"),
+        (["train", "tiny.yaml", "--foo"], "No such option: --foo"),
+        (["train", "nothing.yaml"], "nothing.yaml does not exist; give the path of a YAML or a Python file"),
+        (["train", "."], ". does not exist"),
+        (["train", "tiny.yaml", "--set", "lr_shedule=1"], 'tiny.config.lr_shedule is not a setting of EconomyPPO; did you mean "lr"?'),
+        (["train", "tiny.yaml", "--set", "env_config.export_quota=-5"], "tiny.config.env_config.export_quota is -5; it must be "),
+        (["train", "tiny.yaml", "--stop", "{hours: 3}"], 'tiny.stop.hours is not a result of a run; did you mean "env_runners/hours"?'),
+        (["train", "tiny.yaml", "--checkpoint-freq", "-1"], "tiny.checkpoint_config.checkpoint_frequency is -1"),
+        (["train", "tiny.yaml", "--experiment", "tny"], 'tiny.yaml has no experiment "tny"; it has tiny; did you mean "tiny"?'),
+        (["train", "tiny.yaml", "--resume"], "results/tiny holds no run to resume; leave out --resume to begin one"),
+        (["check", "tiny.yaml", "--set", "run=EconomyPP"], "tiny.run is 'EconomyPP', which is not an algorithm"),
+        (["evaluate", "nothing"], "nothing does not exist; give the folder of a checkpoint or of a run"),
+        (["evaluate", "."], ". holds no policies"),
+        (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
+        (["evaluate", ".", "--out", "no/such/folder.parquet"], "no/such is not a folder"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line_with_the_mend_and_leaves_nothing(capsys, in_empty_folder, arguments, message):
+    assert refusal(capsys, *arguments).startswith(message)
+    assert [path.name for path in in_empty_folder.iterdir()] == ["tiny.yaml"]
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(capsys):
+    with pytest.raises(cli.UserError):
+        cli.main(["train", "nothing.yaml", "--debug"])
+    with pytest.raises(cli.UserError):
+        cli.main(["--debug", "train", "nothing.yaml"])
+
+
+def test_check_says_what_would_run_and_runs_nothing(capsys, in_empty_folder):
+    status, out, _ = in_process(capsys, "check", "tiny.yaml", "--set", "lr={grid_search: [1e-3, 1e-2]}")
+    assert status == 0
+    assert out.splitlines() == [
+        "tiny: EconomyPPO on rbc_open",
+        "  economy: open, 3 consumers, 2 firms, 1 government, 3 periods an episode",
+        "  stops at: training_iteration 2",
+        "  an iteration: 6 env steps from 2 environments, sampled in this process",
+        "  checkpoints: at the end, all kept",
+        "  searches: lr over grid_search [0.001, 0.01]",
+        "  seed: 0",
+        "  results: results/tiny",
+        "next: rbc-marl train tiny.yaml --set 'lr={grid_search: [1e-3, 1e-2]}'",
+    ]
+    assert [path.name for path in in_empty_folder.iterdir()] == ["tiny.yaml"]
+
+
+@pytest.mark.slow
+def test_train_and_evaluate_end_with_what_to_run_next():
+    status, out, err = run("train", "tiny.yaml", "--keep-checkpoints-num", "1")
+    assert (status, err) == (0, "")
+    *_, results, checkpoint, following = out.splitlines()
+    folder = results.removeprefix("results: ").split(" ")[0]
+    assert checkpoint == f"checkpoint: {folder}/checkpoint_000002"
+    assert following == f"next: rbc-marl evaluate {folder}"
+    assert "iteration 2/2" in out
+
+    status, out, err = run("evaluate", folder, "--episodes", "5", "--json")
+    assert (status, err) == (0, "")
+    evaluation = json.loads(out)
+    promised = "hours consumption output exports price wage income_tax corporate_tax consumer_return firm_return"
+    assert {*promised.split(), "welfare_consumers", "welfare_total", "collapsed"} <= set(evaluation)
+    assert evaluation["episodes"] == 5
+
+    status, out, err = run("evaluate", folder, "--greedy", "--out", "periods.parquet")
+    assert (status, err) == (0, "")
+    assert "1 episode, greedy play" in out
+    assert out.endswith("periods: periods.parquet\n")
+    assert Path("periods.parquet").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_two_experiments_run_in_the_files_order(in_empty_folder):
+    (in_empty_folder / "two.yaml").write_text(FILE + FILE.replace("tiny", "other"), encoding="utf-8")
+    status, out, err = run("train", "two.yaml", "--stop", "{training_iteration: 1}")
+    assert (status, err) == (0, "")
+    assert out.startswith("two.yaml holds tiny, other: they run in this order (--experiment NAME runs one)\n")
+    assert out.count("finished after 1 iterations") == 2
+    assert sorted(path.name for path in Path("results").iterdir()) == ["other", "tiny"]
+    status, out, err = run("train", "two.yaml", "--resume")
+    assert (status, out) == (2, "")
+    assert err == "rbc-marl: two.yaml holds tiny, other; say which one to resume: --experiment NAME\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status", "to_group"), [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)])
+def test_an_interrupted_run_prints_the_command_that_resumes_it(number, status, to_group):
+    process = start("train", "tiny.yaml", "--set", "stop.training_iteration=100000", start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (tables := list(Path("results").glob("tiny/*/progress.csv"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    # A terminal sends Ctrl-C to Ray's processes too; `kill` reaches the command alone.
+    (os.killpg if to_group else os.kill)(process.pid, number)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (status, "")
+    *_, checkpoint, following = out.splitlines()
+    assert following == "next: rbc-marl train tiny.yaml --resume"
+    reached = int(checkpoint.rpartition("_")[2])
+    assert Path(checkpoint.removeprefix("checkpoint: "), "policies.json").is_file()
+
+    status, out, err = run("train", "tiny.yaml", "--resume", "--set", f"stop.training_iteration={reached + 2}")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"resuming {tables[0].parent}, with the settings it began with\n")
+    assert f"finished after {reached + 2} iterations" in out
+
+
+@pytest.mark.slow
+def test_a_sweep_prints_its_trials():
+    status, out, err = run("train", "tiny.yaml", "--set", "lr={grid_search: [1e-3, 1e-2]}")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[-3] == "finished: 2 of 2 trials are done"
+    assert [line.split("  ")[:2] for line in lines[-5:-3]] == [["lr=0.001", "iteration 2"], ["lr=0.01", "iteration 2"]]
+    assert lines[-1].startswith("next: tensorboard --logdir results/tiny/")
