@@ -1,11 +1,16 @@
 """Open and closed real-business-cycle economies of many learning agents: a batched torch core, PettingZoo and RLlib."""
 
-from rbc_marl.adapters.pettingzoo import parallel_env
-from rbc_marl.choices import decode
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from rbc_marl.config import EconomyConfig, preset
 from rbc_marl.errors import ConfigError, MissingExtraError, UserError
-from rbc_marl.observations import join
-from rbc_marl.vector_env import VectorEconomy
+
+if TYPE_CHECKING:
+    from rbc_marl.adapters.pettingzoo import parallel_env
+    from rbc_marl.choices import decode
+    from rbc_marl.observations import join
+    from rbc_marl.vector_env import VectorEconomy
 
 __version__ = "0.1.0"
 
@@ -21,3 +26,19 @@ __all__ = [
     "parallel_env",
     "preset",
 ]
+
+# Imported when they are first asked for: they bring torch, and `rbc-marl --help` should not wait for that.
+_LATER = {
+    "VectorEconomy": "rbc_marl.vector_env",
+    "decode": "rbc_marl.choices",
+    "join": "rbc_marl.observations",
+    "parallel_env": "rbc_marl.adapters.pettingzoo",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value

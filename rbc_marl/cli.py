@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -142,6 +143,38 @@ def check(file: File, set_: Set = None, experiment: Name = None, verbose: Verbos
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file: base, seeds and arms.")],
+    set_: Set = None,
+    arm: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this arm. Repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Instead of results/<name of the sweep>.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the cores.")
+    ] = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Train and evaluate every arm and seed of FILE, and write one table. Run again, it goes on where it stopped."""
+    require("ray.rllib", "rllib")
+    from rbc_marl.analysis.tables import summary
+    from rbc_marl.equilibrium.sweep import run_sweep, write_table
+    from rbc_marl.equilibrium.sweep_file import load_sweep
+    from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
+
+    quieten(verbose)
+    found = load_sweep(file, tuple(set_ or ()), tuple(arm or ()))
+    folder = out or Path("results") / found.name
+    side_by_side = workers or os.cpu_count() or 1
+    with ray_session(RayOptions(num_cpus=side_by_side, verbosity=verbose), side_by_side):
+        rows = run_sweep(found, folder, side_by_side, report=lambda text: print(text, flush=True))
+    write_table(rows, folder / "table.csv")
+    text = summary(rows)
+    (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    print(f"results: {folder} (table.csv, summary.md, and each run's folder under runs/)")
+    print(f"next: rbc-marl evaluate {shlex.quote(str(folder / 'runs' / found.runs[0].key))}/...")
+
+
+@app.command()
 def bench(as_json: AsJson = False) -> None:
     """Measure, in one run, the economy, sampling and training against their references."""
     from rbc_marl import benchmark
@@ -188,7 +221,6 @@ def _fail(message: str) -> int:
 def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> list[Experiment]:
     if not file.is_file():
         raise ConfigError(f"{file} does not exist; give the path of a YAML or a Python file")
-    require("ray.rllib", "rllib")
     from rbc_marl.rllib.config_file import load_experiments
     from rbc_marl.rllib.ray_session import quieten
 
@@ -210,6 +242,8 @@ def _train_one(
     if resume:
         experiment, folder = unfinished_run(experiment, sets)
         print(f"resuming {folder.path}, with the settings it began with")
+    else:
+        print(_describe(experiment).partition("\n")[0])
     command = ["rbc-marl", *sys.argv[1:]]
     if experiment.is_sweep:
         _report_sweep(sweep(experiment, folder, command=command, ray_options=ray_options), again)

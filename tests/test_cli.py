@@ -110,11 +110,23 @@ def test_every_command_explains_itself(capsys, command):
         (["train", "tiny.yaml", "--foo"], "No such option: --foo"),
         (["train", "nothing.yaml"], "nothing.yaml does not exist; give the path of a YAML or a Python file"),
         (["train", "."], ". does not exist"),
-        (["train", "tiny.yaml", "--set", "lr_shedule=1"], 'tiny.config.lr_shedule is not a setting of EconomyPPO; did you mean "lr"?'),
-        (["train", "tiny.yaml", "--set", "env_config.export_quota=-5"], "tiny.config.env_config.export_quota is -5; it must be "),
-        (["train", "tiny.yaml", "--stop", "{hours: 3}"], 'tiny.stop.hours is not a result of a run; did you mean "env_runners/hours"?'),
+        (
+            ["train", "tiny.yaml", "--set", "lr_shedule=1"],
+            'tiny.config.lr_shedule is not a setting of EconomyPPO; did you mean "lr"?',
+        ),
+        (
+            ["train", "tiny.yaml", "--set", "env_config.export_quota=-5"],
+            "tiny.config.env_config.export_quota is -5; it must be ",
+        ),
+        (
+            ["train", "tiny.yaml", "--stop", "{hours: 3}"],
+            'tiny.stop.hours is not a result of a run; did you mean "env_runners/hours"?',
+        ),
         (["train", "tiny.yaml", "--checkpoint-freq", "-1"], "tiny.checkpoint_config.checkpoint_frequency is -1"),
-        (["train", "tiny.yaml", "--experiment", "tny"], 'tiny.yaml has no experiment "tny"; it has tiny; did you mean "tiny"?'),
+        (
+            ["train", "tiny.yaml", "--experiment", "tny"],
+            'tiny.yaml has no experiment "tny"; it has tiny; did you mean "tiny"?',
+        ),
         (["train", "tiny.yaml", "--resume"], "results/tiny holds no run to resume; leave out --resume to begin one"),
         (["check", "tiny.yaml", "--set", "run=EconomyPP"], "tiny.run is 'EconomyPP', which is not an algorithm"),
         (["evaluate", "nothing"], "nothing does not exist; give the folder of a checkpoint or of a run"),
@@ -122,7 +134,7 @@ def test_every_command_explains_itself(capsys, command):
         (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
         (["evaluate", ".", "--out", "no/such/folder.parquet"], "no/such is not a folder"),
     ],
-)  # fmt: skip
+)
 def test_an_error_is_one_line_with_the_mend_and_leaves_nothing(capsys, in_empty_folder, arguments, message):
     assert refusal(capsys, *arguments).startswith(message)
     assert [path.name for path in in_empty_folder.iterdir()] == ["tiny.yaml"]

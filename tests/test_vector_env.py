@@ -13,6 +13,7 @@ from rbc_marl.economy import EconomyState, initial_state, period
 from rbc_marl.errors import ConfigError
 from rbc_marl.observations import observe
 from rbc_marl.vector_env import VectorEconomy
+from tests.host_reads import NoHostReads
 from tests.strategies import economies
 
 SMALL = EconomyConfig(num_consumers=5, num_firms=3, horizon=3, initial_wage=11.0, initial_inventory=20.0)
@@ -85,7 +86,7 @@ def test_without_autoreset_the_last_observation_stays_and_a_further_step_is_refu
 
 def test_a_step_before_the_first_reset_is_refused():
     env = VectorEconomy(SMALL, num_envs=2)
-    with pytest.raises(ConfigError, match=r"call reset\(\) before step\(\)"):
+    with pytest.raises(ConfigError, match=r"has not been reset; call reset\(\)"):
         env.step(env.sample_actions())
 
 
@@ -188,7 +189,13 @@ def test_wrong_shapes_and_indices_out_of_range_are_refused_and_change_nothing():
     before, good = env.state, env.sample_actions()
     too_high = good["government"].clone()
     too_high[1] = 36
-    bad = [
+    places = {0: 11, 2: -1, 3: 5, 4: 3}  # consumption, consumption, hours, employer
+    bad = []
+    for head, wrong in places.items():
+        consumer = good["consumer"].clone()
+        consumer[1, 4, head] = wrong
+        bad.append(good | {"consumer": consumer})
+    bad += [
         good | {"consumer": good["consumer"][:, :4]},
         good | {"firm": good["firm"][0]},
         good | {"firm": good["firm"].float()},
@@ -261,6 +268,15 @@ def test_a_larger_batch_plays_the_same_economies(config: EconomyConfig, seed: in
         for name, value in vars(few).items():
             size = 1e7 if name not in ("consumption", "utility") else 1e3
             torch.testing.assert_close(vars(many)[name][2:4], value, rtol=1e-11, atol=1e-14 * size)
+
+
+def test_a_step_reads_nothing_on_the_host():
+    env = VectorEconomy(SMALL, num_envs=4)
+    env.reset()
+    env.step(env.sample_actions())  # tables and endowments are made once
+    with NoHostReads():
+        for _ in range(2 * SMALL.horizon):
+            env.step(env.sample_actions())
 
 
 @pytest.mark.gpu

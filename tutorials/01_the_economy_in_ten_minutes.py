@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # The economy in ten minutes
 #
@@ -63,6 +50,8 @@ for wrong in ({"interest_rate": -0.2}, {"num_consumer": 20}):
         rbc_marl.preset("open", **wrong)
     except rbc_marl.ConfigError as error:
         print(error)
+    else:
+        raise AssertionError(f"{wrong} was not refused")
 
 # %% [markdown]
 # ## Reset and step

@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Train and evaluate from a file
 #
@@ -23,7 +10,7 @@
 # - start the same training from Python.
 #
 # It needs the extras `rllib` and `analysis`. The runs here are far too short to learn anything: they show the way.
-# `rllib_configs/quickstart.yaml` is a file that learns.
+# `rllib_configs/quickstart.yaml` trains for longer.
 
 # %%
 import json
@@ -36,14 +23,12 @@ from pathlib import Path
 import torch
 
 torch.set_num_threads(1)  # these tensors are small: threads would only wait for each other
-# Iterations of each run. Raise it to see learning: TUTORIAL_ITERATIONS=200 takes some minutes.
-ITERATIONS = int(os.environ.get("TUTORIAL_ITERATIONS", "4"))
 # Everything is written into a temporary folder, or the one that TUTORIAL_OUTPUT names.
 folder = Path(os.environ.get("TUTORIAL_OUTPUT") or tempfile.mkdtemp(prefix="rbc_marl_tutorial_"))
 print("working in", folder)
 
 
-def rbc_marl(*arguments):
+def command(*arguments):
     """Run the command rbc-marl in the folder, as you would in a terminal: !rbc-marl ... in a notebook."""
     print("$ rbc-marl", *arguments, flush=True)
     # The command of this Python, wherever the terminal would look for it.
@@ -66,12 +51,12 @@ def rbc_marl(*arguments):
 # those of RLlib's `AlgorithmConfig`; `env_config` holds fields of `EconomyConfig`. What is left out has a default.
 
 # %%
-text = f"""\
+text = """\
 first-steps:                      # results go to results/first-steps/
   run: EconomyPPO
   env: rbc_open                   # or rbc_closed
   stop:
-    training_iteration: {ITERATIONS}
+    training_iteration: 4
   config:
     env_config:
       num_consumers: 10
@@ -79,9 +64,9 @@ first-steps:                      # results go to results/first-steps/
       export_quota: 50
     num_envs_per_env_runner: 8    # economies played side by side; an iteration is one episode in each
     model:                        # networks, by agent type
-      consumer: {{kind: flat, hidden: [32, 32]}}
-      firm: {{kind: flat, hidden: [32, 32]}}
-      government: {{kind: flat, hidden: [32, 32]}}
+      consumer: {kind: flat, hidden: [32, 32]}
+      firm: {kind: flat, hidden: [32, 32]}
+      government: {kind: flat, hidden: [32, 32]}
     lr: 2e-3
     seed: 0                       # two runs with one seed agree
 """
@@ -94,23 +79,16 @@ print(text)
 # `check` reads the file as `train` would, and says what would run.
 
 # %%
-assert rbc_marl("check", "first.yaml").returncode == 0
-
-# %% [markdown]
-# A mistake is one line that says what is wrong and where, and exit status 2. `--set` changes a setting, here one with a
-# slip in its name; it is as good for what you want to change.
-
-# %%
-assert rbc_marl("check", "first.yaml", "--set", "env_config.num_consumer=20").returncode == 2
+assert command("check", "first.yaml").returncode == 0
 
 # %% [markdown]
 # ## Train it
 #
 # `train` shows how far it is, and ends with where the results are and what to run next. Ctrl-C saves a checkpoint
-# first, and `--resume` goes on from it. This run has one setting of its own.
+# first, and `--resume` goes on from it. `--set` changes a setting of the file for this run.
 
 # %%
-assert rbc_marl("train", "first.yaml", "--set", "lr=1e-3").returncode == 0
+assert command("train", "first.yaml", "--set", "lr=1e-3").returncode == 0
 
 # %% [markdown]
 # ## Read the results
@@ -136,7 +114,7 @@ progress = pd.read_csv(run / "progress.csv")
 columns = ["hours", "consumption", "price", "wage", "income_tax", "welfare_total"]
 shown = progress[["training_iteration", *(f"env_runners/{name}" for name in columns)]]
 print(shown.rename(columns=lambda name: name.removeprefix("env_runners/")).to_string(index=False))
-assert len(progress) == ITERATIONS
+assert len(progress) == 4
 
 # %% [markdown]
 # ## Evaluate
@@ -145,7 +123,7 @@ assert len(progress) == ITERATIONS
 # their policies, from a seed. `--greedy` plays each agent's likeliest choice instead, and `--json` prints for programs.
 
 # %%
-evaluated = rbc_marl("evaluate", str(run.relative_to(folder)), "--episodes", "32", "--json")
+evaluated = command("evaluate", str(run.relative_to(folder)), "--episodes", "32", "--json")
 means = json.loads(evaluated.stdout)
 print("collapsed (hardly anybody works):", means["collapsed"])
 
@@ -180,7 +158,7 @@ assert bool(truncated.all())
 # %% [markdown]
 # ## From Python
 #
-# What the command does, two functions do. Here the government looks after consumers only. (`storage_path` is where
+# Two functions do what the command does. Here the government looks after consumers only. (`storage_path` is where
 # results go: the command used `results` in its folder.)
 
 # %%
@@ -195,8 +173,21 @@ print("welfare of consumers:", round(outcome.results["env_runners/welfare_consum
 assert load_policies(outcome.checkpoint).config.welfare == "consumers"
 
 # %% [markdown]
+# A mistake in a file or a setting is a `ConfigError` of one line. The command prints it and ends with exit status 2.
+
+# %%
+from rbc_marl import ConfigError
+
+try:
+    load_experiments(folder / "first.yaml", sets=["env_config.num_consumer=20"])
+except ConfigError as error:
+    print(error)
+else:
+    raise AssertionError("the misspelt field was not noticed")
+
+# %% [markdown]
 # ## What next
 #
-# - `rbc-marl train rllib_configs/quickstart.yaml` trains a small economy for long enough to see agents learn.
-# - `rllib_configs/open_rbc.yaml` and `closed_rbc.yaml` are the economies of the paper; each option has a comment.
+# - `rbc-marl train rllib_configs/quickstart.yaml` trains the open economy of the paper, with a curriculum.
+# - The other files in `rllib_configs` train other economies and with other algorithms; each option has a comment.
 # - Write `lr: {grid_search: [1e-3, 3e-3]}` into a file, and `train` runs a sweep with Ray Tune.

@@ -295,6 +295,8 @@ class _TakeState:
 
 
 def _tensor(value: Any) -> Any:  # noqa: ANN401 - an array or a tensor
+    import numpy as np
     import torch
 
-    return torch.as_tensor(value)
+    # Arrays from another process cannot be written to, and torch wants its own to be.
+    return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))

@@ -35,7 +35,7 @@ def algorithm_class(name: Any, where: str) -> type[Algorithm]:  # noqa: ANN401 -
     if name in OUR_ALGORITHMS:
         from rbc_marl.rllib import algorithm
 
-        return getattr(algorithm, name)  # type: ignore[no-any-return]
+        return getattr(algorithm, name)
     return _get_algorithm_class(name)
 
 
@@ -150,7 +150,7 @@ def _check_env(env: Any, where: str) -> None:  # noqa: ANN401 - from a file
         raise ConfigError(f"{where} is {env!r}, which is not an environment{nearest(str(env), known)}")
 
 
-def _translate_model(config_class: type[AlgorithmConfig], values: dict[str, Any], places: dict[str, str]) -> None:
+def _translate_model(config_class: type, values: dict[str, Any], places: dict[str, str]) -> None:
     """Send `model` where it belongs: to our `networks`, or to RLlib's `rl_module(model_config=...)`."""
     known = known_keys(config_class)
     if "model" in values and known["model"].owner.startswith("ray."):  # there it is a setting of the old API stack

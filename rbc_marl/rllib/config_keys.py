@@ -134,7 +134,7 @@ def model_keys() -> dict[str, Key]:
 
 
 @functools.cache
-def known_keys(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
+def known_keys(config_class: type) -> dict[str, Key]:
     """Every key that a kind of AlgorithmConfig takes, by name. A subclass's declaration comes before its base's."""
     from ray.rllib.utils.from_config import NotProvided
 
@@ -156,7 +156,7 @@ def known_keys(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
     return {name: key for name, key in found.items() if name not in OLD_NAMES}
 
 
-def find_key(config_class: type[AlgorithmConfig], name: str, path: str) -> Key:
+def find_key(config_class: type, name: str, path: str) -> Key:
     """Look a key up by the name a file gives it.
 
     Raises:

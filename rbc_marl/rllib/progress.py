@@ -93,7 +93,7 @@ class Progress:
         self._live: Live | None = None
         self._last_line = -math.inf
         self._results: Mapping[str, Any] = {}
-        self._printed = self._results
+        self._printed: Mapping[str, Any] = self._results
         self._notice = ""
 
     def __enter__(self) -> Self:

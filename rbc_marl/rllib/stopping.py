@@ -88,7 +88,9 @@ def parse_stop(stop: Any, where: str, *, custom_metrics: bool = False) -> dict[s
         if key in OLD_NAMES:
             raise ConfigError(f"{where}.{key} is a name of older RLlib versions; write {OLD_NAMES[key]}")
         if key not in known_stop_keys() and not OPEN_KEYS.match(key) and not custom_metrics:
-            raise ConfigError(f"{where}.{key} is not a result of a run{nearest(key, known_stop_keys())}")
+            ends = [known for known in known_stop_keys() if known.endswith(f"/{key}")]
+            mend = f'; did you mean "{ends[0]}"?' if ends else nearest(key, known_stop_keys())
+            raise ConfigError(f"{where}.{key} is not a result of a run{mend}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ConfigError(f"{where}.{key} is {value!r}; it must be a number")
         if key in PROGRESS_KEYS and value <= 0:

@@ -76,6 +76,8 @@ def sweep(
         if not resumed:
             replace_file(folder.path / "config.yaml", to_yaml(experiment))
         folder.update_info(**run_record(experiment, command), sweep=True)
+        if options.verbosity == 0:
+            os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's newer output prints at any verbosity
         try:
             with _sigterm_as_sigint():
                 trials = _trials(_tuner(experiment, folder, resumed, console).fit())
@@ -91,7 +93,7 @@ def trial_class(experiment: Experiment) -> type[Algorithm]:
     """The experiment's algorithm as Tune runs it: made from a trial's values, by the same checks as a single run."""
     base: Any = algorithm_class(experiment.run, experiment.name)
 
-    class Trial(base):  # type: ignore[misc]
+    class Trial(base):
         """One trial."""
 
         def __init__(self, config: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Tune's own signature
@@ -156,14 +158,14 @@ class Reporter(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """Print what the trial came to."""
-        self._print(trials, trial, trial.last_result)
+        self._print(trials, trial, trial.last_result, just_ended=1)
 
-    def _print(self, trials: list[Any], trial: Any, result: Any) -> None:  # noqa: ANN401 - Tune's objects
+    def _print(self, trials: list[Any], trial: Any, result: Any, just_ended: int = 0) -> None:  # noqa: ANN401
         from rich.console import Console
 
         self.last_line = time.monotonic()
         results = flat_results(result)
-        ended = sum(other.is_finished() for other in trials)
+        ended = just_ended + sum(other.is_finished() for other in trials if other is not trial)
         values = " ".join(f"{key}={value}" for key, value in trial.evaluated_params.items())
         words = [f"{ended}/{len(trials)} trials done", values, f"iteration {results.get('training_iteration', 0)}"]
         words += [f"{label} {text}" for label, text in shown(results, self.experiment.env_config)]

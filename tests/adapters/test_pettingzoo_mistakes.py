@@ -47,6 +47,10 @@ def test_actions_may_be_any_integers_numpy_or_torch_knows():
     unusual["firm_0"] = np.int32(actions["firm_0"])
     unusual["firm_1"] = np.array(actions["firm_1"], dtype=np.uint16)
     assert data_equivalence(env.step(unusual), same.step(actions))
+    unusual = random_actions(env, 1)
+    unusual["firm_1"] = np.uint64(7)  # beside an int64, NumPy would make floats of both
+    unusual["firm_0"] = np.int64(3)
+    assert data_equivalence(env.step(unusual), same.step({**unusual, "firm_0": 3, "firm_1": 7}))
 
 
 def without(actions, *agents):

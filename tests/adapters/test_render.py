@@ -91,7 +91,9 @@ def test_the_picture_is_an_image_that_changes_as_the_economy_moves(size):
         assert pixels.shape == (720, 1280, 3) and pixels.dtype == np.uint8
         assert 0.02 < (pixels < 250).any(axis=-1).mean() < 0.6  # something is drawn, on white
     for before, after in pairwise(pictures):
-        assert (before != after).any(axis=-1).mean() > 0.001
+        changed = (before != after).any(axis=-1)
+        for part in (changed[100:600, :620], changed[90:260, 680:], changed[500:, 680:]):  # work, goods, the episode
+            assert part.any()
 
 
 def test_the_same_episode_gives_the_same_pictures():

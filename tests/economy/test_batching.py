@@ -7,30 +7,19 @@ import dataclasses
 import pytest
 import torch
 from hypothesis import given, settings
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rbc_marl.choices import decode, sample_indices
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, initial_state, period, residuals
 from rbc_marl.observations import join, observe
 from tests.convert import random_indices
+from tests.host_reads import NoHostReads
 from tests.strategies import Situation, situations
 
 CONSUMER_AXIS = {
     "consumer_budget", "labour_disutility", "demand", "hours", "employer", "consumption", "spending", "wage_income",
     "income_tax_paid", "consumer_interest", "utility", "consumer_reward",
 }  # fmt: skip
-
-
-class NoHostReads(TorchDispatchMode):
-    """Raises where a tensor's value would be read on the host, as .item(), bool(tensor) or nonzero do."""
-
-    READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket.__name__ in self.READS:
-            raise AssertionError(f"{func} reads a tensor on the host")
-        return func(*args, **(kwargs or {}))
 
 
 def assert_equal(left: object, right: object, **tolerance: float) -> None:

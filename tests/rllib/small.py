@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from rbc_marl.config import AGENT_TYPES
@@ -45,7 +46,7 @@ def runner_weights_of(algorithm):
 
 
 def copied(state):
-    return {m: {name: torch.as_tensor(x).clone() for name, x in named.items()} for m, named in state.items()}
+    return {m: {name: torch.tensor(np.array(x)) for name, x in named.items()} for m, named in state.items()}
 
 
 def changed(before, after):

@@ -98,7 +98,11 @@ def test_our_environments_give_any_algorithm_its_three_policies(write, run):
 
 
 def test_the_resolved_experiment_reads_back_to_itself(write):
-    sets = ["algorithm_config_overrides_per_module={firm: {lr: 2e-4}}", "lr={grid_search: [1e-3, 1e-2]}", "num_samples=2"]
+    sets = [
+        "algorithm_config_overrides_per_module={firm: {lr: 2e-4}}",
+        "lr={grid_search: [1e-3, 1e-2]}",
+        "num_samples=2",
+    ]
     experiment = load(write(ECONOMY), *sets, "storage_path=elsewhere")
     again = load(write(to_yaml(experiment), "again.yaml"))
     assert again.resolved == experiment.resolved
@@ -159,8 +163,14 @@ ECONOMY_MISTAKES = [
     ("gamma=1.5", "small.config.gamma is 1.5; it must be between 0 and 1"),
     ("num_epochs=1.5", "small.config.num_epochs is 1.5; it must be a whole number"),
     ("num_epochs=true", "small.config.num_epochs is True; it must be a whole number"),
-    ("entropy_coeff=[[0, 1], [9]]", "small.config.entropy_coeff holds [9]; a schedule is a list of [env step, value] pairs"),
-    ("env_config.num_consumer=3", 'small.config.env_config.num_consumer is not a field of an economy; did you mean "num_consumers"?'),
+    (
+        "entropy_coeff=[[0, 1], [9]]",
+        "small.config.entropy_coeff holds [9]; a schedule is a list of [env step, value] pairs",
+    ),
+    (
+        "env_config.num_consumer=3",
+        'small.config.env_config.num_consumer is not a field of an economy; did you mean "num_consumers"?',
+    ),
     ("env_config.interest_rate=-0.2", "small.config.env_config.interest_rate is -0.2; it must be "),
     ("env_config.num_firms='2'", "small.config.env_config.num_firms is '2'; it must be "),
     ("env_config.hours_choices=[]", "small.config.env_config.hours_choices is []; it must "),
@@ -170,9 +180,18 @@ ECONOMY_MISTAKES = [
     ("model.consumr=flat", 'small.config.model.consumr is not an agent type; did you mean "consumer"?'),
     ("model.firm=flatt", "small.config.model.firm.kind is 'flatt'; "),
     ("reward_scale.firm='3'", "small.config.reward_scale is {'firm': '3'}; it must be a mapping of numbers"),
-    ("algorithm_config_overrides_per_module.firms={lr: 1}", "small.config.algorithm_config_overrides_per_module.firms is not a policy"),
-    ("algorithm_config_overrides_per_module.firm={lrr: 1}", "small.config.algorithm_config_overrides_per_module.firm.lrr is not a"),
-    ("evaluation_config={explor: false}", 'small.config.evaluation_config.explor is not a setting of EconomyPPO; did you mean "explore"?'),
+    (
+        "algorithm_config_overrides_per_module.firms={lr: 1}",
+        "small.config.algorithm_config_overrides_per_module.firms is not a policy",
+    ),
+    (
+        "algorithm_config_overrides_per_module.firm={lrr: 1}",
+        "small.config.algorithm_config_overrides_per_module.firm.lrr is not a",
+    ),
+    (
+        "evaluation_config={explor: false}",
+        'small.config.evaluation_config.explor is not a setting of EconomyPPO; did you mean "explore"?',
+    ),
     ("evaluation_config={env_config: {crra: x}}", "small.config.evaluation_config.env_config.crra is 'x'; it must be "),
     ("policies_to_train=[]", "small.config.policies_to_train is empty"),
     ("policies_to_train=[firms]", "small.config.policies_to_train names 'firms'; did you mean \"firm\"?"),
@@ -180,14 +199,29 @@ ECONOMY_MISTAKES = [
     ("callbacks=no.such.Class", 'small.config.callbacks is "no.such.Class", which cannot be imported'),
     ("run=EconomyPP", "small.run is 'EconomyPP', which is not an algorithm; did you mean \"EconomyPPO\"?"),
     ("env=rbc_opne", "small.env is 'rbc_opne', which is not an environment; did you mean \"rbc_open\"?"),
-    ("stop.training_iterations=3", 'small.stop.training_iterations is not a result of a run; did you mean "training_iteration"?'),
-    ("stop={env_runners: {hour: 3}}", 'small.stop.env_runners/hour is not a result of a run; did you mean "env_runners/hours"?'),
-    ("stop.timesteps_total=3", "small.stop.timesteps_total is a name of older RLlib versions; write num_env_steps_sampled_lifetime"),
+    (
+        "stop.training_iterations=3",
+        'small.stop.training_iterations is not a result of a run; did you mean "training_iteration"?',
+    ),
+    (
+        "stop={env_runners: {hour: 3}}",
+        'small.stop.env_runners/hour is not a result of a run; did you mean "env_runners/hours"?',
+    ),
+    (
+        "stop.timesteps_total=3",
+        "small.stop.timesteps_total is a name of older RLlib versions; write num_env_steps_sampled_lifetime",
+    ),
     ("stop.training_iteration='3'", "small.stop.training_iteration is '3'; it must be a number"),
     ("stop.training_iteration=0", "small.stop.training_iteration is 0; it must be above 0"),
     ("stop=3", "small.stop is 3; it must be a mapping"),
-    ("checkpoint_freq=-1", "small.checkpoint_config.checkpoint_frequency is -1; it must be a whole number of at least 0"),
-    ("checkpoint_config.num_to_kep=1", 'small.checkpoint_config.num_to_kep is not a setting of checkpoints; did you mean "num_to_keep"?'),
+    (
+        "checkpoint_freq=-1",
+        "small.checkpoint_config.checkpoint_frequency is -1; it must be a whole number of at least 0",
+    ),
+    (
+        "checkpoint_config.num_to_kep=1",
+        'small.checkpoint_config.num_to_kep is not a setting of checkpoints; did you mean "num_to_keep"?',
+    ),
     ("num_samples=2", "small.num_samples is 2, and all would be the same"),
     ("restore=nowhere", "small.restore is 'nowhere', which is no checkpoint"),
     ("lr={loguniform: [0, 1]}", "small.config.lr.loguniform is [0, 1]; a logarithmic space begins above 0"),
@@ -197,7 +231,7 @@ ECONOMY_MISTAKES = [
     ("lr", "--set lr: write it as key=value"),
     ("lr=[", "--set lr is not valid YAML"),
     ("lr.x.y=1", "--set lr.x.y=1: lr is 0.001 in the file, not a mapping"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "message"), ECONOMY_MISTAKES, ids=[change for change, _ in ECONOMY_MISTAKES])
@@ -209,7 +243,10 @@ def test_a_mistake_is_refused_with_its_place_and_its_mend(write, change, message
     ("change", "message"),
     [
         ("model.fcnet_hidens=[3]", "cart.config.model.fcnet_hidens is not a setting of RLlib's models; did you mean"),
-        ("model.fcnet_hiddens=[3, '4']", "cart.config.model.fcnet_hiddens is [3, '4']; it must be a list of whole numbers"),
+        (
+            "model.fcnet_hiddens=[3, '4']",
+            "cart.config.model.fcnet_hiddens is [3, '4']; it must be a list of whole numbers",
+        ),
         ("minibatch_size=1000", "cart.config: `minibatch_size` (1000) must be <= `train_batch_size_per_learner` (200)"),
         ("grad_clip_by=foo", "cart.config.grad_clip_by: `grad_clip_by` (foo) must be one of"),
         ("env=CartPol-v1", "cart.env is 'CartPol-v1', which is not an environment; did you mean \"CartPole-v1\"?"),
@@ -232,15 +269,24 @@ def test_mistakes_in_rllibs_own_algorithms_are_refused_likewise(write, change, m
         ("a: {run: EconomyPPO}", "a.env is missing"),
         ("a: {run: EconomyPPO, env: [1]}", "a.env is [1], which is not an environment"),
         ("a: {run: EconomyPPO, evn: rbc_open}", 'a.evn is not a setting of an experiment; did you mean "env"?'),
-        ("a: {run: EconomyPPO, training: {lr: 1}}", "a.training is not a setting of an experiment; it belongs under config"),
+        (
+            "a: {run: EconomyPPO, training: {lr: 1}}",
+            "a.training is not a setting of an experiment; it belongs under config",
+        ),
         ("a: {run: EconomyPPO, local_dir: x}", "a.local_dir is a name of older RLlib versions; write storage_path"),
         ("a: {run: PPO, env: rbc_open, config: 3}", "a.config is 3; it must be a mapping"),
-        ("a: {run: PPO, env: rbc_open, config: {lr: 1, training: {lr: 2}}}", "a.config.training.lr is given twice, also as a.config.lr"),
-        ("a: {run: PPO, env: rbc_open, config: {env: rbc_closed}}", "a.config.env is 'rbc_closed' but a.env is 'rbc_open'"),
+        (
+            "a: {run: PPO, env: rbc_open, config: {lr: 1, training: {lr: 2}}}",
+            "a.config.training.lr is given twice, also as a.config.lr",
+        ),
+        (
+            "a: {run: PPO, env: rbc_open, config: {env: rbc_closed}}",
+            "a.config.env is 'rbc_closed' but a.env is 'rbc_open'",
+        ),
         ("a: {run: PPO, env: rbc_open, config: {lr: {uniform: [0, 1]}}}", "a.stop is missing; a sweep needs one"),
         ("../a: {run: PPO}", "cannot name an experiment"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_experiment_is_refused(write, text, message):
     assert message in refusal(write(text))
 
@@ -286,10 +332,13 @@ def test_a_python_file_holds_a_config_and_may_hold_a_stop(write):
         ("x = 1\n", "holds no AlgorithmConfig named config"),
         ("x = 1\ny = z\n", "mine.py, line 2: NameError: name 'z' is not defined"),
         ("x = (\n", "mine.py, line 1: SyntaxError: '(' was never closed"),
-        (PYTHON.replace('"num_firms": 2', '"num_firm": 2'), 'mine.config.env_config.num_firm is not a field of an economy; did you mean "num_firms"?'),
+        (
+            PYTHON.replace('"num_firms": 2', '"num_firm": 2'),
+            'mine.config.env_config.num_firm is not a field of an economy; did you mean "num_firms"?',
+        ),
         ("from ray.rllib.algorithms.ppo import PPOConfig\nconfig = PPOConfig()\n", "config has no environment"),
     ],
-)  # fmt: skip
+)
 def test_a_python_file_that_cannot_be_used_is_refused(write, text, message):
     assert message in refusal(write(text, "mine.py"))
 

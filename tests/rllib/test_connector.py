@@ -12,8 +12,8 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.observations import join
+from rbc_marl.policies import slabs
 from rbc_marl.policies.learning import standardise
-from rbc_marl.rllib import connector
 from rbc_marl.rllib.connector import RolloutsToBatch, values_in_slabs
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.rollout import Rollout
@@ -119,11 +119,11 @@ def test_the_rollout_itself_is_left_as_it_was(modules, rollout):
     assert all(torch.equal(rollout.rewards[t], before[t]) for t in AGENT_TYPES)
 
 
-@pytest.mark.parametrize("rows", [1, 5, 1000])
-def test_values_do_not_depend_on_how_many_rows_are_computed_at_once(modules, rollout, monkeypatch, rows):
+@pytest.mark.parametrize("agents", [1, 9, 10_000])
+def test_values_do_not_depend_on_how_many_rows_are_computed_at_once(modules, rollout, monkeypatch, agents):
     observations = {"global": rollout.observations["global"].flatten(0, 1), "private": rollout.observations["firm"].flatten(0, 1)}
     at_once = modules["firm"].compute_values({Columns.OBS: observations})
-    monkeypatch.setattr(connector, "SLAB_ROWS", rows)
+    monkeypatch.setattr(slabs, "CPU_SLAB_AGENTS", agents)
     torch.testing.assert_close(values_in_slabs(modules["firm"], observations), at_once)
 
 

@@ -219,16 +219,15 @@ def test_metrics_of_many_economies_count_every_one():
     assert metrics["num_env_steps_sampled"].peek() == 4 * (CPU_SLAB + 40)
 
 
-def test_means_are_taken_over_the_episodes_of_the_smoothing_window():
+def test_results_are_those_of_their_own_iteration():
     means = []
 
     def note(samples, **kwargs):
         means.extend(sum(r.rewards[t].sum((0, 2)) for t in AGENT_TYPES).mean().item() for r in samples)
 
-    config = small_config().reporting(metrics_num_episodes_for_smoothing=8)  # two rollouts of four episodes
-    with built(config.callbacks(on_sample_end=note)) as algorithm:
+    with built(small_config().callbacks(on_sample_end=note)) as algorithm:
         reported = [float(algorithm.train()["env_runners"]["episode_return_mean"]) for _ in range(3)]
-    assert reported == pytest.approx([means[0], sum(means[:2]) / 2, sum(means[1:]) / 2], rel=1e-4)
+    assert reported == pytest.approx(means, rel=1e-4)
 
 
 def test_remote_runners_send_host_memory():

@@ -277,7 +277,7 @@ def test_an_algorithm_that_cannot_be_built_leaves_no_folder(in_empty_folder):
     text = "bad: {run: PPO, env: CartPole-v1, config: {env_config: {no_such: 1}}}"
     (in_empty_folder / "bad.yaml").write_text(text, encoding="utf-8")
     (experiment,) = load_experiments("bad.yaml")
-    with pytest.raises(UserError, match="bad cannot be built: .*no_such"):
+    with pytest.raises(UserError, match=r"bad cannot be built: .*no_such"):
         train(experiment, console=quiet())
     assert names(in_empty_folder) == ["bad.yaml", "tiny.yaml"]
 
@@ -306,7 +306,7 @@ def test_progress_is_live_on_a_terminal():
     assert "\x1b[" in console.file.getvalue()
 
 
-def test_a_grid_of_two_points_is_two_trials(in_empty_folder):
+def test_a_grid_of_two_points_is_two_trials(capsys):
     console = quiet()
     experiment = tiny("lr={grid_search: [1e-3, 1e-2]}", "stop.training_iteration=2", "env_config.crra={choice: [0.5]}")
     outcome = sweep(experiment, console=console)
@@ -321,6 +321,16 @@ def test_a_grid_of_two_points_is_two_trials(in_empty_folder):
     assert info(outcome.folder)["status"] == "finished"
     assert load_experiments(outcome.folder / "config.yaml")[0].spaces == experiment.spaces
     assert "2/2 trials done" in console.file.getvalue()
+    assert capsys.readouterr().out == ""  # Tune itself says nothing
     first, second = (next(trial.folder.glob("checkpoint_*")) for trial in outcome.trials)
     with pytest.raises(AssertionError):
         assert_equal_weights(first, second)
+
+
+def test_an_unfinished_sweep_is_resumed_in_its_folder():
+    first = sweep(tiny("seed={grid_search: [1, 2]}", "stop.training_iteration=1"), console=quiet())
+    RunFolder(first.folder).update_info(status="interrupted")
+    experiment, folder = unfinished_run(tiny())
+    assert experiment.is_sweep
+    again = sweep(experiment, folder, console=quiet())
+    assert (again.folder, again.status, len(again.trials)) == (first.folder, "finished", 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gymnasium as gym
 import pytest
 import torch
@@ -11,8 +13,9 @@ from torch.distributions import Categorical, kl_divergence
 from rbc_marl import ConfigError
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.observations import join
-from rbc_marl.rllib.algorithm import policy_mapping_fn, module_spec
+from rbc_marl.rllib.algorithm import module_spec
 from rbc_marl.rllib.distributions import EconomyDistribution
+from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.modules import agent_spaces
 from rbc_marl.vector_env import VectorEconomy
 from tests.rllib.small import small_config
@@ -25,15 +28,13 @@ def modules():
 
 
 @pytest.fixture(scope="module")
-def observation(modules):
-    env = VectorEconomy(modules["firm"].model_config["economy"] and small_economy(), num_envs=3, seed=1)
+def observation():
+    env = VectorEconomy(small_economy(), num_envs=3, seed=1)
     env.reset()
     return env.step(env.sample_actions())[0]
 
 
 def small_economy():
-    from rbc_marl.rllib.economy_config import economy_of
-
     return economy_of(small_config())[0]
 
 
@@ -79,8 +80,6 @@ def test_a_mask_holds_on_both_forms_of_observations(modules, observation, agent_
 
 
 def test_the_description_of_a_module_is_plain_data():
-    import json
-
     spec = module_spec(small_config(), "firm")
     assert json.loads(json.dumps(spec.model_config)) == spec.model_config
     assert spec.build().network.head_sizes == (30,)
@@ -134,7 +133,3 @@ def test_what_choices_cannot_do_is_refused():
         choices.rsample()
     with pytest.raises(NotImplementedError):
         choices.sample(sample_shape=(3,))
-
-
-def test_agents_belong_to_the_module_of_their_type():
-    assert [policy_mapping_fn(a) for a in ("consumer_17", "firm_0", "government_0")] == list(AGENT_TYPES)

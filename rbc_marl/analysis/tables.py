@@ -1,0 +1,85 @@
+"""Tables of many runs: what a reader needs to judge them, each seed shown, intervals beside every share."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rbc_marl.errors import require
+
+Row = Mapping[str, Any]
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """95% Wilson interval of a share."""
+    interval = require("scipy.stats", "analysis").binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def fisher(alive: int, runs: int, other_alive: int, other_runs: int) -> float:
+    """Two-sided p-value of Fisher's exact test that two shares differ."""
+    table = [[alive, runs - alive], [other_alive, other_runs - other_alive]]
+    return float(require("scipy.stats", "analysis").fisher_exact(table).pvalue)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """A Markdown summary of a sweep: a table with a line per arm, then every seed's welfare.
+
+    The first arm is the one that the others are compared with: paired differences over seeds they share, and Fisher's
+    test of the shares that are alive (not collapsed).
+    """
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    by_arm = {arm: [row for row in rows if row["arm"] == arm] for arm in arms}
+    head = "| arm | alive | 95% interval | living | welfare: median | least | most | hours | price-demand | wage-hours "
+    lines = [head + "| paired difference | Fisher p |", "|" + "---|" * 12]
+    lines += [_line(arm, by_arm[arm], by_arm[arms[0]], is_first=arm == arms[0]) for arm in arms]
+    lines += ["", "Total welfare of each seed (consumers' welfare in brackets):", ""]
+    for arm in arms:
+        values = ", ".join(
+            f"{row['seed']}: {row['welfare_total']:,.0f} ({row['welfare_consumers']:,.0f})"
+            + ("" if row["outcome"] == "living" else f" {row['outcome']}")
+            for row in by_arm[arm]
+        )
+        lines.append(f"- {arm}: {values}")
+    return "\n".join(lines)
+
+
+def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_first: bool) -> str:
+    alive = sum(row["outcome"] != "collapsed" for row in rows)
+    living = sum(row["outcome"] == "living" for row in rows)
+    low, high = wilson(alive, len(rows))
+    welfare = [row["welfare_total"] for row in rows]
+    cells = [
+        arm,
+        f"{alive}/{len(rows)}",
+        f"{low:.2f}-{high:.2f}",
+        f"{living}/{len(rows)}",
+        f"{statistics.median(welfare):,.0f}",
+        f"{min(welfare):,.0f}",
+        f"{max(welfare):,.0f}",
+        *(f"{statistics.mean(row[name] for row in rows):{form}}" for name, form in _MEANS.items()),
+        "" if is_first else _paired(rows, first),
+        "" if is_first else _fisher(rows, first),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+_MEANS = {"hours": ".0f", "price_demand": ".2f", "wage_hours": ".2f"}
+
+
+def _paired(rows: Sequence[Row], first: Sequence[Row]) -> str:
+    """Mean difference of total welfare from the first arm on the same seeds, with its standard error."""
+    reference = {row["seed"]: row["welfare_total"] for row in first}
+    differences = [row["welfare_total"] - reference[row["seed"]] for row in rows if row["seed"] in reference]
+    if len(differences) < 2:
+        return ""
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    return f"{statistics.mean(differences):+,.0f} ± {error:,.0f}"
+
+
+def _fisher(rows: Sequence[Row], first: Sequence[Row]) -> str:
+    """Of the shares alive, on the seeds that both arms have."""
+    seeds = {row["seed"] for row in rows} & {row["seed"] for row in first}
+    counts = [sum(row["outcome"] != "collapsed" for row in side if row["seed"] in seeds) for side in (rows, first)]
+    return f"{fisher(counts[0], len(seeds), counts[1], len(seeds)):.3f}" if seeds else ""

@@ -1,0 +1,156 @@
+"""Schedules: the published ones against their published numbers, and what a file can say of its own."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rbc_marl import ConfigError, preset
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.curriculum import NAMED_CURRICULA, Phase, build_curriculum, paper_curriculum
+
+HOST_MATH = np.load(Path(__file__).parent / "golden" / "host_math.npz")
+# The published schedules, and one whose stages change every ten iterations.
+SCHEDULES = {
+    "short": NAMED_CURRICULA["paper_short"],
+    "long": NAMED_CURRICULA["paper_long"],
+    "tiny": paper_curriculum(10, 30000),
+}
+OPEN = preset("open")
+
+
+def golden(schedule: str, name: str) -> np.ndarray:
+    return HOST_MATH[f"schedule_{schedule}_{name}"]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+class TestPublishedSchedules:
+    def phases(self, schedule: str) -> list[Phase]:
+        curriculum = build_curriculum(SCHEDULES[schedule], OPEN)
+        assert curriculum is not None
+        return [curriculum.phase(int(episode)) for episode in golden(schedule, "episode")]
+
+    def test_masks_allow_what_the_published_ones_allow(self, schedule):
+        for agent_type in ("firm", "government"):
+            allowed = [phase.masks(OPEN)[agent_type].numpy() for phase in self.phases(schedule)]
+            np.testing.assert_array_equal(np.stack(allowed), golden(schedule, f"{agent_type}_mask") == 0)
+
+    def test_labour_disutility_is_annealed_alike(self, schedule):
+        factors = [phase.labour_disutility for phase in self.phases(schedule)]
+        np.testing.assert_allclose(factors, golden(schedule, "theta_coef"), rtol=1e-6, atol=1e-12)
+
+    @pytest.mark.parametrize("agent_type", AGENT_TYPES)
+    def test_types_learn_and_explore_alike(self, schedule, agent_type):
+        phases, trains = self.phases(schedule), golden(schedule, f"{agent_type}_trains")
+        np.testing.assert_array_equal([agent_type in phase.learning for phase in phases], trains)
+        factors = np.array([phase.entropy[agent_type] for phase in phases])
+        np.testing.assert_allclose(factors[trains], golden(schedule, f"{agent_type}_entropy_coef")[trains], rtol=1e-6)
+
+
+def test_without_parts_everything_is_allowed_from_the_start():
+    phase = build_curriculum({}, OPEN).phase(0)
+    assert phase.learning == frozenset(AGENT_TYPES)
+    assert all(mask.all() for mask in phase.masks(OPEN).values())
+    assert (phase.labour_disutility, phase.learning_rate) == (1.0, 1.0)
+    assert set(phase.entropy.values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "changes"),
+    [
+        ("start", {"firm": 5}, {"learning"}),
+        ("prices", {"around": 1000, "end": 10}, {"price"}),
+        ("wages", {"around": 22, "end": 10}, {"wage"}),
+        ("taxes", {"end": 10}, {"highest_tax"}),
+        ("labour_disutility", {"decay": 5}, {"labour_disutility"}),
+        ("entropy", {"decay": 5}, {"entropy"}),
+        ("learning_rate", {"begin": 0, "end": 4}, {"learning_rate"}),
+    ],
+)
+def test_each_part_alone_changes_what_it_names_and_nothing_else(part, given, changes):
+    plain, varied = (build_curriculum(curriculum, OPEN).phase(3) for curriculum in ({}, {part: given}))
+    assert {name for name in vars(Phase()) if getattr(plain, name) != getattr(varied, name)} == changes
+
+
+def test_every_part_has_opened_when_its_time_is_over():
+    curriculum = build_curriculum({"prices": {"around": 1000, "end": 3}, "taxes": {"begin": 2, "end": 4}}, OPEN)
+    assert curriculum.phase(3).masks(OPEN)["firm"].all()
+    assert not curriculum.phase(3).masks(OPEN)["government"].all()
+    assert curriculum.phase(4).masks(OPEN)["government"].all()
+
+
+def test_taxes_are_held_at_nothing_before_they_open():
+    mask = build_curriculum({"taxes": {"begin": 5, "end": 9}}, OPEN).phase(5).masks(OPEN)["government"]
+    assert mask.nonzero().flatten().tolist() == [0]
+
+
+def test_the_entropy_of_types_that_are_left_out_stays():
+    phase = build_curriculum({"entropy": {"decay": 1, "types": ["consumer"]}}, OPEN).phase(50)
+    assert phase.entropy == {"consumer": 0.1, "firm": 1.0, "government": 1.0}
+
+
+def test_entropy_never_decays_faster_than_its_absolute_floor():
+    fast = build_curriculum({"entropy": {"decay": 1, "at_least": 100}}, OPEN).phase(50)
+    assert math.isclose(fast.entropy["consumer"], math.exp(-0.5))
+
+
+def test_learning_rates_fall_linearly_to_their_floor():
+    curriculum = build_curriculum({"learning_rate": {"begin": 10, "end": 20, "floor": 0.2}}, OPEN)
+    assert [round(curriculum.phase(i).learning_rate, 6) for i in (0, 10, 15, 20, 99)] == [1.0, 1.0, 0.6, 0.2, 0.2]
+
+
+def test_types_that_wait_can_act_at_random():
+    curriculum = build_curriculum({"start": {"firm": 5}, "before": {"firm": "random"}}, OPEN)
+    assert curriculum.phase(4).random == {"firm"}
+    assert curriculum.phase(5).random == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"taxs": {}}, 'curriculum.taxs is not a part of a curriculum; did you mean "taxes"'),
+        ({"start": {"firms": 3}}, 'curriculum.start.firms is not a part of a curriculum; did you mean "firm"'),
+        ({"start": {"firm": -1}}, "curriculum.start.firm is -1"),
+        ({"start": {"firm": "3"}}, "curriculum.start.firm is '3'"),
+        ({"taxes": {"begin": 4, "end": 2}}, "curriculum.taxes: end is 2, before begin 4"),
+        ({"learning_rate": {"begin": 4, "end": 4}}, "curriculum.learning_rate: end is 4, not after begin 4"),
+        ({"prices": {"end": 2}}, "curriculum.prices.around is missing"),
+        ({"prices": {"around": 750, "end": 2}}, "curriculum.prices.around or curriculum.wages.around is not among"),
+        ({"before": {"firm": "asleep"}}, "curriculum.before.firm is 'asleep'"),
+        ({"entropy": {"decay": 0}}, "curriculum.entropy.decay is 0"),
+        ({"entropy": {"decay": 5, "types": ["banks"]}}, "curriculum.entropy.types.0 is 'banks'"),
+        ("paper_shrt", 'did you mean "paper_short"'),
+        ("no_such_module.Mine", "nor a class that can be imported"),
+        (3, "it must be a mapping, a name, or have a method"),
+    ],
+)
+def test_a_curriculum_that_cannot_be_is_refused_with_its_place(given, message):
+    with pytest.raises(ConfigError) as caught:
+        build_curriculum(given, OPEN)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class Alternating:
+    """A curriculum of a user's own: prices are free every other iteration."""
+
+    def phase(self, iteration: int) -> Phase:
+        return Phase(price=(1000.0, 1000.0)) if iteration % 2 else Phase()
+
+
+def test_a_class_of_ones_own_can_be_named():
+    curriculum = build_curriculum("tests.test_curriculum.Alternating", OPEN)
+    assert curriculum.phase(1).masks(OPEN)["firm"].sum() == len(OPEN.wage_choices)
+    assert curriculum.phase(2).masks(OPEN)["firm"].all()
+
+
+def test_a_schedule_forgets_nothing_because_it_remembers_nothing():
+    curriculum = build_curriculum("paper_short", OPEN)
+    late, early = curriculum.phase(70000), curriculum.phase(100)
+    assert build_curriculum("paper_short", OPEN).phase(70000) == late
+    assert curriculum.phase(100) == early
+    assert torch.equal(late.masks(OPEN)["firm"], curriculum.phase(70000).masks(OPEN)["firm"])
