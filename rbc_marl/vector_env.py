@@ -51,8 +51,10 @@ class VectorEconomy:
         Raises:
             ConfigError: An argument is out of range or unknown.
         """
-        if num_envs < 1:
-            raise ConfigError(f"num_envs is {num_envs}; it must be at least 1")
+        if type(num_envs) is not int or num_envs < 1:
+            raise ConfigError(f"num_envs is {num_envs!r}; it must be a whole number, at least 1")
+        if not dtype.is_floating_point:
+            raise ConfigError(f"dtype is {dtype}; it must be a floating-point type, such as torch.float32")
         self.config = resolve_config(config)
         self.num_envs = num_envs
         self.device = torch.device(device)

@@ -25,7 +25,8 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILI
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 BASH = [code for language, code in BLOCKS if language == "bash"]
 LINKS = [target for target in re.findall(r"\]\(([^)#\s]+)\)", TEXT) if "://" not in target]
-PLACES = re.findall(r"^\| (`.*`) \| .* \|$", TEXT.partition("## Where things are")[2].partition("\n## ")[0], re.MULTILINE)
+WHERE = TEXT.partition("## Where things are")[2].partition("\n## ")[0]
+PLACES = re.findall(r"^\| (`.*`) \| .* \|$", WHERE, re.MULTILINE)
 
 MAKE = f"""#!/bin/sh
 exec {{make}} -n -C '{ROOT}' "$@"
@@ -146,4 +147,4 @@ def test_every_link_and_every_place_of_the_table_exists():
 
 def test_every_folder_of_the_package_has_a_place_in_the_table():
     folders = {f"rbc_marl/{path.parent.name}/" for path in (ROOT / "rbc_marl").glob("*/__init__.py")}
-    assert {folder for folder in folders if f"`{folder}`" not in TEXT} == set()
+    assert {folder for folder in folders if f"`{folder}`" not in WHERE} == set()

@@ -123,6 +123,15 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         return self._economy.encoding
 
     @property
+    def labour_disutility_scale(self) -> float:
+        """Factor on the disutility of labour, as curricula anneal it. A new value counts from the next `reset` on."""
+        return self._economy.labour_disutility_scale
+
+    @labour_disutility_scale.setter
+    def labour_disutility_scale(self, scale: float) -> None:
+        self._economy.labour_disutility_scale = scale
+
+    @property
     def max_cycles(self) -> int:
         """Periods in an episode. A new value counts from the next `reset` on."""
         return self._max_cycles
@@ -158,9 +167,9 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
             Observations and (empty) infos of every agent.
         """
         if self.max_cycles != self.config.horizon:
-            self._economy = VectorEconomy(
-                self.config.replace(horizon=self.max_cycles), autoreset=False, encoding=self.encoding
-            )
+            scale, config = self.labour_disutility_scale, self.config.replace(horizon=self.max_cycles)
+            self._economy = VectorEconomy(config, autoreset=False, encoding=self.encoding)
+            self.labour_disutility_scale = scale
         self._observation = self._economy.reset()
         self._history = []
         self.agents = self.possible_agents[:]

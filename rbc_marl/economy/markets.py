@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 
+# Consumption counts as at least this in utility, which would otherwise be no number at -1 and below.
+LEAST_UNITS = -0.5
+
+
 def sum_over_goods(units: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum over firms: units [B, C, F], weights [B, F] -> [B, C]."""
     return (units * weights.unsqueeze(1)).sum(-1)
@@ -66,7 +70,8 @@ def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
     ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with expm1 and log1p, which
     lose nothing at small consumption and take half the time of a power.
     """
-    log_units = consumption.log1p()
+    # Rounding can leave a budget, and so what is bought with it, a hair below zero; at tiny prices that hair is many units.
+    log_units = consumption.clamp(min=LEAST_UNITS).log1p()
     if crra == 1.0:
         return log_units.sum(-1)
     return (log_units * (1.0 - crra)).expm1().sum(-1) / (1.0 - crra)

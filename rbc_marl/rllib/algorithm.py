@@ -145,6 +145,8 @@ class EconomyPPOConfig(PPOConfig):
         if getattr(self, "_train_batch_size_per_learner", None) is None:
             episodes = self.num_envs_per_env_runner * max(self.num_env_runners, 1)
             self.train_batch_size_per_learner = episodes * economy.horizon // learners
+        if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
+            self.minibatch_size = self.train_batch_size_per_learner
         build_curriculum(self.curriculum, economy)
         count = self.probe_economies.get("count", 0)
         if count >= self.num_envs_per_env_runner:

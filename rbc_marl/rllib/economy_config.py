@@ -28,6 +28,7 @@ def parse_env_config(env: str, env_config: Mapping[str, Any], where: str = "env_
         raise ConfigError(f'env is "{env}"; it must be {" or ".join(ENV_PRESETS)}{nearest(str(env), ENV_PRESETS)}')
     fields = {**PRESETS[ENV_PRESETS[env]], **env_config}
     encoding = check_encoding(fields.pop("encoding", "symlog"))
+    fields.pop("render_mode", None)  # of the PettingZoo environment
     return parse_config(fields, where), encoding
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import ceil
 from typing import Any
 
 import gymnasium as gym
@@ -101,7 +102,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
     def sample(
         self,
         *,
-        num_timesteps: int | None = None,
+        num_timesteps: float | None = None,
         num_episodes: int | None = None,
         explore: bool | None = None,
         random_actions: bool = False,
@@ -128,7 +129,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             raise ValueError("give num_timesteps or num_episodes, not both")
         count = num_episodes if num_episodes is not None else self.config.num_envs_per_env_runner
         if num_timesteps is not None:
-            count = -(-num_timesteps // self.economy.horizon)
+            count = ceil(num_timesteps / self.economy.horizon)  # RLlib's "auto" duration gives fractions
         generator = self._generator()
         phase = self.phase()
         self._phases.mask(self.module, phase)

@@ -20,11 +20,13 @@ class PhaseTracker:
     were told.
     """
 
-    def __init__(self, config: Any, device: torch.device | str) -> None:  # noqa: ANN401 - an AlgorithmConfig
-        """Read the schedule and the length of an iteration from an algorithm's configuration."""
+    def __init__(self, config: Any, device: torch.device | str, curriculum: Any = None) -> None:  # noqa: ANN401
+        """Read the length of an iteration, and unless one is given the curriculum, from an AlgorithmConfig."""
         self.economy: EconomyConfig
         self.economy, _ = economy_of(config)
-        self.schedule: Schedule | None = build_curriculum(config.curriculum, self.economy)
+        self.schedule: Schedule | None = build_curriculum(
+            getattr(config, "curriculum", None) if curriculum is None else curriculum, self.economy
+        )
         self.steps_per_iteration = max(int(config.total_train_batch_size), 1) if self.schedule is not None else 1
         self.device = torch.device(device)
         self._log_masks: dict[tuple[Any, ...], dict[str, Tensor]] = {}
@@ -41,8 +43,9 @@ class PhaseTracker:
             return
         for agent_type, log_mask in self._masks_of(phase).items():
             if agent_type in modules:
-                network = modules[agent_type].unwrapped().network
-                network.log_mask.copy_(log_mask)
+                network = getattr(modules[agent_type].unwrapped(), "network", None)
+                if network is not None:  # RLlib's own modules take no mask
+                    network.log_mask.copy_(log_mask)
 
     def _masks_of(self, phase: Phase) -> dict[str, Tensor]:
         key = (phase.price, phase.wage, phase.highest_tax)

@@ -19,12 +19,12 @@ from ray.tune.registry import register_env
 
 from rbc_marl.adapters.pettingzoo import ParallelEconomy
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.errors import ConfigError
+from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.rllib.economy_config import ENV_PRESETS as ENV_PRESETS  # part of this module's interface
 from rbc_marl.rllib.economy_config import parse_env_config
 
 # What env_config may hold besides the fields of EconomyConfig, with the defaults.
-ENV_OPTIONS: dict[str, Any] = {"encoding": "symlog", "render_mode": None}
+ENV_OPTIONS: dict[str, Any] = {"encoding": "symlog", "render_mode": None, "reward_scale": None}
 
 
 class EconomyMultiAgentEnv(ParallelPettingZooEnv):
@@ -36,7 +36,8 @@ class EconomyMultiAgentEnv(ParallelPettingZooEnv):
     - the last period *terminates* every agent: the horizon is the end of a finite game, so nothing may be bootstrapped
       from a value after it. (PettingZoo itself is told that the horizon truncates.)
     - `reset(seed=...)` seeds ``np_random``, as every gymnasium environment does;
-    - `render` works.
+    - `render` works;
+    - rewards can be divided by a number for each agent type: money rewards are far too large for most algorithms.
 
     Attributes:
         agents: All agents, always: they leave together.
@@ -44,9 +45,16 @@ class EconomyMultiAgentEnv(ParallelPettingZooEnv):
         metadata: This environment's own copy (RLlib writes into it).
     """
 
-    def __init__(self, env: ParallelEconomy) -> None:
-        """Wrap a PettingZoo environment."""
+    def __init__(self, env: ParallelEconomy, reward_scale: Mapping[str, float] | None = None) -> None:
+        """Wrap a PettingZoo environment.
+
+        Args:
+            env: The environment.
+            reward_scale: Divisor of the rewards of an agent type; 1 where it is left out.
+        """
         names: list[str] = list(env.possible_agents)
+        scale = reward_scale or {}
+        self._divisors = {name: float(scale.get(policy_mapping_fn(name), 1.0)) for name in names}
         self.agents = [*names]
         self.possible_agents = [*names]
         self.metadata = dict(env.metadata)
@@ -73,7 +81,12 @@ class EconomyMultiAgentEnv(ParallelPettingZooEnv):
         observations, rewards, terminateds, truncateds, infos = self.par_env.step(action_dict)
         ended = {agent: terminateds[agent] or truncateds[agent] for agent in terminateds}
         ended["__all__"] = all(ended.values())
+        rewards = {agent: reward / self._divisors[agent] for agent, reward in rewards.items()}
         return observations, rewards, ended, dict.fromkeys(ended, False), infos
+
+    def set_labour_disutility_scale(self, scale: float) -> None:
+        """Set the factor on the disutility of labour from the next `reset` on."""
+        self.par_env.labour_disutility_scale = scale
 
     def render(self) -> str | NDArray[np.uint8] | None:
         """The frame of the PettingZoo environment, in its render mode."""
@@ -85,7 +98,8 @@ def read_env_config(name: str, env_config: Mapping[str, Any] | None) -> tuple[Ec
 
     Args:
         name: "rbc_open" or "rbc_closed".
-        env_config: Fields of `EconomyConfig` that differ from the preset's, and "encoding" or "render_mode".
+        env_config: Fields of `EconomyConfig` that differ from the preset's, "encoding", "render_mode", and
+            "reward_scale", a divisor of rewards by agent type, as in EconomyPPOConfig.
 
     Raises:
         ConfigError: The name or a field is unknown, or a value is invalid.
@@ -93,13 +107,30 @@ def read_env_config(name: str, env_config: Mapping[str, Any] | None) -> tuple[Ec
     given = dict(env_config or {})
     options = {option: given.pop(option, default) for option, default in ENV_OPTIONS.items()}
     config, options["encoding"] = parse_env_config(name, {**given, "encoding": options["encoding"]})
+    _check_reward_scale(options["reward_scale"])
     return config, options
+
+
+def _check_reward_scale(scale: Any) -> None:  # noqa: ANN401 - from a file
+    if scale is None:
+        return
+    if not isinstance(scale, Mapping):
+        raise ConfigError(f"env_config.reward_scale is {scale!r}; it must be a mapping, such as {{firm: 30000}}")
+    for agent_type, divisor in scale.items():
+        if agent_type not in AGENT_TYPES:
+            known = nearest(str(agent_type), AGENT_TYPES)
+            raise ConfigError(f"env_config.reward_scale.{agent_type} is not an agent type{known}")
+        if isinstance(divisor, bool) or not isinstance(divisor, int | float) or not divisor > 0:
+            raise ConfigError(
+                f"env_config.reward_scale.{agent_type} is {divisor!r}; it must be a number greater than 0"
+            )
 
 
 def make_env(name: str, env_config: Mapping[str, Any] | None = None) -> EconomyMultiAgentEnv:
     """The environment that Tune knows by a name ("rbc_open" or "rbc_closed"); see `read_env_config`."""
     config, options = read_env_config(name, env_config)
-    return EconomyMultiAgentEnv(ParallelEconomy(config, **options))
+    reward_scale = options.pop("reward_scale")
+    return EconomyMultiAgentEnv(ParallelEconomy(config, **options), reward_scale)
 
 
 def register() -> None:

@@ -145,7 +145,7 @@ def test_economies_of_a_batch_differ_in_their_draws(first):
     assert not torch.equal(actions[:, 0], actions[:, 1])
 
 
-@pytest.mark.parametrize(("kwargs", "economies"), [({}, 4), ({"num_episodes": 7}, 7), ({"num_timesteps": 9}, 3), ({"num_timesteps": 8}, 2), ({"num_episodes": 1}, 1)])
+@pytest.mark.parametrize(("kwargs", "economies"), [({}, 4), ({"num_episodes": 7}, 7), ({"num_timesteps": 9}, 3), ({"num_timesteps": 8}, 2), ({"num_timesteps": 8.5}, 3), ({"num_episodes": 1}, 1)])
 def test_whole_episodes_are_played_as_many_as_asked(kwargs, economies, first):
     rollouts = first.sample(**kwargs)
     assert sum(rollout.economies for rollout in rollouts) == economies

@@ -166,22 +166,26 @@ def weights(algorithm):
 @pytest.mark.slow
 @pytest.mark.parametrize("config_class", [PPOConfig, APPOConfig, IMPALAConfig])
 def test_rllibs_own_algorithms_train_every_policy(ray_session, config_class):
-    options = {"num_epochs": 2, "minibatch_size": 12} if config_class is PPOConfig else {}
+    options = {}
+    if config_class is PPOConfig:  # its default clips the loss of money's values so hard that nothing is learned
+        options = {"num_epochs": 2, "minibatch_size": 12, "vf_clip_param": float("inf")}
     algorithm = build(config_class(), **options)
     before = weights(algorithm)
+    changed = set()
     for _ in range(50):  # the asynchronous ones learn in a thread: their first results come late
         result = algorithm.train()
         after = weights(algorithm)
-        if all(any((before[m][key] != after[m][key]).any() for key in before[m]) for m in before):
+        changed = {
+            (m, key.split(".")[0]) for m in before for key in before[m] if (before[m][key] != after[m][key]).any()
+        }
+        if {(module, head) for module in before for head in ("pi", "vf")} <= changed:
             break
     algorithm.stop()
+    assert changed >= {(module, head) for module in plain.policies() for head in ("pi", "vf")}
+    assert all(np.isfinite(value).all() for module in after.values() for value in module.values())
+    assert all(np.isfinite(result["learners"][module]["total_loss"]) for module in plain.policies())
     assert np.isfinite(result["env_runners"]["episode_return_mean"])
     assert result["env_runners"]["episode_len_mean"] == 3
-    for module in plain.policies():
-        changed = [key for key in before[module] if (before[module][key] != after[module][key]).any()]
-        assert any("pi" in key for key in changed) and any("vf" in key for key in changed), module
-        assert all(np.isfinite(value).all() for value in after[module].values())
-        assert np.isfinite(result["learners"][module]["total_loss"])
 
 
 def expected_targets(learner, episode):

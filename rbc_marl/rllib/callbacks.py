@@ -1,0 +1,105 @@
+"""Curricula as RLlib callbacks, for every algorithm.
+
+EconomyPPO's env runners and learners ask for the phase themselves; for it the callback only reports where the run
+stands. On the plain path RLlib's own workers know nothing of curricula: there the callback sets the phase from
+outside, after each iteration, after a restore and after a worker was replaced, always from the env steps so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from rbc_marl.curriculum import Phase
+from rbc_marl.rllib.env_runner import EconomyEnvRunner
+from rbc_marl.rllib.phases import PhaseTracker
+
+
+class CurriculumCallback(RLlibCallback):
+    """Follows a curriculum. Make a class for one with `curriculum_callback`.
+
+    On the plain path it sets masks (of modules that are `EconomyModule`), the factor on the disutility of labour, who
+    learns, and learning rates; for entropy RLlib's own schedules are used there.
+
+    Attributes:
+        curriculum: As in `EconomyPPOConfig.training(curriculum=...)`; None takes the algorithm's own.
+    """
+
+    curriculum: ClassVar[Any] = None
+
+    def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+        """Set the first phase."""
+        self._set_phase(algorithm)
+
+    def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
+        """Report the phase of this iteration, and set that of the next."""
+        phase = self._set_phase(algorithm)
+        result["curriculum"] = {
+            "learning": ", ".join(sorted(phase.learning)),
+            "highest_tax": phase.highest_tax,
+            "labour_disutility": phase.labour_disutility,
+            "learning_rate": phase.learning_rate,
+            **{f"entropy_{agent_type}": factor for agent_type, factor in phase.entropy.items()},
+        }
+
+    def on_checkpoint_loaded(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+        """Set the phase of the restored run."""
+        self._set_phase(algorithm)
+
+    def on_env_runners_recreated(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+        """Tell replaced workers."""
+        self._set_phase(algorithm)
+
+    def on_evaluate_start(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+        """Tell evaluation workers."""
+        self._set_phase(algorithm)
+
+    def _set_phase(self, algorithm: Any) -> Phase:  # noqa: ANN401 - an Algorithm
+        tracker = PhaseTracker(algorithm.config, "cpu", self.curriculum)
+        steps = int(algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
+        phase = tracker.at(steps)
+        if algorithm.config.env_runner_cls is not EconomyEnvRunner:
+            algorithm.learner_group.foreach_learner(_SetInLearner(tracker, phase))
+            for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
+                if group is not None:
+                    group.foreach_env_runner(_SetInRunner(tracker, phase))
+        return phase
+
+
+def curriculum_callback(curriculum: Any) -> type[CurriculumCallback]:  # noqa: ANN401 - as EconomyPPOConfig takes it
+    """A callback class that follows a curriculum: ``config.callbacks(curriculum_callback("paper_short"))``."""
+    return type("CurriculumCallback", (CurriculumCallback,), {"curriculum": curriculum})
+
+
+class _SetInLearner:
+    """Sets a phase in a learner of RLlib's own; a class, so that it can be sent to a process."""
+
+    def __init__(self, tracker: PhaseTracker, phase: Phase) -> None:
+        self.tracker, self.phase = tracker, phase
+
+    def __call__(self, learner: Learner) -> None:
+        self.tracker.mask(learner.module, self.phase)
+        known: Sequence[str] = list(learner.module.keys())
+        learner.config.multi_agent(policies_to_train=[m for m in known if m in self.phase.learning])
+        for module_id in known:
+            rate = learner.config.get_config_for_module(module_id).lr
+            if isinstance(rate, (int, float)):
+                learner._set_optimizer_lr(learner.get_optimizer(module_id), rate * self.phase.learning_rate)
+
+
+class _SetInRunner:
+    """Sets a phase in an env runner of RLlib's own."""
+
+    def __init__(self, tracker: PhaseTracker, phase: Phase) -> None:
+        self.tracker, self.phase = tracker, phase
+
+    def __call__(self, env_runner: EnvRunner) -> None:
+        if env_runner.module is not None:
+            self.tracker.mask(env_runner.module, self.phase)
+        for env in getattr(env_runner.env, "envs", ()):
+            env.unwrapped.set_labour_disutility_scale(self.phase.labour_disutility)
