@@ -21,6 +21,7 @@ import torch
 
 from rbc_marl.bare_loop import BareLoop, Settings
 from rbc_marl.config import AGENT_TYPES, EconomyConfig, preset
+from rbc_marl.errors import require
 from rbc_marl.vector_env import VectorEconomy
 
 BATCH_SIZES = (1, 128, 1024)
@@ -43,7 +44,11 @@ def run(
     Returns:
         ``machine``, ``economy`` (steps a second by batch size, and ratios to the scalar implementation), ``sampling``
         and ``training``.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
     """
+    require("ray.rllib", "rllib")
     config = config or preset("open")
     return {
         "machine": machine(device),

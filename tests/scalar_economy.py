@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from rbc_marl.config import EconomyConfig
 
+# A budget that rounding left below zero buys less than nothing; it counts as no less than this.
+LEAST_UNITS = -0.5
 ALPHAS = (0.2, 0.3, 0.4, 0.6, 0.8)
 
 
@@ -207,6 +209,7 @@ def scarce_goods_are_shared(state: State, flows: Flows) -> None:
 
 def utility(crra: float, units: float) -> float:
     """Utility of consuming some units of one good: constant relative risk aversion over units + 1."""
+    units = max(units, LEAST_UNITS)
     return math.log(units + 1) if crra == 1 else ((units + 1) ** (1 - crra) - 1) / (1 - crra)
 
 

@@ -50,7 +50,14 @@ def test_the_result_is_plain_data(result):
 
 def test_the_table_shows_every_figure(result):
     text = benchmark.table(result)
-    for part in ("3 consumers, 2 firms, 2 periods", "1024 economies", "scalar implementation", "sampling", "bare loop", "(at most 1.15)"):
+    for part in (
+        "3 consumers, 2 firms, 2 periods",
+        "1024 economies",
+        "scalar implementation",
+        "sampling",
+        "bare loop",
+        "(at most 1.15)",
+    ):
         assert part in text
     assert f"ratio {result['training']['16']['ratio']:.2f}" in text
     print(text)

@@ -215,7 +215,7 @@ def test_wrong_shapes_and_indices_out_of_range_are_refused_and_change_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_envs": 0}, "num_envs is 0; it must be at least 1"),
+        ({"num_envs": 0}, "num_envs is 0; it must be a whole number, at least 1"),
         ({"num_envs": -3}, "num_envs is -3"),
         ({"encoding": "digit"}, 'did you mean "digits"'),
         ({"config": "opn"}, 'unknown preset "opn".*did you mean "open"'),

@@ -121,7 +121,9 @@ def test_the_ratio_is_clipped_only_where_it_has_moved_far_enough(ratio, advantag
     assert (logp.grad.abs().item() > 0) == has_gradient
 
 
-@pytest.mark.parametrize(("error", "expected"), [(0.0, 0.0), (0.5, 0.125), (2.0, 2.0 * (3.0 - 1.0)), (-3.0, 2.0 * (3.0 - 1.0))])
+@pytest.mark.parametrize(
+    ("error", "expected"), [(0.0, 0.0), (0.5, 0.125), (2.0, 2.0 * (3.0 - 1.0)), (-3.0, 2.0 * (3.0 - 1.0))]
+)
 def test_the_value_loss_grows_linearly_beyond_its_delta(error, expected):
     terms, _ = loss(1.0, 0.0, value=error if abs(error) < 2 else 3.0, huber_delta=2.0)
     assert terms.value.item() == pytest.approx(expected)

@@ -175,7 +175,11 @@ def test_a_mask_travels_with_the_weights():
 
 def test_masks_that_leave_no_choice_are_refused():
     network = build_network(CONFIG, "firm", "symlog", SPEC)
-    for mask in (torch.zeros(30, dtype=torch.bool), torch.ones(29, dtype=torch.bool), torch.ones(1, 30, dtype=torch.bool)):
+    for mask in (
+        torch.zeros(30, dtype=torch.bool),
+        torch.ones(29, dtype=torch.bool),
+        torch.ones(1, 30, dtype=torch.bool),
+    ):
         with pytest.raises(ConfigError, match="mask"):
             network.set_mask(mask)
     assert (network.log_mask == 0).all()

@@ -1,7 +1,8 @@
 """What the learner receives on the batched path is what RLlib's own path gives it for the same actions.
 
-RLlib's own env runner plays the PettingZoo environment with modules that read the actions off a tape: those the batched env
-runner took. Its episodes go through RLlib's own learner connectors, the batched rollout through ours.
+RLlib's own env runner plays the PettingZoo environment with the same weights, and with modules that read actions off
+a tape: those the batched env runner took. Its episodes go through RLlib's own learner connectors, the batched rollout
+through ours.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
-from rbc_marl import preset
+from rbc_marl import ConfigError, preset
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.economy import initial_state
 from rbc_marl.observations import ENCODINGS, join
@@ -50,7 +51,7 @@ def agents_shown(agent_type, observations):
         shown = observations[:, -ECONOMY["num_firms"] :].argmax(-1)  # its identity
     else:
         shown = observations[:, -1].argsort().argsort()  # no two consumers dislike work alike
-        order = initial_state(preset("open", **ECONOMY)).labour_disutility[0].argsort()
+        order = initial_state(preset("open", **ECONOMY), 1).labour_disutility[0].argsort()
         shown = order[shown]
     assert sorted(shown.tolist()) == list(range(len(observations)))
     return shown
@@ -87,7 +88,9 @@ def plain_config(env, encoding):
         )
     config = (
         PPOConfig()
-        .environment(env, env_config={**ECONOMY, "encoding": encoding, "reward_scale": SCALE}, disable_env_checking=True)
+        .environment(
+            env, env_config={**ECONOMY, "encoding": encoding, "reward_scale": SCALE}, disable_env_checking=True
+        )
         .env_runners(num_env_runners=0, num_envs_per_env_runner=1, batch_mode="complete_episodes")
         .training(gamma=GAMMA, lambda_=LAMBDA, use_kl_loss=False)
         .multi_agent(policies=plain.policies(), policy_mapping_fn=plain.policy_mapping_fn)
@@ -100,19 +103,21 @@ def plain_config(env, encoding):
 
 def play_both(env, encoding):
     """Both paths' batches of two episodes with the same modules and actions."""
-    batched = EconomyEnvRunner(small_config(env, economy={**ECONOMY, "encoding": encoding}, economies=2), worker_index=0)
+    batched = EconomyEnvRunner(
+        small_config(env, economy={**ECONOMY, "encoding": encoding}, economies=2), worker_index=0
+    )
     (rollout,) = batched.sample()
     config = plain_config(env, encoding)
     runner = MultiAgentEnvRunner(config, worker_index=0)
+    runner.module.set_state(batched.module.get_state())
     episodes = []
     for e in range(2):
         TapeModule.tape = {t: rollout.actions[t][:, e] for t in AGENT_TYPES}
         TapeModule.period = dict.fromkeys(AGENT_TYPES, 0)
         episodes += runner.sample(num_episodes=1)
     learner = config.build_learner(spaces=runner.get_spaces())
-    batch = learner._learner_connector(
-        rl_module=learner.module, batch={}, episodes=episodes, shared_data={}
-    )
+    learner.module.set_state(batched.module.get_state())
+    batch = learner._learner_connector(rl_module=learner.module, batch={}, episodes=episodes, shared_data={})
     to_batch = RolloutsToBatch(discount=GAMMA, gae_lambda=LAMBDA, reward_scale=SCALE)
     ours = to_batch(rl_module=learner.module, batch={}, episodes=[rollout])
     return SimpleNamespace(ours=ours, theirs=batch, rollout=rollout, episodes=episodes, module=learner.module)
@@ -125,7 +130,7 @@ def both(request, ray_running):
 
 
 def their_rows(batch, agent_type, key, agents):
-    """RLlib's rows of a module as [2 episodes, agents, periods, ...], without the period it adds for its own arithmetic."""
+    """RLlib's rows of a module as [2 episodes, agents, periods, ...], without the period that it adds itself."""
     column = torch.as_tensor(np.asarray(batch[agent_type][key]))
     mask = torch.as_tensor(np.asarray(batch[agent_type][Columns.LOSS_MASK]))
     assert len(column) == 2 * agents * (PERIODS + 1)
@@ -166,9 +171,9 @@ def test_actions_and_their_log_probabilities_are_equal(both, agent_type):
     actions = both.ours[agent_type][Columns.ACTIONS]
     theirs = their_rows(both.theirs, agent_type, Columns.ACTIONS, agents)
     compare(both, agent_type, theirs.reshape(2, agents, PERIODS, -1), our_rows(actions, agents), rtol=0, atol=0)
-    # The plain path's modules are those of its env runner, whose weights differ: both sets of numbers are log-probabilities.
-    for rows in (their_rows(both.theirs, agent_type, Columns.ACTION_LOGP, agents), both.ours[agent_type][Columns.ACTION_LOGP]):
-        assert (rows < 0).all()
+    theirs = their_rows(both.theirs, agent_type, Columns.ACTION_LOGP, agents)
+    ours = our_rows(both.ours[agent_type][Columns.ACTION_LOGP], agents)
+    compare(both, agent_type, theirs, ours, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("agent_type", AGENT_TYPES)
@@ -226,3 +231,30 @@ def test_each_episode_of_the_plain_path_has_every_agent_to_the_end(both):
     for episode in both.episodes:
         lengths = {len(part) for part in episode.agent_episodes.values()}
         assert len(episode.agent_episodes) == 26 and len(lengths) == 1
+
+
+def test_rewards_of_the_plain_path_are_divided_by_the_scale_of_their_type():
+    def rewards(scale):
+        env = plain.make_env("rbc_open", {**ECONOMY, "reward_scale": scale})
+        env.reset()
+        return env.step(
+            {agent: env.action_spaces[agent].seed(3) and env.action_spaces[agent].sample() for agent in env.agents}
+        )[1]
+
+    usual = rewards(None)
+    for agent, scaled in rewards({"firm": 30000.0}).items():
+        assert scaled == pytest.approx(usual[agent] / (30000.0 if agent.startswith("firm") else 1.0))
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        ({"firms": 1.0}, r'reward_scale\.firms is not an agent type; did you mean "firm"'),
+        ({"firm": 0}, r"reward_scale\.firm is 0; it must be a number greater than 0"),
+        ({"firm": True}, r"reward_scale\.firm is True"),
+        (5.0, r"reward_scale is 5\.0; it must be a mapping"),
+    ],
+)
+def test_a_reward_scale_that_cannot_work_is_refused(scale, message):
+    with pytest.raises(ConfigError, match=message):
+        plain.make_env("rbc_open", {"reward_scale": scale})

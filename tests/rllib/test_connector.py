@@ -121,7 +121,10 @@ def test_the_rollout_itself_is_left_as_it_was(modules, rollout):
 
 @pytest.mark.parametrize("agents", [1, 9, 10_000])
 def test_values_do_not_depend_on_how_many_rows_are_computed_at_once(modules, rollout, monkeypatch, agents):
-    observations = {"global": rollout.observations["global"].flatten(0, 1), "private": rollout.observations["firm"].flatten(0, 1)}
+    observations = {
+        "global": rollout.observations["global"].flatten(0, 1),
+        "private": rollout.observations["firm"].flatten(0, 1),
+    }
     at_once = modules["firm"].compute_values({Columns.OBS: observations})
     monkeypatch.setattr(slabs, "CPU_SLAB_AGENTS", agents)
     torch.testing.assert_close(values_in_slabs(modules["firm"], observations), at_once)
@@ -149,7 +152,12 @@ def test_a_type_can_learn_from_some_of_its_agents_drawn_anew_each_time(modules, 
         private = batch["consumer"][Columns.OBS]["private"]
         every = rollout.observations["consumer"].flatten(0, 1)
         whose = [
-            [a for a in range(6) if torch.equal(private[:, i], every[:, a]) and torch.equal(actions[:, i], rollout.actions["consumer"].flatten(0, 1)[:, a])]
+            [
+                a
+                for a in range(6)
+                if torch.equal(private[:, i], every[:, a])
+                and torch.equal(actions[:, i], rollout.actions["consumer"].flatten(0, 1)[:, a])
+            ]
             for i in range(2)
         ]
         assert all(len(found) == 1 for found in whose)

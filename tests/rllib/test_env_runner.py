@@ -40,11 +40,15 @@ def drawn(env_runner, **kwargs):
 
 
 def indices(actions):
-    return {"consumer": actions["consumer"], "firm": actions["firm"].squeeze(-1), "government": actions["government"].flatten()}
+    return {
+        "consumer": actions["consumer"],
+        "firm": actions["firm"].squeeze(-1),
+        "government": actions["government"].flatten(),
+    }
 
 
 def replay(rollout, economy, encoding="symlog"):
-    """Play a rollout's actions again, one economy at a time; yields (period, env index, observation, rewards, state, flows)."""
+    """Play a rollout's actions again, one economy at a time; yields what each period showed and gave."""
     for e in range(rollout.economies):
         env = VectorEconomy(economy, num_envs=1, autoreset=False, encoding=encoding)
         observation = env.reset()
@@ -145,7 +149,17 @@ def test_economies_of_a_batch_differ_in_their_draws(first):
     assert not torch.equal(actions[:, 0], actions[:, 1])
 
 
-@pytest.mark.parametrize(("kwargs", "economies"), [({}, 4), ({"num_episodes": 7}, 7), ({"num_timesteps": 9}, 3), ({"num_timesteps": 8}, 2), ({"num_timesteps": 8.5}, 3), ({"num_episodes": 1}, 1)])
+@pytest.mark.parametrize(
+    ("kwargs", "economies"),
+    [
+        ({}, 4),
+        ({"num_episodes": 7}, 7),
+        ({"num_timesteps": 9}, 3),
+        ({"num_timesteps": 8}, 2),
+        ({"num_timesteps": 8.5}, 3),
+        ({"num_episodes": 1}, 1),
+    ],
+)
 def test_whole_episodes_are_played_as_many_as_asked(kwargs, economies, first):
     rollouts = first.sample(**kwargs)
     assert sum(rollout.economies for rollout in rollouts) == economies
@@ -167,7 +181,9 @@ def test_episodes_and_timesteps_together_are_refused(first):
 def test_without_exploration_the_likeliest_choices_are_taken(first):
     (rollout,) = first.sample(explore=False)
     for agent_type in AGENT_TYPES:
-        assert torch.equal(rollout.actions[agent_type], rollout.actions[agent_type][:, :1].expand_as(rollout.actions[agent_type]))
+        assert torch.equal(
+            rollout.actions[agent_type], rollout.actions[agent_type][:, :1].expand_as(rollout.actions[agent_type])
+        )
         module = first.module[agent_type]
         batch = {"global": rollout.observations["global"][0], "private": rollout.observations[agent_type][0]}
         logits = module.forward_inference({Columns.OBS: batch})[Columns.ACTION_DIST_INPUTS]
@@ -196,7 +212,9 @@ def test_reported_quantities_are_those_of_the_replayed_episodes():
         by_economy[e].add(state, flows)
     expected = [metrics.result() for metrics in by_economy]
     for name in expected[0]:
-        assert results[name] == pytest.approx(torch.cat([each[name] for each in expected]).mean().item(), rel=1e-4), name
+        assert results[name] == pytest.approx(torch.cat([each[name] for each in expected]).mean().item(), rel=1e-4), (
+            name
+        )
     totals = sum(rollout.rewards[t].sum((0, 2)) for t in AGENT_TYPES)
     for name, value in (("mean", totals.mean()), ("min", totals.min()), ("max", totals.max())):
         assert results[f"episode_return_{name}"] == pytest.approx(value.item(), rel=1e-5)
@@ -238,7 +256,10 @@ def test_remote_runners_send_host_memory():
 
 def state_with(env_runner, number=None, value=1.0):
     """A state whose weights all have one value."""
-    weights = {m: {k: torch.full_like(torch.as_tensor(x), value) for k, x in s.items()} for m, s in env_runner.module.get_state().items()}
+    weights = {
+        m: {k: torch.full_like(torch.as_tensor(x), value) for k, x in s.items()}
+        for m, s in env_runner.module.get_state().items()
+    }
     return {"rl_module": weights} | ({} if number is None else {WEIGHTS_SEQ_NO: number})
 
 
@@ -246,8 +267,11 @@ def test_weights_are_taken_over_unless_they_are_those_it_has():
     env_runner = runner()
 
     def weight():
-        return env_runner.module["firm"].network.value_head.bias.item() if hasattr(
-            env_runner.module["firm"].network, "value_head") else env_runner.module["firm"].network.action_head.bias[0].item()
+        return (
+            env_runner.module["firm"].network.value_head.bias.item()
+            if hasattr(env_runner.module["firm"].network, "value_head")
+            else env_runner.module["firm"].network.action_head.bias[0].item()
+        )
 
     env_runner.set_state(state_with(env_runner, 4, 0.1))
     assert weight() == pytest.approx(0.1)

@@ -183,7 +183,7 @@ def test_a_signal_ends_a_run_between_iterations_with_a_checkpoint(in_empty_folde
     action = f"os.kill(os.getpid(), {int(number)})"
     (in_empty_folder / "mine.py").write_text(textwrap.dedent(INTERRUPTED.format(action=action)), encoding="utf-8")
     (in_empty_folder / "interrupt").touch()
-    (experiment,) = load_experiments("mine.py")
+    (experiment,) = load_experiments("mine.py", sets=["checkpoint_at_end=false"])  # an interrupted run saves one anyway
     console = quiet()
     outcome = train(experiment, console=console)
     assert (outcome.status, outcome.signal, outcome.checkpoint.name) == ("interrupted", number, "checkpoint_000002")
@@ -219,6 +219,8 @@ def test_a_killed_run_resumes_bit_for_bit_and_repeats_no_row():
     resumed = train(experiment, folder, console=quiet())
     assert resumed.folder == cut.folder
     assert iterations(resumed.folder) == [1, 2, 3, 4]
+    lines = (resumed.folder / "result.json").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["training_iteration"] for line in lines] == [1, 2, 3, 4]
     assert float(rows(resumed.folder)[2]["time_total_s"]) > seconds
     events = EventAccumulator(str(resumed.folder)).Reload()
     assert [event.step for event in events.Scalars("env_runners/hours")] == [1, 2, 3, 4]

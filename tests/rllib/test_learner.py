@@ -31,7 +31,9 @@ def compare(iterations=1, change=None, **settings):
         if change is not None:
             loop.settings = replace(loop.settings, **change)
             if "lr" in change:
-                loop.optimisers = {t: torch.optim.Adam(loop.networks[t].parameters(), lr=change["lr"]) for t in AGENT_TYPES}
+                loop.optimisers = {
+                    t: torch.optim.Adam(loop.networks[t].parameters(), lr=change["lr"]) for t in AGENT_TYPES
+                }
         start = {t: {k: x.clone() for k, x in loop.networks[t].state_dict().items()} for t in AGENT_TYPES}
         for _ in range(iterations):
             rollouts.clear()
@@ -124,7 +126,7 @@ def test_minibatches_are_the_same_rows_for_every_module_and_each_row_comes_once(
         assert sorted(epoch.tolist()) == list(range(16))
     sizes = {len(index) for index in seen}
     assert max(sizes) - min(sizes) <= 1 and max(sizes) <= (size or 16)
-    if 1 < per_epoch:  # another order in each epoch and iteration
+    if per_epoch > 1:  # another order in each epoch and iteration
         assert len({tuple(epoch.tolist()) for epoch in epochs}) == 4
 
 
@@ -140,7 +142,14 @@ def test_rows_keep_their_order_where_no_shuffling_is_wanted(monkeypatch):
 
 
 def test_a_batch_of_nested_observations_counts_its_rows():
-    batch = MultiAgentBatch({"firm": SampleBatch({"obs": {"global": torch.zeros(5, 3), "private": torch.zeros(5, 2, 4)}, "actions": torch.zeros(5, 2, 1)})}, env_steps=5)
+    batch = MultiAgentBatch(
+        {
+            "firm": SampleBatch(
+                {"obs": {"global": torch.zeros(5, 3), "private": torch.zeros(5, 2, 4)}, "actions": torch.zeros(5, 2, 1)}
+            )
+        },
+        env_steps=5,
+    )
     assert batch.env_steps() == 5 and len(batch.policy_batches["firm"]) == 5
 
 

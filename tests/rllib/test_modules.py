@@ -54,7 +54,10 @@ def test_whole_observations_give_what_their_parts_give(modules, observation, age
             assert outputs.keys() == expected.keys()
             for key, value in expected.items():
                 torch.testing.assert_close(outputs[key].reshape(value.shape), value)
-                assert outputs[key].shape[: len(shape)] == outputs[key].reshape(*shape, *value.shape[2:]).shape[: len(shape)]
+                assert (
+                    outputs[key].shape[: len(shape)]
+                    == outputs[key].reshape(*shape, *value.shape[2:]).shape[: len(shape)]
+                )
     values = module.compute_values(parts)
     assert values.shape == observation[agent_type].shape[:2]
     torch.testing.assert_close(module.compute_values(whole), values)
@@ -88,7 +91,7 @@ def test_the_description_of_a_module_is_plain_data():
 def test_a_module_says_what_is_wrong_with_its_description():
     spec = module_spec(small_config(), "firm")
     spec.model_config = {**spec.model_config, "economy": {**spec.model_config["economy"], "num_firms": 0}}
-    with pytest.raises(ConfigError, match="model_config.economy.num_firms is 0"):
+    with pytest.raises(ConfigError, match=r"model_config\.economy\.num_firms is 0"):
         spec.build()
 
 

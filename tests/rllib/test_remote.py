@@ -27,7 +27,9 @@ def remote_config(runners=2, **settings):
 
 def remote_weights(algorithm):
     """Weights of every remote env runner."""
-    states = algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.module.get_state(), local_env_runner=False)
+    states = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: runner.module.get_state(), local_env_runner=False
+    )
     return [copied(state) for state in states]
 
 
@@ -132,8 +134,10 @@ class Sizes(RLlibCallback):
 
 def test_remote_evaluation_runners_share_the_episodes_and_leave_training_alone():
     alone, _ = trained(small_config(), 2)
-    config = small_config().callbacks(Sizes).evaluation(
-        evaluation_interval=1, evaluation_num_env_runners=2, evaluation_duration=5
+    config = (
+        small_config()
+        .callbacks(Sizes)
+        .evaluation(evaluation_interval=1, evaluation_num_env_runners=2, evaluation_duration=5)
     )
     with built(config) as algorithm:
         for _ in range(2):
@@ -170,7 +174,9 @@ def test_several_learners_take_equal_shares_and_keep_equal_weights():
         for _ in range(2):
             result = algorithm.train()
         assert changed(before, weights_of(algorithm)) == set(AGENT_TYPES)
-        states = [copied(r.get()) for r in algorithm.learner_group.foreach_learner(lambda learner: learner.module.get_state())]
+        states = [
+            copied(r.get()) for r in algorithm.learner_group.foreach_learner(lambda learner: learner.module.get_state())
+        ]
         assert len(states) == 2 and changed(*states) == set()
         # Each learner takes its half of the rows twice; the sum is reported.
         assert int(result["learners"]["firm"]["num_module_steps_trained"]) == 2 * ROWS

@@ -53,13 +53,21 @@ def assert_goes_on(algorithm, uninterrupted):
     assert changed(uninterrupted["weights"][1], weights_of(algorithm)) == set()
     for iteration in (2, 3):
         result = algorithm.train()
-        assert changed(uninterrupted["weights"][iteration], weights_of(algorithm)) == set(), f"iteration {iteration + 1}"
+        assert changed(uninterrupted["weights"][iteration], weights_of(algorithm)) == set(), (
+            f"iteration {iteration + 1}"
+        )
     expected = uninterrupted["result"]
     assert result["training_iteration"] == 4
     for name in ("episode_return_mean", "hours", "num_env_steps_sampled_lifetime", "num_episodes_lifetime"):
         assert float(result["env_runners"][name]) == float(expected["env_runners"][name]), name
     for module_id in AGENT_TYPES:
-        for name in ("total_loss", "entropy", "curr_entropy_coeff", "default_optimizer_learning_rate", "num_module_steps_trained_lifetime"):
+        for name in (
+            "total_loss",
+            "entropy",
+            "curr_entropy_coeff",
+            "default_optimizer_learning_rate",
+            "num_module_steps_trained_lifetime",
+        ):
             ours, theirs = (float(r["learners"][module_id][name]) for r in (result, expected))
             assert ours == theirs, f"{module_id} {name}"
 
@@ -252,7 +260,11 @@ def test_an_interrupted_experiment_of_tune_goes_on_where_it_stood(tmp_path, unin
     assert len(results.errors) == 1
     (tmp_path / "mended").touch()
     tuner = tune.Tuner.restore(
-        str(tmp_path / "economies"), trainable=Interrupted, param_space=scheduled(), resume_unfinished=True, resume_errored=True
+        str(tmp_path / "economies"),
+        trainable=Interrupted,
+        param_space=scheduled(),
+        resume_unfinished=True,
+        resume_errored=True,
     )
     results = tuner.fit()
     assert not results.errors and results[0].metrics["training_iteration"] == 4

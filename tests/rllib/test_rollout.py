@@ -41,12 +41,13 @@ def size(rollout):
 
 def economies(rollout, first, last):
     """Some economies of a rollout, cut column by column."""
-    return {
-        name: x[first:last] if x.dim() == 1 else x[:, first:last] for name, x in tensors(rollout)
-    }
+    return {name: x[first:last] if x.dim() == 1 else x[:, first:last] for name, x in tensors(rollout)}
 
 
-@pytest.mark.parametrize(("cut", "first", "last"), [(slice(0, 8), 0, 2), (slice(8, None), 2, 6), (slice(None), 0, 6), (slice(-4, None), 5, 6)])
+@pytest.mark.parametrize(
+    ("cut", "first", "last"),
+    [(slice(0, 8), 0, 2), (slice(8, None), 2, 6), (slice(None), 0, 6), (slice(-4, None), 5, 6)],
+)
 def test_a_slice_in_env_steps_is_a_choice_of_economies(runner, cut, first, last):
     (rollout,) = runner.sample(num_episodes=6)
     for part in (rollout[cut], rollout.slice(cut, len_lookback_buffer=0)):
@@ -58,7 +59,7 @@ def test_a_slice_in_env_steps_is_a_choice_of_economies(runner, cut, first, last)
 @pytest.mark.parametrize("cut", [slice(0, 3), slice(1, 4), slice(2, None), slice(None, -1)])
 def test_an_episode_is_never_cut(runner, cut):
     (rollout,) = runner.sample()
-    with pytest.raises(ValueError, match="cannot cut an episode of 4 periods.*divide evenly"):
+    with pytest.raises(ValueError, match=r"cannot cut an episode of 4 periods.*divide evenly"):
         rollout[cut]
 
 
@@ -71,7 +72,9 @@ def test_joining_puts_economies_side_by_side(runner):
     assert joined.economies == 5 and equal(joined[:8], a) and equal(joined[8:], b)
 
 
-@pytest.mark.parametrize(("rollouts", "shards"), [((6,), 2), ((6,), 3), ((4, 4, 4), 2), ((2, 6), 4), ((3, 3), 2), ((4, 2), 3)])
+@pytest.mark.parametrize(
+    ("rollouts", "shards"), [((6,), 2), ((6,), 3), ((4, 4, 4), 2), ((2, 6), 4), ((3, 3), 2), ((4, 2), 3)]
+)
 def test_shards_are_equal_and_lose_nothing(runner, rollouts, shards):
     episodes = [runner.sample(num_episodes=count)[0] for count in rollouts]
     parts = [Rollout.join(list(shard)) for shard in ShardEpisodesIterator(list(episodes), shards, 0)]
@@ -98,7 +101,13 @@ def test_a_rollout_travels_between_processes(runner):
 
 @pytest.mark.parametrize(
     ("heads", "expected"),
-    [((11, 256), torch.uint8), ((257, 3), torch.int16), ((32767,), torch.int16), ((32768,), torch.int32), ((1,), torch.uint8)],
+    [
+        ((11, 256), torch.uint8),
+        ((257, 3), torch.int16),
+        ((32767,), torch.int16),
+        ((32768,), torch.int32),
+        ((1,), torch.uint8),
+    ],
 )
 def test_actions_are_stored_in_the_smallest_integers_that_hold_them(heads, expected):
     assert index_dtype(heads) == expected
