@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rbc_marl.adapters.pettingzoo import parallel_env
     from rbc_marl.choices import decode
     from rbc_marl.observations import join
+    from rbc_marl.policies.saved import load_policies
     from rbc_marl.vector_env import VectorEconomy
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "decode",
     "join",
+    "load_policies",
     "parallel_env",
     "preset",
 ]
@@ -32,6 +34,7 @@ _LATER = {
     "VectorEconomy": "rbc_marl.vector_env",
     "decode": "rbc_marl.choices",
     "join": "rbc_marl.observations",
+    "load_policies": "rbc_marl.policies.saved",
     "parallel_env": "rbc_marl.adapters.pettingzoo",
 }
 

@@ -178,8 +178,11 @@ def sweep(
 def bench(as_json: AsJson = False) -> None:
     """Measure, in one run, the economy, sampling and training against their references."""
     from rbc_marl import benchmark
+    from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
 
-    result = benchmark.run()
+    quieten(0)
+    with ray_session(RayOptions(), 1):
+        result = benchmark.run()
     print(json.dumps(result, indent=2) if as_json else benchmark.table(result))
 
 

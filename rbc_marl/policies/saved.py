@@ -116,7 +116,7 @@ def save_policies(
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The folder that holds policies: a checkpoint itself, or the newest checkpoint of a run's folder.
+    """The folder that holds policies: a checkpoint, the newest of a run, or that of an experiment's newest run.
 
     Raises:
         UserError: There is none at ``path``.
@@ -128,7 +128,10 @@ def find_checkpoint(path: str | Path) -> Path:
     if (path / INDEX_NAME).is_file():
         return path
     whole = [folder for folder in path.glob("checkpoint_*") if (folder / INDEX_NAME).is_file()]
-    if not whole:
+    if not whole:  # the folder of an experiment holds its runs, named by their time
+        runs = {index.parents[1] for index in path.glob(f"*/checkpoint_*/{INDEX_NAME}")}
+        if runs:
+            return find_checkpoint(max(runs, key=lambda run: run.name))
         raise UserError(
             f"{path} holds no policies (neither {INDEX_NAME} nor checkpoint_*/{INDEX_NAME}); "
             "give the folder of a checkpoint or of a run that has saved one"

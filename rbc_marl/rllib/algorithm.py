@@ -237,7 +237,8 @@ class EconomyPPO(PPO):
         Returns:
             The checkpoint's path.
         """
-        target = str(super().save_to_path(path or tempfile.mkdtemp(), *args, **kwargs))
+        # RLlib hands the path to a library that takes relative ones for addresses.
+        target = str(super().save_to_path(str(Path(path or tempfile.mkdtemp()).resolve()), *args, **kwargs))
         self.save_policies(target)
         return target
 

@@ -16,7 +16,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
-from rbc_marl.policies.learning import clipped_loss
+from rbc_marl.policies.learning import LossTerms, clipped_loss
 from rbc_marl.policies.slabs import slabs, take_rows
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.phases import PhaseTracker
@@ -52,6 +52,8 @@ class EconomyPPOLearner(PPOTorchLearner):
         self._phases = PhaseTracker(config, self._device)
         self._phase = self._phases.at(0)
         self._env_steps = 0
+        # What the loss of each module said of the slabs of the present gradient step.
+        self._reports: dict[str, list[tuple[float | Tensor, LossTerms, Tensor]]] = {}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore, also to an earlier state: RLlib ignores weights that are older than the present ones."""
@@ -143,16 +145,7 @@ class EconomyPPOLearner(PPOTorchLearner):
             huber_delta=config.huber_delta,
             weights=batch.get(Columns.LOSS_MASK),
         )
-        self.metrics.log_dict(
-            {
-                POLICY_LOSS_KEY: terms.policy.detach(),
-                VF_LOSS_KEY: terms.value.detach(),
-                ENTROPY_KEY: terms.entropy.detach(),
-                LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY: _explained(values.detach(), batch[Postprocessing.VALUE_TARGETS]),
-            },
-            key=module_id,
-            window=1,
-        )
+        self._reports.setdefault(module_id, []).append((_weight(batch), terms, values.detach()))
         return terms.total
 
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
@@ -160,9 +153,15 @@ class EconomyPPOLearner(PPOTorchLearner):
         columns = {module_id: dict(part) for module_id, part in batch.items()}
         device = torch.device(self._device)
         cuts = {m: list(slabs(*part[Columns.ACTION_LOGP].shape, device)) for m, part in columns.items()}
-        if max(map(len, cuts.values())) == 1 or self.config.num_learners > 1:
-            # One slab each; or several learners, which exchange gradients in every backward pass.
-            return super()._uncompiled_update(batch, **kwargs)
+        self._reports = {}
+        # Several learners exchange gradients in every backward pass, so they make only one.
+        whole = max(map(len, cuts.values())) == 1 or self.config.num_learners > 1
+        result = super()._uncompiled_update(batch, **kwargs) if whole else self._update_in_slabs(columns, cuts)
+        for module_id, part in columns.items():
+            self._log_terms(module_id, part[Postprocessing.VALUE_TARGETS])
+        return result
+
+    def _update_in_slabs(self, columns: dict[str, dict[str, Any]], cuts: dict[str, list[slice]]) -> tuple[Any, Any, Any]:
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
         losses: dict[str, Any] = {}
@@ -172,12 +171,30 @@ class EconomyPPOLearner(PPOTorchLearner):
                 slab = {module_id: take_rows(part, cut)}
                 fwd_out.update(self.module.forward_train(slab))
                 mean = self.compute_losses(fwd_out={module_id: fwd_out[module_id]}, batch=slab)[module_id]
-                loss = mean * _share(part, slab[module_id])
+                loss = mean * (_weight(slab[module_id]) / _weight(part))
                 loss.backward()
                 losses[module_id] = losses.get(module_id, 0.0) + loss.detach()
         gradients = {key: parameter.grad for key, parameter in self._params.items()}
         self.apply_gradients(self.postprocess_gradients(gradients))
         return fwd_out, losses, {}
+
+    def _log_terms(self, module_id: str, value_targets: Tensor) -> None:
+        """Report a gradient step's terms over all of its rows, in however many slabs they came."""
+        weights, terms, values = zip(*self._reports[module_id], strict=True)
+
+        def mean(numbers: list[Tensor]) -> Tensor:
+            return sum(w * x.detach() for w, x in zip(weights, numbers, strict=True)) / sum(weights)
+
+        self.metrics.log_dict(
+            {
+                POLICY_LOSS_KEY: mean([each.policy for each in terms]),
+                VF_LOSS_KEY: mean([each.value for each in terms]),
+                ENTROPY_KEY: mean([each.entropy for each in terms]),
+                LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY: _explained(torch.cat(values), value_targets),
+            },
+            key=module_id,
+            window=1,
+        )
 
     def _entropy_weight(self, module_id: str) -> float:
         scheduled = float(self.entropy_coeff_schedulers_per_module[module_id].get_current_value())
@@ -190,12 +207,10 @@ def _minibatch(batches: dict[str, dict[str, Any]], index: Tensor | None, rows: i
     return MultiAgentBatch({module_id: SampleBatch(part) for module_id, part in parts.items()}, env_steps=rows)
 
 
-def _share(columns: dict[str, Any], slab: dict[str, Any]) -> float | Tensor:
-    """Weight of a slab's mean in the mean over all rows."""
+def _weight(columns: dict[str, Any]) -> float | Tensor:
+    """How much a mean over some rows counts in the mean over more of them."""
     mask = columns.get(Columns.LOSS_MASK)
-    if mask is None:
-        return len(slab[Columns.ACTION_LOGP]) / len(columns[Columns.ACTION_LOGP])
-    return slab[Columns.LOSS_MASK].sum() / mask.sum()
+    return float(len(columns[Columns.ACTION_LOGP])) if mask is None else mask.sum().clamp(min=1e-8)
 
 
 def _explained(values: Tensor, targets: Tensor) -> Tensor:

@@ -142,15 +142,17 @@ def test_every_shipped_file_is_valid(path):
     assert load_experiments(path)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_option_of_a_shipped_file_is_explained(path):
+# The files to learn from; others, such as the paper's own settings, may lean on them.
+@pytest.mark.parametrize("name", ["quickstart", "open_rbc", "closed_rbc", "plain_ppo"])
+def test_every_option_of_a_file_to_learn_from_is_explained(name):
+    path = CONFIGS / f"{name}.yaml"
     explained = False
     for line in path.read_text(encoding="utf-8").splitlines():
         stripped = line.strip()
         explained = explained or "#" in stripped
         if not stripped:
             explained = False  # a comment speaks for the lines up to the next empty one
-        assert explained or not stripped, f"{path.name}: nothing explains {stripped!r}"
+        assert explained or not line.startswith(" "), f"{path.name}: nothing explains {stripped!r}"
 
 
 ECONOMY_MISTAKES = [

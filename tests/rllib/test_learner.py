@@ -167,7 +167,9 @@ def test_the_explained_variance_is_that_of_the_targets(values, targets, expected
     assert learner_module._explained(torch.tensor(values), torch.tensor(targets)).item() == pytest.approx(expected)
 
 
-def test_reported_losses_are_those_of_the_hand_written_formulas():
+@pytest.mark.parametrize("slab", [4096, 7])
+def test_reported_losses_are_those_of_the_hand_written_formulas(slab, monkeypatch):
+    monkeypatch.setattr(slabs, "CPU_SLAB_AGENTS", slab)
     rollouts = []
     config = small_config(num_epochs=1).callbacks(on_sample_end=lambda samples, **kwargs: rollouts.extend(samples))
     with built(config) as algorithm:
@@ -189,6 +191,8 @@ def test_reported_losses_are_those_of_the_hand_written_formulas():
             for period in reversed(range(4)):
                 following = targets[period] = scaled[period] + config.gamma * following
             value_loss = torch.nn.functional.huber_loss(values, targets.flatten(0, 1))
+            explained = 1 - (targets.flatten(0, 1) - values).var() / targets.var()
+        assert float(learners[t]["vf_explained_var"]) == pytest.approx(max(explained.item(), -1.0), abs=1e-3)
         reported = {name: float(learners[t][name]) for name in ("entropy", "vf_loss", "policy_loss", "total_loss")}
         assert reported["entropy"] == pytest.approx(entropy.item(), rel=1e-4)
         assert reported["vf_loss"] == pytest.approx(value_loss.item(), rel=1e-3)
