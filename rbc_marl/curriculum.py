@@ -46,6 +46,14 @@ class Phase:
     learning_rate: float = 1.0
     """Factor on all learning rates."""
 
+    def describe(self) -> str:
+        """The phase in a few words, for a progress display."""
+        learning = [t for t in AGENT_TYPES if t in self.learning]
+        words = "all learn" if len(learning) == len(AGENT_TYPES) else f"{' and '.join(learning) or 'nobody'} learning"
+        if self.highest_tax >= 1.0:
+            return words
+        return f"{words}, taxes up to {self.highest_tax:.0%}" if self.highest_tax > 0 else f"{words}, no taxes"
+
     def masks(self, config: EconomyConfig) -> dict[str, Tensor]:
         """Allowed joint choices [n] (bool) of firms and of the government; consumers may always do everything."""
         return {

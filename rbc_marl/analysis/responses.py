@@ -61,7 +61,12 @@ def responses(policies: Policies, num_episodes: int = 128, seed: int = 0) -> dic
             indices = policies.act(observation, generator, state=state)
             indices["firm"] = sample_indices(config, count, generator, policies.device)["firm"]
             if period:
-                actions = decode(config, **indices)
+                actions = decode(
+                    config,
+                    consumer=indices["consumer"],
+                    firm=indices["firm"],
+                    government=indices["government"],
+                )
                 price_demand.add(state.price.unsqueeze(1).expand_as(actions.demand), actions.demand)
                 wage_hours.add(state.wage.gather(1, actions.employer), actions.hours)
             observation, _, _, _ = env.step(indices)

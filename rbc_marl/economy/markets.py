@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 # Consumption counts as at least this in utility, which would otherwise be no number at -1 and below.
 LEAST_UNITS = -0.5
 
@@ -70,7 +69,7 @@ def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
     ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with expm1 and log1p, which
     lose nothing at small consumption and take half the time of a power.
     """
-    # Rounding can leave a budget, and so what is bought with it, a hair below zero; at tiny prices that hair is many units.
+    # Rounding can leave a budget a hair below zero; at tiny prices that hair buys many units less than nothing.
     log_units = consumption.clamp(min=LEAST_UNITS).log1p()
     if crra == 1.0:
         return log_units.sum(-1)

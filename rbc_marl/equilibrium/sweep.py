@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,8 @@ def run_one(run: Run, folder: Path) -> dict[str, Any]:
     return row
 
 
-def write_table(rows: list[Mapping[str, Any]], path: Path) -> None:
-    """Write rows as CSV, and as Parquet beside it where pandas is installed."""
+def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows as CSV, the columns that matter most first."""
     names = [*FIRST, *(name for name in rows[0] if name not in FIRST)]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")

@@ -19,6 +19,7 @@ from rbc_marl.curriculum import build_curriculum
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies.build import build_network, check_network_spec
 from rbc_marl.policies.saved import save_policies
+from rbc_marl.rllib.callbacks import CurriculumCallback
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
@@ -40,14 +41,15 @@ class EconomyPPOConfig(PPOConfig):
     def __init__(self, algo_class: type | None = None) -> None:
         """Set the defaults (appendix of the paper where it gives them)."""
         super().__init__(algo_class=algo_class or EconomyPPO)
-        self.env = "rbc_open"
+        self.callbacks_class: Any = self.callbacks_class
+        self.env: Any = "rbc_open"
         self.env_runner_cls = EconomyEnvRunner
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 16
         self.batch_mode = "complete_episodes"
         self.add_default_connectors_to_learner_pipeline = False
         self.multi_agent(policies=set(AGENT_TYPES), policy_mapping_fn=policy_mapping_fn)
-        self.train_batch_size = None
+        self.train_batch_size: Any = None
         self.lr = 1e-3
         self.gamma = 0.9999
         self.lambda_ = 1.0
@@ -144,10 +146,11 @@ class EconomyPPOConfig(PPOConfig):
             )
         if getattr(self, "_train_batch_size_per_learner", None) is None:
             episodes = self.num_envs_per_env_runner * max(self.num_env_runners, 1)
-            self.train_batch_size_per_learner = episodes * economy.horizon // learners
+            super().training(train_batch_size_per_learner=episodes * economy.horizon // learners)
         if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
             self.minibatch_size = self.train_batch_size_per_learner
-        build_curriculum(self.curriculum, economy)
+        if build_curriculum(self.curriculum, economy) is not None:
+            self._follow_curriculum()
         count = self.probe_economies.get("count", 0)
         if count >= self.num_envs_per_env_runner:
             raise ConfigError(
@@ -155,6 +158,13 @@ class EconomyPPOConfig(PPOConfig):
                 "leave at least one that is no probe"
             )
         super().validate()
+
+    def _follow_curriculum(self) -> None:
+        """Add the callback that reports where the run stands in its curriculum."""
+        given = self.callbacks_class
+        classes = list(given) if isinstance(given, (list, tuple)) else [given]
+        if not any(issubclass(cls, CurriculumCallback) for cls in classes):
+            self.callbacks_class = [*classes, CurriculumCallback]
 
     def _check_own_settings(self) -> None:
         for name in ("reward_scale", "networks"):

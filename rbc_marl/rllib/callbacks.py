@@ -40,7 +40,7 @@ class CurriculumCallback(RLlibCallback):
         """Report the phase of this iteration, and set that of the next."""
         phase = self._set_phase(algorithm)
         result["curriculum"] = {
-            "learning": ", ".join(sorted(phase.learning)),
+            "phase": phase.describe(),
             "highest_tax": phase.highest_tax,
             "labour_disutility": phase.labour_disutility,
             "learning_rate": phase.learning_rate,

@@ -181,6 +181,8 @@ def flat_results(result: Mapping[str, Any], seconds_before: float = 0.0) -> dict
         seconds_before: Training time of earlier parts of the run, which RLlib does not count.
     """
     flat: dict[str, Any] = dict.fromkeys(key for key in PROGRESS_KEYS if key in result)  # these come first
+    if "phase" in result.get("curriculum", {}):
+        flat["curriculum/phase"] = str(result["curriculum"]["phase"])
     for key, value in flatten({k: v for k, v in result.items() if k not in NOT_REPORTED}).items():
         if isinstance(value, numbers.Real) and not isinstance(value, bool) and "connector" not in key:
             number = float(value)

@@ -152,7 +152,10 @@ class EconomyPPOLearner(PPOTorchLearner):
         """One gradient step, its gradient summed over slabs of rows where a CPU works faster so."""
         columns = {module_id: dict(part) for module_id, part in batch.items()}
         device = torch.device(self._device)
-        cuts = {m: list(slabs(*part[Columns.ACTION_LOGP].shape, device)) for m, part in columns.items()}
+        cuts = {}
+        for module_id, part in columns.items():
+            rows, agents = part[Columns.ACTION_LOGP].shape
+            cuts[module_id] = list(slabs(rows, agents, device))
         self._reports = {}
         # Several learners exchange gradients in every backward pass, so they make only one.
         whole = max(map(len, cuts.values())) == 1 or self.config.num_learners > 1
@@ -161,7 +164,9 @@ class EconomyPPOLearner(PPOTorchLearner):
             self._log_terms(module_id, part[Postprocessing.VALUE_TARGETS])
         return result
 
-    def _update_in_slabs(self, columns: dict[str, dict[str, Any]], cuts: dict[str, list[slice]]) -> tuple[Any, Any, Any]:
+    def _update_in_slabs(
+        self, columns: dict[str, dict[str, Any]], cuts: dict[str, list[slice]]
+    ) -> tuple[Any, Any, Any]:
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
         losses: dict[str, Any] = {}
