@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rbc_marl.choices import decode, sample_indices
+from rbc_marl.choices import choice_tables, sample_indices
 from rbc_marl.policies import Policies
 from rbc_marl.vector_env import VectorEconomy
 
@@ -29,13 +29,15 @@ class _Correlation:
     def value(self) -> float:
         """The correlation; 0 where one of the two does not vary."""
         n, x, y, xx, yy, xy = self.sums.tolist()
+        if n == 0:
+            return 0.0
         spread = (xx - x * x / n) * (yy - y * y / n)
         return (xy - x * y / n) / spread**0.5 if spread > 1e-9 * n * n else 0.0
 
 
 @torch.no_grad()
 def responses(policies: Policies, num_episodes: int = 128, seed: int = 0) -> dict[str, float]:
-    """Correlations of what consumers ask for with the prices and wages in force, while firms act uniformly at random.
+    """Correlations of demand with prices and of labour with wages, while firms act uniformly at random.
 
     Requested demand is measured, before budgets and rationing: what consumers get says more about what there is. The
     first period is left out, for all firms start with the same price and wage.
@@ -46,11 +48,12 @@ def responses(policies: Policies, num_episodes: int = 128, seed: int = 0) -> dic
         seed: Of the draws.
 
     Returns:
-        ``price_demand``: of a good's price with the units requested of it. ``wage_hours``: of the chosen employer's
-        wage with the hours offered.
+        Of the market, over firms: ``price_demand``, a good's price with the units that all consumers request of it, and
+        ``wage_labour``, a firm's wage with the hours it is offered. Of single consumers: ``price_request``, a good's
+        price with one consumer's request, and ``wage_hours``, the chosen employer's wage with one consumer's hours.
     """
     config = policies.config
-    price_demand, wage_hours = _Correlation(), _Correlation()
+    found = {name: _Correlation() for name in ("price_demand", "wage_labour", "price_request", "wage_hours")}
     generator = torch.Generator(device=policies.device).manual_seed(seed)
     for first in range(0, num_episodes, SLAB):
         count = min(SLAB, num_episodes - first)
@@ -60,14 +63,12 @@ def responses(policies: Policies, num_episodes: int = 128, seed: int = 0) -> dic
             state = env.require_state()
             indices = policies.act(observation, generator, state=state)
             indices["firm"] = sample_indices(config, count, generator, policies.device)["firm"]
+            observation, _, _, flows = env.step(indices)
             if period:
-                actions = decode(
-                    config,
-                    consumer=indices["consumer"],
-                    firm=indices["firm"],
-                    government=indices["government"],
-                )
-                price_demand.add(state.price.unsqueeze(1).expand_as(actions.demand), actions.demand)
-                wage_hours.add(state.wage.gather(1, actions.employer), actions.hours)
-            observation, _, _, _ = env.step(indices)
-    return {"price_demand": price_demand.value(), "wage_hours": wage_hours.value()}
+                employer = indices["consumer"][..., -1].long()
+                requested = choice_tables(config, policies.device).consumption[indices["consumer"][..., :-2].long()]
+                found["price_demand"].add(state.price, requested.sum(1))
+                found["wage_labour"].add(state.wage, flows.labour)
+                found["price_request"].add(state.price.unsqueeze(1).expand_as(requested), requested)
+                found["wage_hours"].add(state.wage.gather(1, employer), flows.hours)
+    return {name: correlation.value() for name, correlation in found.items()}

@@ -31,7 +31,9 @@ def summary(rows: Sequence[Row]) -> str:
     """
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     by_arm = {arm: [row for row in rows if row["arm"] == arm] for arm in arms}
-    head = "| arm | alive | 95% interval | living | welfare: median | least | most | hours | price-demand | wage-hours "
+    head = (
+        "| arm | alive | 95% interval | living | welfare: median | least | most | hours | price-demand | wage-labour "
+    )
     lines = [head + "| paired difference | Fisher p |", "|" + "---|" * 12]
     lines += [_line(arm, by_arm[arm], by_arm[arms[0]], is_first=arm == arms[0]) for arm in arms]
     lines += ["", "Total welfare of each seed (consumers' welfare in brackets):", ""]
@@ -65,7 +67,7 @@ def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_first: bool) -
     return "| " + " | ".join(cells) + " |"
 
 
-_MEANS = {"hours": ".0f", "price_demand": ".2f", "wage_hours": ".2f"}
+_MEANS = {"hours": ".0f", "price_demand": ".2f", "wage_labour": ".2f"}
 
 
 def _paired(rows: Sequence[Row], first: Sequence[Row]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], 
     Raises:
         UserError: A run failed.
     """
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables of trials
     from ray import tune
 
     rows = folder / "rows"

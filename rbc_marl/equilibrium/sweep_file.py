@@ -98,7 +98,9 @@ def load_sweep(path: str | Path, sets: tuple[str, ...] = (), arms: tuple[str, ..
             runs += _runs(path, str(name), spec, str(arm), changes or {}, sets)
     for run in {run.arm: run for run in runs}.values():
         run.load(Path("results"))
-    return Sweep(str(name), path, tuple(runs))
+    # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
+    turn = {run.key: turn for arm in spec["arms"] for turn, run in enumerate(r for r in runs if r.arm == arm)}
+    return Sweep(str(name), path, tuple(sorted(runs, key=lambda run: turn[run.key])))
 
 
 def _runs(

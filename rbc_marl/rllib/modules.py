@@ -42,8 +42,8 @@ class EconomyModule(TorchRLModule, ValueFunctionAPI):
             head_sizes=self.network.head_sizes, is_single=isinstance(self.action_space, gym.spaces.Discrete)
         )
 
-    # RLlib switches every layer between training and evaluation at each call. These layers know no difference, and for a
-    # handful of economies the switching takes a tenth of an iteration.
+    # RLlib switches every layer between training and evaluation at each call. These layers know no difference, and
+    # for a handful of economies the switching takes a tenth of an iteration.
 
     def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
         """Logits, without a gradient."""
