@@ -110,6 +110,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Save every period played.")] = None,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
+    from rbc_marl.analysis.outcomes import outcome, reference_welfare
     from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
     from rbc_marl.policies.saved import find_checkpoint, load_policies
 
@@ -120,12 +121,16 @@ def evaluate(
     evaluation = Evaluation.of(played)
     if out is not None:
         save_parquet(played, out)
+    rules = str(policies.info.get("rules", "monopoly"))
+    became = outcome(policies.config, evaluation.means, rules)
     if as_json:
-        print(json.dumps(evaluation.to_dict(), indent=2))
+        print(json.dumps({**evaluation.to_dict(), "outcome": became, "rules": rules}, indent=2))
         return
     from rich.console import Console
 
     Console(highlight=False).print(evaluation.table())
+    reference = reference_welfare(policies.config, rules)
+    print(f"outcome: {became} (welfare of the rule-based economy {rules}: {reference:,.0f})")
     print(f"policies: {find_checkpoint(checkpoint)}")
     if out is not None:
         print(f"periods: {out}")
@@ -256,7 +261,8 @@ def _train_one(
 
 def _report_run(outcome: Outcome, again: str) -> None:
     iterations = int(outcome.results.get("training_iteration", 0))
-    print(f"{outcome.status} after {iterations} iterations")
+    became = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8")).get("outcome")
+    print(f"{outcome.status} after {iterations} iterations" + (f": the economy is {became}" if became else ""))
     print(f"results: {outcome.folder} (progress.csv, result.json, TensorBoard events)")
     if outcome.checkpoint is not None:
         print(f"checkpoint: {outcome.checkpoint}")

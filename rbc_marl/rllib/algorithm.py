@@ -19,6 +19,7 @@ from rbc_marl.curriculum import build_curriculum
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies.build import build_network, check_network_spec
 from rbc_marl.policies.saved import save_policies
+from rbc_marl.policies.scripted import resolve_rules
 from rbc_marl.rllib.callbacks import CurriculumCallback
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
@@ -66,6 +67,7 @@ class EconomyPPOConfig(PPOConfig):
         self.huber_delta = 1.0
         self.networks: dict[str, Any] = dict.fromkeys(AGENT_TYPES, "flat")
         self.curriculum: Any = None
+        self.rules: str = "monopoly"
         self.agents_per_update: dict[str, int] = {}
         self.probe_economies: dict[str, Any] = {}
 
@@ -76,6 +78,7 @@ class EconomyPPOConfig(PPOConfig):
         huber_delta: float = NotProvided,
         networks: Mapping[str, Any] = NotProvided,
         curriculum: Any = NotProvided,  # noqa: ANN401 - a mapping, a name or a schedule
+        rules: str = NotProvided,
         agents_per_update: Mapping[str, int] = NotProvided,
         probe_economies: Mapping[str, Any] = NotProvided,
         **kwargs: Any,  # noqa: ANN401 - RLlib's own settings
@@ -87,6 +90,8 @@ class EconomyPPOConfig(PPOConfig):
             huber_delta: Scaled error from which the value loss grows linearly.
             networks: Network by agent type: "flat", or {kind: flat, hidden: [128, 128]}; types left out keep theirs.
             curriculum: Parts of a `rbc_marl.curriculum.Curriculum`, its name, or any schedule; None for none.
+            rules: Name of the rule-based economy that the trained one is held against ("monopoly", "cost_plus", ...):
+                with less than 80% of its welfare a living economy counts as impaired.
             agents_per_update: How many agents of a type, drawn anew for each update, it learns from.
             probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a
                 batch one type acts uniformly at random, and only ``learners`` learn from them. They show consumers
@@ -105,6 +110,9 @@ class EconomyPPOConfig(PPOConfig):
             self.networks = {**self.networks, **networks}
         if curriculum is not NotProvided:
             self.curriculum = curriculum
+        if rules is not NotProvided:
+            resolve_rules(rules)
+            self.rules = rules
         if agents_per_update is not NotProvided:
             self.agents_per_update = dict(agents_per_update)
         if probe_economies is not NotProvided:
@@ -263,7 +271,12 @@ class EconomyPPO(PPO):
             networks[agent_type].load_state_dict(
                 {name.removeprefix("network."): _tensor(value) for name, value in weights[agent_type].items()}
             )
-        info = {"training_iteration": self.training_iteration, "env_steps": self._env_steps(), "seed": self.config.seed}
+        info = {
+            "training_iteration": self.training_iteration,
+            "env_steps": self._env_steps(),
+            "seed": self.config.seed,
+            "rules": self.config.rules,
+        }
         save_policies(folder, economy, encoding, networks, specs, info)
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
+from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.errors import UserError
 from rbc_marl.rllib.config_file import Experiment, load_experiments, to_yaml
 from rbc_marl.rllib.config_keys import first_line
@@ -163,7 +164,7 @@ def _run(
             f"the traceback is in {folder.path / 'error.txt'}"
         ) from error
     status = "finished" if done else "interrupted"
-    folder.update_info(status=status, ended=_now(), iterations=algorithm.iteration)
+    folder.update_info(status=status, ended=_now(), iterations=algorithm.iteration, **_became(experiment, results))
     newest = folder.checkpoints()[-1] if folder.checkpoints() else None
     return Outcome(folder.path, newest, status, None if done else request.signal, results)
 
@@ -224,6 +225,15 @@ def reason(error: BaseException) -> str:
     cause = getattr(error, "cause", None)
     error = cause if isinstance(cause, BaseException) else error
     return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _became(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, str]:
+    """What became of the economy, judged by the last iteration, where it is reported."""
+    names = ("hours", "welfare_total", "welfare_consumers")
+    means = {name: results[f"env_runners/{name}"] for name in names if f"env_runners/{name}" in results}
+    if experiment.env_config is None or len(means) < len(names):
+        return {}
+    return {"outcome": outcome(experiment.env_config, means, getattr(experiment.config, "rules", "monopoly"))}
 
 
 def _restore(algorithm: Algorithm, experiment: Experiment, folder: RunFolder | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from rbc_marl.analysis.metrics import collapsed
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.rllib.stopping import fraction_done
 
@@ -54,6 +55,9 @@ def shown(results: Mapping[str, Any], economy: EconomyConfig | None = None) -> l
     for label, keys, form in QUANTITIES:
         if not (label == "return" and by_type):  # the sum over all agents adds money to utility
             found.append((label, _text(results, keys, form)))
+    hours = results.get("env_runners/hours")
+    if economy is not None and hours is not None and collapsed(economy, hours):
+        found.append(("state", "COLLAPSED: hardly anybody works"))
     return [(label, text) for label, text in found if text]
 
 
