@@ -9,7 +9,7 @@ FILE  ?= rllib_configs/quickstart.yaml
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint bench clean constraints
+.PHONY: help setup train test lint bench evidence clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,13 @@ lint: $(STAMP)  ## run ruff and mypy
 
 bench: $(STAMP)  ## measure the speed of the economy, of sampling and of training
 	$(BIN)/rbc-marl bench
+
+evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on where it stopped
+	for name in curriculum consumers networks; do \
+	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
+	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
+	  cp results/$$name/summary.md docs/evidence/$$name.md; \
+	done
 
 clean:  ## remove .venv, caches and build outputs; results/ stays
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -284,11 +283,11 @@ def test_an_algorithm_that_cannot_be_built_leaves_no_folder(in_empty_folder):
     assert names(in_empty_folder) == ["bad.yaml", "tiny.yaml"]
 
 
-def test_rllib_leaves_no_folder_of_its_own(monkeypatch):
-    home = os.path.expanduser("~/ray_results")
-    before = set(os.listdir(home)) if os.path.isdir(home) else set()
+def test_rllib_leaves_no_folder_of_its_own(monkeypatch, tmp_path):
+    home = tmp_path / "ray_results"  # where RLlib would make one
+    monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(home))
     train(tiny("stop.training_iteration=1"), console=quiet())
-    assert (set(os.listdir(home)) if os.path.isdir(home) else set()) == before
+    assert not home.exists() or list(home.iterdir()) == []
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal():
