@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -120,7 +121,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             **kwargs: For versions to come.
 
         Returns:
-            Rollouts, on a CPU in slabs of at most 128 economies. Those of remote runners are in host memory.
+            Rollouts, on a CPU in nearly equal slabs of at most 128 economies. Those of remote runners are in host memory.
 
         Raises:
             ValueError: Both numbers are given.
@@ -140,10 +141,12 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             probes=self._probes(),
             probe_random=self.config.probe_economies.get("random", "firm"),
         )
-        slab = CPU_SLAB if self.device.type == "cpu" else max(count, 1)
+        sizes = self._slab_sizes(count)
+        # Probes are the last economies of all, so they stand in the last slab.
+        plans = [replace(plan, probes=0)] * (len(sizes) - 1) + [plan]
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
-            played = [self._play(min(slab, count - first), plan, generator) for first in range(0, count, slab)]
+            played = [self._play(size, each, generator) for size, each in zip(sizes, plans, strict=False)]
         rollouts = [rollout for rollout, _ in played]
         summaries = [summary for _, summary in played]
         log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, plan.probes)
@@ -172,6 +175,11 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
     def _steps_of_all_runners(self) -> int:
         """Env steps since the last count from the algorithm, if all runners went as far as this one."""
         return 0 if self.config.in_evaluation else self._steps_since_sync * max(self.config.num_env_runners, 1)
+
+    def _slab_sizes(self, count: int) -> list[int]:
+        """How many economies are stepped together: all on an accelerator, nearly equal slabs on a CPU."""
+        slabs = -(-count // CPU_SLAB) if self.device.type == "cpu" else min(count, 1)
+        return [count // slabs + (i < count % slabs) for i in range(slabs)]
 
     def _probes(self) -> int:
         """Probe economies of each batch; evaluation has none."""

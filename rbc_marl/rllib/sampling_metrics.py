@@ -46,7 +46,7 @@ def log_rollouts(
         economy: The economy.
         rollouts: What was played; of none, only that there were none.
         summaries: Reported quantities of each rollout, one value per economy that is no probe.
-        probes: How many economies of each rollout, the last ones, are probes: returns are those of the others.
+        probes: How many economies, the last of all, are probes: returns are those of the others.
     """
     steps, episodes = sum(len(rollout) for rollout in rollouts), sum(rollout.economies for rollout in rollouts)
     metrics.log_value(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
@@ -66,7 +66,7 @@ def log_rollouts(
         return
     window = max(1, config.metrics_num_episodes_for_smoothing // ((config.num_env_runners or 1) * episodes))
     returns = {
-        agent_type: torch.cat([r.rewards[agent_type].sum((0, 2))[: r.economies - probes] for r in rollouts])
+        agent_type: torch.cat([r.rewards[agent_type].sum((0, 2)) for r in rollouts])[: episodes - probes]
         for agent_type in AGENT_TYPES
     }
     total = torch.stack(list(returns.values())).sum(0)

@@ -311,3 +311,13 @@ def test_rllibs_own_ppo_follows_a_curriculum_through_the_callback(tmp_path):
         CurriculumCallback.on_checkpoint_loaded(curriculum_callback(CURRICULUM)(), algorithm=resumed)
         mask = government_mask(OPEN, phase_of(3).highest_tax)
         assert torch.equal(allowed(resumed.env_runner.module)["government"], mask)
+
+
+def test_probes_are_counted_once_however_many_slabs_an_env_runner_needs(monkeypatch):
+    monkeypatch.setattr("rbc_marl.rllib.env_runner.CPU_SLAB", 3)
+    with built(staged(probe_economies={"count": 2}).env_runners(num_envs_per_env_runner=8)) as algorithm:
+        rollouts = algorithm.env_runner.sample()
+        assert [rollout.economies for rollout in rollouts] == [3, 3, 2]
+        assert torch.cat([rollout.is_probe for rollout in rollouts]).tolist() == [False] * 6 + [True] * 2
+        reported = algorithm.env_runner.get_metrics()
+        assert reported["price"].peek() == 1000.0
