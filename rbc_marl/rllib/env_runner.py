@@ -121,7 +121,8 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             **kwargs: For versions to come.
 
         Returns:
-            Rollouts, on a CPU in nearly equal slabs of at most 128 economies. Those of remote runners are in host memory.
+            Rollouts, on a CPU in nearly equal slabs of at most 128 economies. Those of remote runners are in host
+            memory.
 
         Raises:
             ValueError: Both numbers are given.
