@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.observations import observation_layout
-from rbc_marl.policies.networks import PolicyNetwork, fully_connected
+from rbc_marl.policies.networks import PolicyNetwork, SharedBodyNetwork, fully_connected
 
 _FIRM_QUANTITIES = ("price", "wage", "inventory", "overdemanded")
 _COMMON_QUANTITIES = ("income_tax", "corporate_tax", "time")
@@ -92,7 +92,7 @@ class EquivariantConsumer(PolicyNetwork):
         return value.squeeze(-1)
 
 
-class EquivariantFirm(PolicyNetwork):
+class EquivariantFirm(SharedBodyNetwork):
     """A firm's network: its own price, wage and inventory beside the mean over all firms; no identity."""
 
     def __init__(self, config: EconomyConfig, encoding: str, sizes: Sequence[int], hidden: Sequence[int]) -> None:
@@ -105,8 +105,7 @@ class EquivariantFirm(PolicyNetwork):
         self.own_layer = nn.Linear(self.split.per_firm + self.private_size, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
         self.body = fully_connected(hidden)
-        self.action_head = nn.Linear(hidden[-1], sum(sizes))
-        self.value_head = nn.Linear(hidden[-1], 1)
+        self.make_heads(hidden[-1])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, F, hidden]; all firms, or those that their identity [.., F] names."""
@@ -117,17 +116,8 @@ class EquivariantFirm(PolicyNetwork):
         features: Tensor = self.body(torch.relu(first + self.common_layer(common).unsqueeze(1)))
         return features
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Logits [N, F, K]."""
-        return self.masked_head(self.action_head, features)
 
-    def values(self, features: Tensor) -> Tensor:
-        """Values [N, F]."""
-        value: Tensor = self.value_head(features)
-        return value.squeeze(-1)
-
-
-class EquivariantGovernment(PolicyNetwork):
+class EquivariantGovernment(SharedBodyNetwork):
     """A government's network: firms are seen one by one and pooled."""
 
     def __init__(self, config: EconomyConfig, encoding: str, sizes: Sequence[int], hidden: Sequence[int]) -> None:
@@ -139,8 +129,7 @@ class EquivariantGovernment(PolicyNetwork):
         self.own_layer = nn.Linear(self.split.per_firm, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
         self.body = fully_connected(hidden)
-        self.action_head = nn.Linear(hidden[-1], sum(sizes))
-        self.value_head = nn.Linear(hidden[-1], 1)
+        self.make_heads(hidden[-1])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, 1, hidden]."""
@@ -148,12 +137,3 @@ class EquivariantGovernment(PolicyNetwork):
         seen = torch.relu(self.own_layer(own) + self.common_layer(common).unsqueeze(1)).mean(1, keepdim=True)
         features: Tensor = self.body(seen)
         return features
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Logits [N, 1, K]."""
-        return self.masked_head(self.action_head, features)
-
-    def values(self, features: Tensor) -> Tensor:
-        """Values [N, 1]."""
-        value: Tensor = self.value_head(features)
-        return value.squeeze(-1)

@@ -82,11 +82,6 @@ class PolicyNetwork(nn.Module):
         """Values [N, A] of features [N, A, hidden]."""
         raise NotImplementedError
 
-    def masked_head(self, head: nn.Linear, features: Tensor) -> Tensor:
-        """A linear head [..., K] whose mask enters with the bias, at no cost per agent."""
-        bias = head.bias + self.log_mask if self.is_maskable else head.bias
-        return functional.linear(features, head.weight, bias)
-
     def distribution(self, logits: Tensor) -> FactorisedCategorical:
         """The action distribution of logits [..., K]."""
         return FactorisedCategorical(logits, self.head_sizes, self.is_maskable)
@@ -98,7 +93,26 @@ def fully_connected(widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*[part for layer in layers for part in layer])
 
 
-class FlatNetwork(PolicyNetwork):
+class SharedBodyNetwork(PolicyNetwork):
+    """A network with one linear head for all logits and one for the value, on the same features."""
+
+    def make_heads(self, width: int) -> None:
+        """Add the heads to features of some width."""
+        self.action_head = nn.Linear(width, sum(self.head_sizes))
+        self.value_head = nn.Linear(width, 1)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [N, A, K]; the mask enters with the bias, at no cost per agent."""
+        bias = self.action_head.bias + self.log_mask if self.is_maskable else self.action_head.bias
+        return functional.linear(features, self.action_head.weight, bias)
+
+    def values(self, features: Tensor) -> Tensor:
+        """Values [N, A]."""
+        value: Tensor = self.value_head(features)
+        return value.squeeze(-1)
+
+
+class FlatNetwork(SharedBodyNetwork):
     """The paper's network: fully connected ReLU layers shared by logits and value.
 
     The first layer is one matrix split in two, so that its global part is computed once per economy, not once per
@@ -124,8 +138,7 @@ class FlatNetwork(PolicyNetwork):
         for parameter in [*self.shared_layer.parameters(), *(self.private_layer or nn.Identity()).parameters()]:
             nn.init.uniform_(parameter, -bound, bound)
         self.body = fully_connected(hidden)
-        self.action_head = nn.Linear(hidden[-1], sum(sizes))
-        self.value_head = nn.Linear(hidden[-1], 1)
+        self.make_heads(hidden[-1])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, A, hidden]."""
@@ -133,12 +146,3 @@ class FlatNetwork(PolicyNetwork):
         x = x + self.private_layer(private) if self.private_layer is not None else x.expand(-1, private.shape[1], -1)
         features: Tensor = self.body(torch.relu(x))
         return features
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Logits [N, A, K]."""
-        return self.masked_head(self.action_head, features)
-
-    def values(self, features: Tensor) -> Tensor:
-        """Values [N, A]."""
-        value: Tensor = self.value_head(features)
-        return value.squeeze(-1)
