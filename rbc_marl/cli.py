@@ -176,7 +176,9 @@ def sweep(
     (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     print(f"results: {folder} (table.csv, summary.md, and each run's folder under runs/)")
-    print(f"next: rbc-marl evaluate {shlex.quote(str(folder / 'runs' / found.runs[0].key))}/...")
+    first = found.runs[0]
+    place = folder / "runs" / first.key / first.load(folder).name
+    print(f"next: rbc-marl evaluate {shlex.quote(str(place))}")
 
 
 @app.command()
