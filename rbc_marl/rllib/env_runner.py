@@ -40,7 +40,6 @@ from rbc_marl.rllib.seeding import generator_at
 CPU_SLAB = 128
 # Tells the draws of env runners from those of minibatches with the same seed.
 _ACTION_STREAM = 0
-_EPISODE_CALLBACKS = ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end")
 
 
 class EconomyEnvRunner(EnvRunner, Checkpointable):
