@@ -92,7 +92,8 @@ def decode(
     firm_rows = _rows(tables.firm, firm)
     government_rows = _rows(tables.government, government)
     return Actions(
-        demand=_rows(tables.consumption, consumer[..., :firms]),
+        # Laid out with consumers last, as the goods market works on it.
+        demand=_rows(tables.consumption, consumer[..., :firms].transpose(1, 2)).transpose(1, 2),
         hours=_rows(tables.hours, consumer[..., firms]),
         employer=consumer[..., firms + 1].long(),
         price=firm_rows[..., 0],

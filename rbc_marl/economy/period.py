@@ -25,13 +25,14 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
     Returns:
         The state at the start of the next period, and what happened in this one.
     """
-    share_paid, _ = markets.afford(actions.demand, state.price, state.consumer_budget)
-    total_demand = markets.sum_over_consumers(actions.demand, share_paid)
+    requested = actions.demand.transpose(1, 2)  # [B, F, C], see `markets`
+    share_paid, _ = markets.afford(requested, state.price, state.consumer_budget)
+    demand = requested * share_paid.unsqueeze(1)
+    total_demand = demand.sum(2)
     labour = markets.hours_by_employer(actions.hours, actions.employer, config.num_firms)
     share_met, is_rationed = markets.ration(total_demand, state.inventory)
-    demand = actions.demand * share_paid.unsqueeze(-1)
-    consumption = demand * share_met.unsqueeze(1)
-    sales = markets.sum_over_consumers(consumption)
+    consumption = demand * share_met.unsqueeze(2)
+    sales = consumption.sum(2)
 
     utility = markets.consumption_utility(consumption, config.crra) - 0.5 * state.labour_disutility * actions.hours
     spending = markets.sum_over_goods(consumption, state.price)
@@ -74,8 +75,8 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
         labour_exponent=state.labour_exponent,
     )
     flows = Flows(
-        demand=demand,
-        consumption=consumption,
+        demand=demand.transpose(1, 2),
+        consumption=consumption.transpose(1, 2),
         hours=actions.hours,
         spending=spending,
         wage_income=wage_income,
