@@ -77,7 +77,7 @@ class EquivariantConsumer(PolicyNetwork):
         own, common = self.split(shared)
         per_firm = self.own_layer(own).unsqueeze(1)  # once per economy and firm
         per_agent = (self.common_layer(common).unsqueeze(1) + self.private_layer(private)).unsqueeze(2)
-        features: Tensor = self.body(torch.relu(per_firm + per_agent))
+        features: Tensor = self.body((per_firm + per_agent).relu_())
         return features
 
     def logits(self, features: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ class PolicyNetwork(nn.Module):
 
 def fully_connected(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers with a ReLU after each, from the first width to the last; nothing for a single width."""
-    layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+    layers = [(nn.Linear(a, b), nn.ReLU(inplace=True)) for a, b in pairwise(widths)]
     return nn.Sequential(*[part for layer in layers for part in layer])
 
 
