@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -209,8 +210,9 @@ def best_response(
     from rbc_marl.equilibrium.best_response_settings import parse_settings
 
     settings = parse_settings(type_, agent, checkpoint, lr, seeds, iterations=iterations, episodes=episodes)
-    folder, screen = out or path / "best_response", Console(stderr=as_json, highlight=False, soft_wrap=True)
-    report = best_responses(path, settings, folder, workers or os.cpu_count() or 1, screen.print)
+    folder = out or path / "best_response"
+    tell = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
+    report = best_responses(path, settings, folder, workers or os.cpu_count() or 1, tell)
     saved = report.save(folder, ["rbc-marl", *sys.argv[1:]])
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from rbc_marl.config import AGENT_TYPES
@@ -96,34 +97,32 @@ class Report:
         }
 
     def table(self) -> Table:
-        """The rows for a terminal."""
-        title = f"best responses, {self.settings.episodes} episodes, gains with 95% intervals"
-        table = Table("checkpoint", "who", title=title, title_justify="left")
-        for name in ("level", "gain", "over level", "over training", "paper"):
-            table.add_column(name, justify="right")
-        table.add_column("found by")
-        table.add_column("control", justify="right")
-        previous = None
+        """The rows for a terminal, narrow enough for 80 columns."""
+        title = f"gain by deviating, of {self.settings.episodes} episodes, with 95% intervals"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+        table.add_column("who", no_wrap=True)
+        for name in ("level", "gain", "over level", "in training", "control"):
+            table.add_column(name, justify="right", no_wrap=name in ("level", "gain"))
+        table.add_column("by")
+        previous = ""
         for row in self.rows:
-            place = row["checkpoint"].replace("checkpoint_", "").lstrip("0") or row["checkpoint"]
-            if row["outcome"] != "living":
-                place += f" ({row['outcome']})"
+            if row["checkpoint"] != previous:
+                previous = row["checkpoint"]
+                table.add_section()
+                table.add_row(f"{place(previous)}: {row['outcome']}", style="bold")
             table.add_row(
-                place if place != previous else "",
                 row["agent_type"] if row["agent"] is None else f"  {row['agent_type']} {row['agent']}",
                 _number(row["level"]),
-                f"{_number(row['gain'])} ± {_number(row['gain_high'] - row['gain'])} {row['unit']}",
+                f"{_number(row['gain'])} ± {_number(row['gain_high'] - row['gain'])}",
                 _percent(row["gain_over_level"]),
                 _percent(row["gain_over_training"]),
-                f"< {row['paper_bound']:.0%}" if row["kind"] == "type" else "",
-                row["constant"] if row["found_by"] == "constant" else "learning",
-                f"{row['recovered']:.0%}" if row["verified"] else "not verified",
+                f"{row['recovered']:.0%}" if row["verified"] else "failed",
+                "learning" if row["found_by"] == "learned" else "constant",
             )
-            previous = place
         return table
 
     def lines(self) -> list[str]:
-        """Verdicts and notes, as plain lines below the table."""
+        """Verdicts, what the single agents come to, and notes, as plain lines below the table."""
         lines = [f"{name}: {words}" for name, words in self.verdicts().items()]
         for one in self.agents():
             lines.append(
@@ -132,6 +131,11 @@ class Report:
                 f"({_percent(one['largest_over_level'])} of its level); mean {_number(one['mean_gain'])}"
             )
         lines += [f"{one['checkpoint']}: {note}" for one in self.checkpoints for note in one["notes"]]
+        for row in self.rows:
+            who = row["agent_type"] if row["agent"] is None else f"{row['agent_type']} {row['agent']}"
+            words = [f"always {row['constant']}"] if row["found_by"] == "constant" else []
+            words += [row["note"]] if row["note"] else []
+            lines += [f"{row['checkpoint']}: {who}: {text}" for text in words]
         return lines
 
     def save(self, folder: Path, command: Sequence[str] = ()) -> list[str]:
@@ -155,6 +159,12 @@ class Report:
         except MissingExtraError:
             return ["report.json", "rows.csv"]
         return ["report.json", "rows.csv", "best_response.png"]
+
+
+def place(checkpoint: str) -> str:
+    """A short name of a checkpoint: its iteration where it has one."""
+    number = checkpoint.removeprefix("checkpoint_")
+    return (number.lstrip("0") or "0") if number.isdigit() else checkpoint
 
 
 def epsilon(row: Mapping[str, Any]) -> float | None:

@@ -47,6 +47,9 @@ class Settings:
     """Learning rate by agent type, falling to a tenth over the second half; by default the run's, at least 1e-3."""
     entropy: float = 0.02
     """Weight of the entropy bonus while deviators learn."""
+    damage: float = 0.5
+    """How far the positive control's network lies from the policies' own, towards one that has learnt nothing (1). At
+    half the way little of the reward is left, and where nobody works is not yet nearer than where they did."""
     checkpoints: tuple[int, ...] | str = ()
     """Iterations of the run's checkpoints to check; "all": every one it has kept; empty: the one given."""
     evaluation_seed: int = 0
@@ -70,6 +73,8 @@ class Settings:
             raise ConfigError(f"seeds is {self.seeds!r}; give at least one whole number, such as [0, 1, 2]")
         if not isinstance(self.entropy, int | float) or not self.entropy >= 0:
             raise ConfigError(f"entropy is {self.entropy!r}; it must be a number, at least 0")
+        if not isinstance(self.damage, int | float) or not 0 < self.damage <= 1:
+            raise ConfigError(f"damage is {self.damage!r}; it must be above 0 and at most 1")
         if isinstance(self.checkpoints, str) and self.checkpoints != "all":
             raise ConfigError(f'checkpoints is {self.checkpoints!r}; give iterations, or "all"')
         for agent_type in self.types:

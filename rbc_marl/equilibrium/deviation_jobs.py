@@ -32,6 +32,8 @@ from rbc_marl.policies.saved import PolicySet
 WEIGHTS = "weights"
 # Which episodes a seed stands for: those on which deviations are picked, measured, and scanned.
 _SELECTION, _FINAL, _SCAN = range(3)
+# Networks that damage others are made from their own seeds, not from those of a run.
+_DAMAGE_SEED = 1_000_003
 # Half the width of a 95% interval, in standard errors.
 _Z95 = 1.96
 # A positive control has won back enough from this share of the loss on.
@@ -144,7 +146,7 @@ class LearnJob(DeviationJob):
         economies = settings.economies if self.target.agent is None else settings.agent_economies
         learning = [settings.iterations, economies, settings.entropy, settings.lr.get(agent_type)]
         measuring = [settings.selection_episodes, settings.evaluation_seed]
-        final = [settings.episodes] if self.is_control else []
+        final = [settings.episodes, settings.damage] if self.is_control else []
         return [self.seed, self.is_control, learning, measuring, final]
 
     def run(self, folder: Path) -> dict[str, Any]:
@@ -171,10 +173,16 @@ class LearnJob(DeviationJob):
         return {**row, "line": self._words(text)}
 
     def _start(self) -> PolicyNetwork:
-        policies = self.subject.policies()
-        if self.is_control or not isinstance(policies, PolicySet):
-            return self.subject.fresh(self.target.agent_type, 1_000_003 + self.seed)
-        return policies.networks[self.target.agent_type]
+        """The policies' own network; for a control on the way from there to a fresh one, which rules start from."""
+        policies, agent_type = self.subject.policies(), self.target.agent_type
+        fresh = self.subject.fresh(agent_type, _DAMAGE_SEED + self.seed)
+        if not isinstance(policies, PolicySet):
+            return fresh
+        if self.is_control:
+            own, new, share = policies.networks[agent_type].state_dict(), fresh.state_dict(), self.settings.damage
+            fresh.load_state_dict({name: own[name].lerp(new[name], share) for name in own})
+            return fresh
+        return policies.networks[agent_type]
 
     def _deviation(self, network: PolicyNetwork, is_greedy: bool) -> Deviation:
         return Deviation(self.target.agent_type, self.target.agent, network=network, is_greedy=is_greedy)

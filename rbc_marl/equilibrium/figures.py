@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.equilibrium.best_response_report import Report
+from rbc_marl.equilibrium.best_response_report import Report, place
 from rbc_marl.errors import require
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def best_response_bars(report: Report, path: str | Path) -> None:
 
 
 def _panel(axes: Axes, agent_type: str, rows: list[dict[str, Any]], report: Report) -> None:
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         scale = 100.0 / abs(row["level"]) if row["level"] else 0.0
         whisker = (row["gain_high"] - row["gain"]) * scale
         colour = _LEARNED if row["found_by"] == "learned" else _CONSTANT
         hatch = None if row["verified"] else "//"
-        axes.bar(place, row["gain"] * scale, yerr=whisker, color=colour, hatch=hatch, edgecolor="white", capsize=3)
+        axes.bar(position, row["gain"] * scale, yerr=whisker, color=colour, hatch=hatch, edgecolor="white", capsize=3)
     axes.set_xticks(range(len(rows)), [_label(row, len(report.checkpoints)) for row in rows], rotation=45, ha="right")
     axes.axhline(0.0, color="black", linewidth=0.8)
     axes.axhline(100.0 * rows[0]["paper_bound"], color="grey", linestyle=":", linewidth=1.0)
@@ -53,6 +53,5 @@ def _panel(axes: Axes, agent_type: str, rows: list[dict[str, Any]], report: Repo
 
 def _label(row: dict[str, Any], checkpoints: int) -> str:
     who = "all" if row["agent"] is None else f"alone: {row['agent']}"
-    number = row["checkpoint"].rpartition("_")[2].lstrip("0")
     mark = "" if row["outcome"] == "living" else f", {row['outcome']}"
-    return f"{who}{f' ({number}{mark})' if checkpoints > 1 or mark else ''}"
+    return f"{who}{f" ({place(row['checkpoint'])}{mark})" if checkpoints > 1 or mark else ''}"

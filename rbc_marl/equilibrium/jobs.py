@@ -112,10 +112,16 @@ def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Co
         tune.report({"line": _do(jobs[config["job"]], root)["line"]})
 
     class Reporter(tune.Callback):
-        """Passes on what Tune says of trials that end."""
+        """Passes on what Tune says of trials that end. Tune keeps a copy of it, which has nobody to tell."""
+
+        def __init__(self, counter: _Counter) -> None:
+            self.counter = counter
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-            counter.ended(trial.last_result["line"])
+            self.counter.ended(trial.last_result["line"])
 
     tuner = tune.Tuner(
         tune.with_resources(trial, {"cpu": 1}),
@@ -126,7 +132,7 @@ def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Co
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=str(root),
             verbose=0,
-            callbacks=[Reporter()],
+            callbacks=[Reporter(counter)],
         ),
     )
     errors = [result.error for result in tuner.fit() if result.error]

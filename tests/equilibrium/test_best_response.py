@@ -27,6 +27,7 @@ QUICK = Settings(
     selection_episodes=32,
     economies=16,
     lr={"firm": 2e-2},
+    damage=1.0,
 )
 FLAT = {t: {"kind": "flat", "hidden": [8]} for t in ("consumer", "firm", "government")}
 
@@ -115,7 +116,7 @@ def test_a_report_is_kept_with_what_repeats_it(mended, tmp_path):
     with (tmp_path / "rows.csv").open(encoding="utf-8") as file:
         assert [row["agent"] for row in csv.DictReader(file)] == ["", "0", "1"]
     assert "best_response.png" in written and (tmp_path / "best_response.png").stat().st_size > 5000
-    assert report.table().row_count == 3 and len(report.lines()) >= 3
+    assert report.table().row_count == 4 and len(report.lines()) >= 3
 
 
 def test_nothing_is_done_twice_and_another_seed_adds_to_what_is_there(planted, mended):
