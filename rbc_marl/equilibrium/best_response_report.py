@@ -99,11 +99,11 @@ class Report:
     def table(self) -> Table:
         """The rows for a terminal, narrow enough for 80 columns."""
         title = f"gain by deviating, of {self.settings.episodes} episodes, with 95% intervals"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("who", no_wrap=True)
-        for name in ("level", "gain", "over level", "in training", "control"):
-            table.add_column(name, justify="right", no_wrap=name in ("level", "gain"))
-        table.add_column("by")
+        for name in ("level", "gain", "/level", "/training", "control"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("by", no_wrap=True)
         previous = ""
         for row in self.rows:
             if row["checkpoint"] != previous:
@@ -113,11 +113,11 @@ class Report:
             table.add_row(
                 row["agent_type"] if row["agent"] is None else f"  {row['agent_type']} {row['agent']}",
                 _number(row["level"]),
-                f"{_number(row['gain'])} ± {_number(row['gain_high'] - row['gain'])}",
+                f"{_number(row['gain'])} ± {_number(row['gain_high'] - row['gain'], 2)}",
                 _percent(row["gain_over_level"]),
                 _percent(row["gain_over_training"]),
                 f"{row['recovered']:.0%}" if row["verified"] else "failed",
-                "learning" if row["found_by"] == "learned" else "constant",
+                row["found_by"],
             )
         return table
 
@@ -182,7 +182,7 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> str:
     type was not checked, or its control failed.
     """
     if outcome != "living":
-        return f"the economy is {outcome}: small gains mean nothing here"
+        return f"no equilibrium: the economy is {outcome}, whatever anybody gains"
     firms = [row for row in rows if row["agent_type"] == "firm" and row["constant_gain_low"] > 0]
     firms = [row for row in firms if row["constant_gain"] > FIRM_CONSTANT_SHARE * abs(row["level"])]
     if firms:
@@ -203,8 +203,8 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return f"an equilibrium of types within {gains} of their levels"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
 def _percent(share: float | None) -> str:

@@ -54,4 +54,5 @@ def _panel(axes: Axes, agent_type: str, rows: list[dict[str, Any]], report: Repo
 def _label(row: dict[str, Any], checkpoints: int) -> str:
     who = "all" if row["agent"] is None else f"alone: {row['agent']}"
     mark = "" if row["outcome"] == "living" else f", {row['outcome']}"
-    return f"{who}{f" ({place(row['checkpoint'])}{mark})" if checkpoints > 1 or mark else ''}"
+    where = f" ({place(row['checkpoint'])}{mark})" if checkpoints > 1 or mark else ""
+    return who + where

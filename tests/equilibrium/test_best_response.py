@@ -102,7 +102,8 @@ def test_a_report_says_what_was_recovered_and_what_the_outcome_is(mended):
     assert {row["outcome"] for row in report.rows} == {"collapsed"}  # nobody works here
     assert report.outcome == "collapsed"
     assert report.epsilons == {"firm": None}
-    assert report.verdicts() == {"checkpoint_000007": "the economy is collapsed: small gains mean nothing here"}
+    words = "no equilibrium: the economy is collapsed, whatever anybody gains"
+    assert report.verdicts() == {"checkpoint_000007": words}
     assert any("EconomyPPO's own" in note for note in report.checkpoints[0]["notes"])
 
 
