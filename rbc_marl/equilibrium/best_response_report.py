@@ -99,7 +99,7 @@ class Report:
     def table(self) -> Table:
         """The rows for a terminal, narrow enough for 80 columns."""
         title = f"gain by deviating, of {self.settings.episodes} episodes, with 95% intervals"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         table.add_column("who", no_wrap=True)
         for name in ("level", "gain", "/level", "/training", "control"):
             table.add_column(name, justify="right", no_wrap=True)

@@ -53,7 +53,7 @@ def run_jobs(
         Results by key.
 
     Raises:
-        UserError: A job failed.
+        UserError: A job failed, or all were stopped before they were done.
     """
     (folder / ROWS).mkdir(parents=True, exist_ok=True)
     missing = {job.key: job for job in jobs if not _file(folder, job.key).exists()}
@@ -67,6 +67,9 @@ def run_jobs(
             counter = _Counter(report, done, len(jobs))
             for job in missing.values():
                 counter.ended(_do(job, folder)["line"])
+    left = [job.key for job in jobs if not _file(folder, job.key).exists()]
+    if left:  # Tune was interrupted, and ends without an error then
+        raise UserError(f"stopped with {len(left)} of {len(jobs)} pieces of work left; run it again to go on")
     return {job.key: json.loads(_file(folder, job.key).read_text(encoding="utf-8")) for job in jobs}
 
 
@@ -89,7 +92,10 @@ def _do(job: Job, folder: Path) -> dict[str, Any]:
     from rbc_marl.rllib.run_folder import replace_file
 
     started = time.perf_counter()
-    row = job.run(folder)
+    try:
+        row = job.run(folder)
+    except Exception as error:
+        raise UserError(f"{job.key} failed: {type(error).__name__}: {error}") from error
     row["seconds"] = round(time.perf_counter() - started, 1)
     row["line"] = f"{row['line']}  {row['seconds']:.0f} s"
     replace_file(_file(folder, job.key), json.dumps(row, allow_nan=False))
@@ -137,4 +143,5 @@ def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Co
     )
     errors = [result.error for result in tuner.fit() if result.error]
     if errors:
-        raise UserError(f"{len(errors)} trials failed, the first with: {str(errors[0]).strip().splitlines()[-1]}")
+        last = str(errors[0]).strip().splitlines()[-1]
+        raise UserError(f"{len(errors)} trials failed, the first with: {last.removeprefix('rbc_marl.errors.')}")
