@@ -120,14 +120,14 @@ def test_a_control_verifies_from_half_of_the_loss_on(recovered, verified):
 
 
 def test_the_table_fits_a_terminal_and_shows_every_row_whole():
-    rows = [*near(), row("consumer", 0.01, 99), row("firm", 0.3, 4, verified=False, recovered=None)]
+    rows = [*near(), row("consumer", 0.01, 99, gain=0.5, gain_high=0.6), row("firm", 0.3, 4, verified=False)]
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(report([*(dict(one, checkpoint="checkpoint_000050") for one in rows), *rows]).table())
     text = console.export_text()
     assert "…" not in text
     lines = [line.split() for line in text.splitlines()]
     assert ["50:", "living"] in lines and ["100:", "living"] in lines
-    assert lines.count(["consumer", "99", "4.35", "0.0435", "±", "0.0044", "1.00%", "-", "90%", "learned"]) == 2
+    assert lines.count(["consumer", "99", "4.35", "0.5", "±", "0.1", "1.00%", "-", "90%", "learned"]) == 2
     assert sum("failed" in line for line in lines) == 2
 
 
