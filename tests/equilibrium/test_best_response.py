@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from rbc_marl import ConfigError, UserError
+from rbc_marl.analysis.rollouts import play
 from rbc_marl.equilibrium.best_response import Settings, best_responses, best_responses_to
 from rbc_marl.equilibrium.constants import Target
-from rbc_marl.equilibrium.deviation_jobs import FinalJob, deviation_config, episode_seed, learn, paired
+from rbc_marl.equilibrium.deviation_jobs import ConstantsJob, FinalJob, deviation_config, episode_seed, learn, paired
 from rbc_marl.equilibrium.subject import checkpoint_subject, find_subjects, rules_subject
+from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.saved import load_policies, save_policies
 from tests.equilibrium.economies import BEST, LEVEL, MONOPOLY, NETWORK, RULES, SHOPS, plant, weights
 
@@ -235,9 +237,21 @@ def test_other_weights_under_the_same_name_are_another_subject(tmp_path):
 
 
 def test_deviations_are_picked_and_measured_on_different_episodes(planted):
-    assert len({episode_seed(QUICK, stream) for stream in range(3)}) == 3
-    policies = load_policies(planted)
-    assert policies.config == SHOPS
+    picking, measuring, scanning = (episode_seed(QUICK, stream) for stream in range(3))
+    assert len({picking, measuring, scanning}) == 3
+    policies, target = load_policies(planted), Target("firm")
+    row = ConstantsJob(checkpoint_subject(planted), QUICK, target).run(planted)
+    chosen = DeviatingPolicies(policies, Deviation("firm", choice=torch.tensor(row["choice"])))
+
+    def mean(who, seed, count):
+        return float(target.returns(play(who, count, seed)).mean())
+
+    picked = mean(chosen, picking, 32) - mean(policies, picking, 32)
+    level = mean(policies, measuring, 64)
+    assert row["selection_gain"] == pytest.approx(picked)
+    final = FinalJob(checkpoint_subject(planted), QUICK, target, constant=row).run(planted)
+    assert final["level"] == pytest.approx(level) != pytest.approx(mean(policies, picking, 32))
+    assert final["constant"]["gain"] == pytest.approx(mean(chosen, measuring, 64) - level)
 
 
 def test_an_interval_is_that_of_the_mean_of_paired_differences():
