@@ -139,6 +139,7 @@ def test_nothing_is_done_twice_and_another_seed_adds_to_what_is_there(planted, m
     assert len(again.rows) == 1
 
 
+@pytest.mark.slow
 def test_trials_of_tune_find_what_this_process_finds(planted, mended, tmp_path):
     report, _ = mended
     other = best_responses(planted, QUICK, tmp_path, workers=2, report=silent)
