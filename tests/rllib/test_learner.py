@@ -59,7 +59,7 @@ def compare(iterations=1, change=None, **settings):
 def subset_of(algorithm, rollout):
     """The draw of agents that the algorithm's learner has just made."""
     connector = algorithm.learner_group._learner._rollouts_to_batch
-    return lambda agent_type: connector._some_agents(agent_type, rollout)
+    return lambda agent_type: connector._agents_of(agent_type, agent_type, rollout)
 
 
 def test_the_bare_loop_does_the_same_work_as_the_quickstart():
