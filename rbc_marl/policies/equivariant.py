@@ -26,10 +26,11 @@ class FirmFeatures(nn.Module):
     The number of firms is read off the observation, so that a network made for ten firms serves four or twenty-five.
     """
 
-    def __init__(self, width: int) -> None:
-        """Fix the number of entries per encoded inventory."""
+    def __init__(self, width: int, is_net: bool = False) -> None:
+        """Fix the number of entries per encoded inventory, and whether wages are those after income tax."""
         super().__init__()
         self.width = width
+        self.is_net = is_net
         self.per_firm = len(_FIRM_QUANTITIES) - 1 + width
         self.common = len(_COMMON_QUANTITIES)
 
@@ -42,6 +43,8 @@ class FirmFeatures(nn.Module):
         firms = (shared.shape[-1] - self.common) // self.per_firm
         widths = [firms, firms, firms * self.width, firms, self.common]
         price, wage, inventory, overdemanded, common = shared.split(widths, dim=-1)
+        if self.is_net:
+            wage = wage * (1.0 - common[..., :1])
         own = torch.cat(
             [
                 price.unsqueeze(-1),
@@ -62,7 +65,8 @@ class EquivariantConsumer(PolicyNetwork):
         layout = observation_layout(config, encoding)
         shared_size, private_size = layout.sizes("consumer")
         super().__init__(shared_size, sizes, is_maskable=False)
-        self.split = FirmFeatures(layout.width)
+        # What a worker keeps of a wage: whoever has learnt to respond to wages then responds to income tax as well.
+        self.split = FirmFeatures(layout.width, is_net=True)
         self.own_layer = nn.Linear(self.split.per_firm, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
         self.private_layer = nn.Linear(private_size, hidden[0], bias=False)

@@ -111,3 +111,16 @@ def test_saved_and_loaded_they_decide_the_same(tmp_path):
         expected, _ = net(observation["global"], observation[agent_type])
         found, _ = policies.networks[agent_type](observation["global"], observation[agent_type])
         assert torch.equal(found, expected)
+
+
+def test_consumers_see_wages_after_income_tax():
+    state = played(ECONOMY)
+    halved = dataclasses.replace(state, wage=0.5 * state.wage, income_tax=torch.zeros_like(state.income_tax))
+    taxed = dataclasses.replace(state, income_tax=torch.full_like(state.income_tax, 0.5))
+    net = network("consumer")
+    (own, common), (taxed_own, taxed_common) = (
+        net.split(observe(ECONOMY, each)["global"]) for each in (halved, taxed)
+    )
+    assert torch.allclose(own, taxed_own)
+    differs = (~torch.isclose(common, taxed_common)).any(0)
+    assert differs.tolist() == [True] + [False] * (len(differs) - 1)  # the rate itself is seen beside it
