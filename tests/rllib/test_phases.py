@@ -99,9 +99,8 @@ def test_fixed_taxes_are_played_in_training_and_by_the_policies_that_are_saved(t
         algorithm.save_to_path(tmp_path / "checkpoint")
     # A rate counts from the period after it is set, and an episode starts without taxes.
     in_force = (OPEN.horizon - 1) / OPEN.horizon
-    income, corporate = ([round(each[name] / in_force, 3) for each in taxes] for name in ("income_tax", "corporate_tax"))
-    assert income == [0.0, 0.0, 0.4, 0.4]
-    assert corporate == [0.0, 0.0, 0.4, 0.8]
+    for tax, rates in {"income_tax": [0.0, 0.0, 0.4, 0.4], "corporate_tax": [0.0, 0.0, 0.4, 0.8]}.items():
+        assert [each[tax] for each in taxes] == pytest.approx([rate * in_force for rate in rates])
     means = evaluate(load_policies(tmp_path / "checkpoint"), 8).means
     assert means["income_tax"] == pytest.approx(0.4 * in_force)
     assert means["corporate_tax"] == pytest.approx(0.8 * in_force)
