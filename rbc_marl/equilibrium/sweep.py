@@ -49,7 +49,7 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], 
     kept = kept_pairs(rows, sweep.taxes)
     words = ", ".join(f"{income:g}/{corporate:g}" for income, corporate in sorted(kept))
     report(f"all seeds: the learned policies and the pairs {words}")
-    chosen = [run for run in sweep.runs if run.seed in seeds or (pair_of(dict(run.columns)) or None) in {None, *kept}]
+    chosen = [run for run in sweep.runs if run.seed in seeds or pair_of(dict(run.columns)) in {None, *kept}]
     return _run_all(replace(sweep, runs=tuple(chosen)), folder, workers, report)
 
 

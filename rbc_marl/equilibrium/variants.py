@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from rbc_marl.analysis.composition import COMPOSITION
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, nearest
 
@@ -24,12 +25,16 @@ class Variant:
 
     values: tuple[tuple[str, Any], ...] = ()
     columns: tuple[tuple[str, Any], ...] = ()
+    draw: int | None = None
+    """Number of its draw; None where nothing is drawn."""
+    listed: tuple[str, ...] = ()
+    """Columns of listed values: they and the draw name it."""
 
     @property
     def name(self) -> str:
-        """Its columns in words, fit for the name of a folder; empty where nothing varies."""
-        text = ",".join(f"{column}={_text(value)}" for column, value in self.columns)
-        text = re.sub(r"[^\w.,=+-]+", "_", text)
+        """What it is in words, fit for the name of a folder; empty where nothing varies."""
+        words = [f"{column}={_text(value)}" for column, value in self.columns if column in self.listed]
+        text = ",".join(words + ([] if self.draw is None else [f"draw={self.draw}"]))
         if len(text) <= LONGEST_NAME:
             return text
         return f"{text[: LONGEST_NAME - 9]}-{zlib.crc32(text.encode()):08x}"
@@ -78,7 +83,9 @@ def expand(given: Any, samples: int, draw_seed: int, where: str) -> list[Variant
         for combination in product(*lists.values()):
             values = {**dict(zip(lists, combination, strict=True)), **drawn}
             ordered = tuple((key, values[key]) for key in given)
-            found.append(Variant(ordered, tuple((columns[key], value) for key, value in ordered)))
+            named = tuple((columns[key], _cell(value)) for key, value in ordered)
+            listed = tuple(columns[key] for key in lists)
+            found.append(Variant(ordered, named, i if draws else None, listed))
     return found
 
 
@@ -101,12 +108,29 @@ def _draws(key: str, given: Mapping[str, Any], samples: int, draw_seed: int, whe
 
 
 def _columns(keys: list[str]) -> dict[str, str]:
-    """Names of columns: the last word of a setting, or all of it where that word is taken."""
-    last = {key: key.rpartition(".")[2] for key in keys}
-    taken = {*QUANTITIES, "arm", "seed", "outcome", "group", "iterations", "seconds", "changes", "profit"}
-    short = list(last.values())
-    return {key: key if word in taken or short.count(word) > 1 else word for key, word in last.items()}
+    """Names of columns: the last words of a setting, as few as tell it from the others and from results."""
+    taken = {*QUANTITIES, *COMPOSITION, "arm", "outcome", "group", "equilibrium", "iterations", "seconds", "changes"}
+
+    def ending(key: str, words: int) -> str:
+        return ".".join(key.split(".")[-words:])
+
+    found = {}
+    for key in keys:
+        words = 1
+        while words < key.count(".") + 1 and (
+            ending(key, words) in taken
+            or any(ending(other, words) == ending(key, words) for other in keys if other != key)
+        ):
+            words += 1
+        found[key] = ending(key, words)
+    return found
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - from a file
-    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return re.sub(r"[^\w.+-]+", "_", text).strip("_")
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - from a file
+    """A value as a cell of a table."""
+    return json.dumps(value) if isinstance(value, list | Mapping) else value

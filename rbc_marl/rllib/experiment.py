@@ -108,7 +108,7 @@ def train(
         command: What was typed, for run.json.
         ray_options: Where Ray runs and what it may use.
         console: Where progress is shown; None: standard output.
-        after_iteration: Told the flat results of every iteration, once they are logged.
+        after_iteration: Told the flat results of every iteration, before a checkpoint says that it is done.
 
     Returns:
         How it ended.
@@ -153,10 +153,10 @@ def _run(
             results = flat_results(algorithm.train(), seconds_before)
             folder.log(algorithm.iteration, results)
             progress.update(results)
-            if checkpoints.frequency and algorithm.iteration % checkpoints.frequency == 0:
-                save(algorithm, folder, checkpoints.keep)
             if after_iteration is not None:
                 after_iteration(results)
+            if checkpoints.frequency and algorithm.iteration % checkpoints.frequency == 0:
+                save(algorithm, folder, checkpoints.keep)
         if checkpoints.at_end or not done:
             save(algorithm, folder, checkpoints.keep)
     except KeyboardInterrupt:
