@@ -142,7 +142,7 @@ def _check(
     checkpoints = {row["key"]: checkpoint_of(by_key[row["key"]], folder) for row in rows if row["outcome"] == "living"}
     found = verdicts.respond(rows, checkpoints, settings, folder, workers, report)
     for row in rows:
-        row |= verdicts.verdict(found.get(row["key"]), row["outcome"], sweep.bounds)
+        row |= verdicts.verdict(found.get(row["key"]), row["outcome"])
 
 
 def _columns(rows: Sequence[Row], first: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from rbc_marl.equilibrium.checks import seeds as checked_seeds
 from rbc_marl.equilibrium.grouping import Thresholds, parse_thresholds
 from rbc_marl.equilibrium.schedulers import Asha, parse_scheduler
 from rbc_marl.equilibrium.variants import Variant, expand
-from rbc_marl.equilibrium.verdicts import parse_bounds, parse_settings
+from rbc_marl.equilibrium.verdicts import parse_settings
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies.scripted import RULES
 
@@ -38,7 +38,6 @@ _KEYS = (
     "groups",
     "scheduler",
     "best_response",
-    "bounds",
     "gpus_per_trial",
     "small",
 )
@@ -98,8 +97,6 @@ class Sweep:
     scheduler: Asha | None = None
     taxes: taxes.TaxSettings | None = None
     best_response: Mapping[str, Any] | None = None
-    bounds: Mapping[str, float] = field(default_factory=dict)
-    """By agent type: the largest gain over level that an equilibrium leaves."""
     gpus_per_trial: float = 0.0
     varied: tuple[str, ...] = ()
     """Columns that say what was varied."""
@@ -157,7 +154,6 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), arms: Sequence[str] =
         scheduler=scheduler,
         taxes=tax_settings,
         best_response=_best_response(spec.get("best_response"), f"{name}.best_response"),
-        bounds=parse_bounds(spec.get("bounds"), f"{name}.bounds"),
         gpus_per_trial=number(spec.get("gpus_per_trial", 0.0), f"{name}.gpus_per_trial", 0.0),
         varied=tuple(dict.fromkeys(column for run in runs for column, _ in run.columns)),
     )

@@ -86,7 +86,6 @@ def test_arms_can_be_picked(files):
         ("episodes: 8", "episodes: 0", "twins.episodes is 0; it must be a whole number of at least 1"),
         ("episodes: 8", "rules: monopol", 'twins.rules is \'monopol\'; it must be one of monopoly'),
         ("episodes: 8", "groups: {hour: 1}", "twins.groups.hour is not a measure"),
-        ("episodes: 8", "bounds: {bank: 1}", "twins.bounds.bank is not an agent type"),
         ("episodes: 8", "gpus_per_trial: -1", "twins.gpus_per_trial is -1; it must be a number at least 0"),
         ("episodes: 8", "scheduler: pbt", "twins.scheduler is pbt, which changes settings in the middle of runs"),
         ("episodes: 8", "scheduler: ashes", 'it must be asha or null; did you mean "asha"'),
