@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from rbc_marl import ConfigError
@@ -74,21 +75,29 @@ def test_a_setting_of_best_responses_that_does_not_exist_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_living_runs_of_a_sweep_are_best_responded_and_others_are_not(tmp_path):
-    # With nothing to hold an outcome against every run that works lives; nobody works where that costs so much.
+    # Welfare is utility alone. Consumers who work for nothing live better than with a monopolist's prices; where an hour
+    # costs a thousand times as much, those who work at random are worse off than those who work the fewest hours.
     (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
     text = """
 checked:
   base: base.yaml
   seeds: [1]
   episodes: 8
-  rules: idle
-  set: {env_config.hours_choices: [260, 520]}
-  arms: {living: {}, impaired: {set: {env_config.labour_disutility: 10.0}}}
-  best_response: {types: [government], agents: {firm: [0]}, seeds: [0], iterations: 1, episodes: 8, selection_episodes: 4}
+  set: {env_config.hours_choices: [260, 520], env_config.firm_welfare_weight: 0}
+  arms:
+    living: {set: {env_config.labour_disutility: 0}}
+    impaired: {set: {env_config.labour_disutility: 10}}
+  best_response:
+    {types: [government], agents: {firm: [0]}, seeds: [0], iterations: 1, episodes: 8, selection_episodes: 4}
 """
     output = swept(tmp_path, text)
     assert "best responses to run 1 of 1: living-1" in output
-    rows = json.loads((tmp_path / "results" / "checked" / "best_responses" / "living-1.json").read_text("utf-8"))["rows"]
+    results = tmp_path / "results" / "checked"
+    rows = json.loads((results / "best_responses" / "living-1.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["agent_type"], row["agent"]) for row in rows] == [("government", None), ("firm", 0)]
-    table = (tmp_path / "results" / "checked" / "table.csv").read_text(encoding="utf-8").splitlines()
-    assert {"epsilon_government", "epsilon_one_firm", "equilibrium", "verdict"} <= set(table[0].split(","))
+    assert not (results / "best_responses" / "impaired-1.json").exists()
+    table = pd.read_csv(results / "table.csv").set_index("arm")
+    assert table.outcome.to_dict() == {"living": "living", "impaired": "impaired"}
+    assert table.equilibrium.to_dict() == {"living": "no", "impaired": "no"}
+    assert table.verdict["living"].startswith("undecided: consumer and firm") or "gains" in table.verdict["living"]
+    assert table.epsilon_government.notna().to_dict() == {"living": True, "impaired": False}
