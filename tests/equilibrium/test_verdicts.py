@@ -75,8 +75,8 @@ def test_a_setting_of_best_responses_that_does_not_exist_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_living_runs_of_a_sweep_are_best_responded_and_others_are_not(tmp_path):
-    # Welfare is utility alone. Consumers who work for nothing live better than with a monopolist's prices; where an hour
-    # costs a thousand times as much, those who work at random are worse off than those who work the fewest hours.
+    # Welfare is utility alone. Consumers to whom work costs nothing live better than with a monopolist's prices; where
+    # it costs a thousand times as much, those who work at random are worse off than those who work the fewest hours.
     (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
     text = """
 checked:
