@@ -52,11 +52,12 @@ class Phase:
         """The phase in a few words, for a progress display."""
         learning = [t for t in AGENT_TYPES if t in self.learning]
         words = "all learn" if len(learning) == len(AGENT_TYPES) else f"{' and '.join(learning) or 'nobody'} learning"
+        opened = f"taxes up to {self.highest_tax:.0%}" if self.highest_tax > 0 else "no taxes"
         if self.fixed_taxes is not None:
-            words += f", taxes fixed at {self.fixed_taxes[0]:.0%} and {self.fixed_taxes[1]:.0%}"
-        if self.highest_tax >= 1.0:
-            return words
-        return f"{words}, taxes up to {self.highest_tax:.0%}" if self.highest_tax > 0 else f"{words}, no taxes"
+            rates = " and ".join(f"{rate:.0%}" for rate in self.fixed_taxes)
+            is_reached = self.highest_tax >= max(self.fixed_taxes)
+            return f"{words}, taxes fixed at {rates}" if is_reached else f"{words}, {opened} on the way to {rates}"
+        return words if self.highest_tax >= 1.0 else f"{words}, {opened}"
 
     def masks(self, config: EconomyConfig) -> dict[str, Tensor]:
         """Allowed joint choices [n] (bool) of firms and of the government; consumers may always do everything."""

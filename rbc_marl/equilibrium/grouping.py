@@ -117,7 +117,7 @@ def _summary(name: str, rows: Sequence[Row], varied: Sequence[str]) -> dict[str,
         "arms": " ".join(sorted({str(row["arm"]) for row in ordered})),
         "seeds": " ".join(map(str, sorted({row["seed"] for row in ordered}))),
     }
-    found |= {column: " ".join(sorted({f"{row.get(column, '')}" for row in ordered})) for column in varied}
+    found |= {column: _distinct([row[column] for row in ordered if row.get(column) is not None]) for column in varied}
     columns = dict.fromkeys(column for row in ordered for column in row)
     for column in columns:
         values = [row[column] for row in ordered if _is_number(row.get(column))]
@@ -159,6 +159,12 @@ def _label(row: Row) -> tuple[str, int]:
 def _rank(name: str) -> tuple[int, int]:
     outcome, _, number = name.partition("-")
     return [*GROUPED, COLLAPSED].index(outcome), int(number or 0)
+
+
+def _distinct(values: Sequence[Any]) -> str:
+    """The distinct values, in their own order where they have one."""
+    ordered = sorted(set(values)) if all(map(_is_number, values)) else sorted({str(value) for value in values})
+    return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in ordered)
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401 - cells of a table

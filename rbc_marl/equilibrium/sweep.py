@@ -89,7 +89,9 @@ def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, repo
     tuner = tune.Tuner(
         tune.with_resources(trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
         param_space={"run": tune.grid_search(list(by_key))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=workers, scheduler=scheduler),
+        # A new process takes longer to import everything than small runs take. A run that is stopped leaves its process
+        # in the middle of training, where no other could begin.
+        tune_config=tune.TuneConfig(max_concurrent_trials=workers, scheduler=scheduler, reuse_actors=asha is None),
         run_config=tune.RunConfig(
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=str(root),
