@@ -208,6 +208,7 @@ def _arms(path: Path, name: str, spec: Mapping[str, Any]) -> tuple[list[_Arm], t
 def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple[str, ...]) -> list[Run]:
     """The runs of an arm, the first of them checked: seeds make no difference to what is valid."""
     changes = arm.changes
+    _check_not_varied(arm.variant, sets)
     rules = str(changes.get("rules", spec.get("rules", "monopoly")))
     if rules not in RULES:
         raise ConfigError(f"{name}.rules is {rules!r}; it must be one of {', '.join(RULES)}{nearest(rules, RULES)}")
@@ -222,7 +223,8 @@ def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple
         seed=first,
         base=(path.parent / changes.get("base", spec["base"])).resolve(),
         experiment=spec.get("experiment"),
-        sets=(*common, *own, *arm.variant.sets, *sets),
+        # What makes an arm of taxes stays, whatever else is changed.
+        sets=(*common, *sets, *own) if spec.get("taxes") is not None else (*common, *own, *arm.variant.sets, *sets),
         episodes=whole(spec.get("episodes", 256), f"{name}.episodes"),
         rules=rules,
         columns=arm.variant.columns,
@@ -230,6 +232,15 @@ def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple
     )
     run = replace(run, fingerprint=_fingerprint(run))
     return [run, *(replace(run, seed=seed) for seed in others)]
+
+
+def _check_not_varied(variant: Variant, sets: Sequence[str]) -> None:
+    """Refuse a change of what is varied: the table would say one thing, and the run be another."""
+    for text in sets:
+        changed = text.partition("=")[0].strip().removeprefix("config.")
+        for key, _ in variant.values:
+            if f"{key}.".startswith(f"{changed}."):
+                raise ConfigError(f"--set {text}: the sweep varies {key}; change it in the file")
 
 
 def _fingerprint(run: Run) -> str:

@@ -142,6 +142,15 @@ def test_variants_are_crossed_with_arms_and_seeds(files):
     assert (experiment.config.lr, experiment.env_config.crra, experiment.env_config.export_quota) == (1e-2, 0.5, 10.0)
 
 
+@pytest.mark.parametrize("change", ["env_config.crra=0.3", "config.env_config.crra=0.3", "env_config={}"])
+def test_what_is_varied_cannot_be_set_as_well(files, change):
+    text = SWEEP.replace("episodes: 8", "variants: {env_config.crra: [0, 0.5]}")
+    (files / "sweep.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"the sweep varies env_config\.crra; change it in the file"):
+        load_sweep(files / "sweep.yaml", [change])
+    assert load_sweep(files / "sweep.yaml", ["env_config.horizon=2"]).runs[0].load(files).env_config.horizon == 2
+
+
 def test_fixed_taxes_are_phased_in_as_the_files_own_curriculum_says(files):
     text = """
 taxes:
@@ -156,6 +165,8 @@ taxes:
     curricula = {run.arm: run.load(files).config.curriculum["taxes"] for run in sweep.runs}
     assert curricula["learned-total"] == {"begin": 1, "end": 3}
     assert curricula["fixed-0.4-0.8"] == {"begin": 1, "end": 3, "fixed": {"income": 0.4, "corporate": 0.8}}
+    changed = load_sweep(files / "sweep.yaml", ["curriculum={taxes: {end: 9}}"]).runs[-1].load(files).config.curriculum
+    assert changed["taxes"] == {"end": 9, "fixed": {"income": 0.4, "corporate": 0.8}}  # what makes the arm stays
 
 
 def test_the_small_section_stands_in_place_of_the_rest(files):

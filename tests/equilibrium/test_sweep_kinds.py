@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from rbc_marl.equilibrium.sweep_file import load_sweep
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
@@ -68,8 +70,12 @@ def folder(tmp_path):
 
 def start(folder, text, *arguments):
     (folder / "sweep.yaml").write_text(text, encoding="utf-8")
+    return in_folder(folder, "sweep.yaml", *arguments)
+
+
+def in_folder(folder, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(folder / "mpl")}
-    words = [sys.executable, "-m", "rbc_marl", "sweep", "sweep.yaml", "--workers", "2", *arguments]
+    words = [sys.executable, "-m", "rbc_marl", "sweep", *arguments, "--workers", "2"]
     return subprocess.Popen(
         words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -147,3 +153,18 @@ def test_a_scheduler_stops_runs_and_nothing_that_ended_runs_again_after_a_kill(f
     for path in (results / "reports").glob("*.jsonl"):
         told = [json.loads(line)["iterations"] for line in path.read_text(encoding="utf-8").splitlines()]
         assert told == list(range(10, max(told) + 1, 10))
+
+
+SWEEPS = ROOT / "rllib_configs" / "sweeps"
+
+
+@pytest.mark.parametrize("name", ["open_spectrum", "closed_spectrum", "taxes", "firm_weight", "hyperparameters"])
+def test_every_small_sweep_that_is_shipped_runs_from_its_file_to_its_tables(tmp_path, name):
+    first, *_, last = load_sweep(SWEEPS / f"{name}.yaml", small=True).arms
+    words = [str(SWEEPS / f"{name}.yaml"), "--small", "--set", "stop.training_iteration=2"]
+    done = in_folder(tmp_path, *words, "--arm", first, "--arm", last)
+    output = done.communicate(timeout=280)[0]
+    assert done.returncode == 0, output
+    table = pd.read_csv(tmp_path / "results" / f"{name}-small" / "table.csv")
+    assert list(dict.fromkeys(table.arm)) == [first, last] and set(table.iterations) == {2}
+    assert "next: rbc-marl evaluate" in output
