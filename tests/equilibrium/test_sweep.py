@@ -178,6 +178,13 @@ def test_the_small_section_stands_in_place_of_the_rest(files):
         load_sweep(files / "sweep.yaml", small=True)
 
 
+def test_a_share_of_a_gpu_reaches_the_learner_of_every_run(files):
+    (files / "sweep.yaml").write_text(SWEEP.replace("episodes: 8", "gpus_per_trial: 0.25"), encoding="utf-8")
+    sweep = load_sweep(files / "sweep.yaml")
+    assert sweep.gpus_per_trial == 0.25
+    assert {run.load(files).config.num_gpus_per_learner for run in sweep.runs} == {0.25}
+
+
 def test_a_fingerprint_tells_settings_apart_and_not_seeds(files):
     prints = {run.key: run.fingerprint for run in load_sweep(files / "sweep.yaml").runs}
     assert prints["plain-1"] == prints["plain-2"] != prints["eager-2"]
