@@ -153,7 +153,7 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), arms: Sequence[str] =
         groups=parse_thresholds(spec.get("groups"), f"{name}.groups"),
         scheduler=scheduler,
         taxes=tax_settings,
-        best_response=_best_response(spec.get("best_response"), f"{name}.best_response"),
+        best_response=_best_response(spec.get("best_response"), runs, f"{name}.best_response"),
         gpus_per_trial=number(spec.get("gpus_per_trial", 0.0), f"{name}.gpus_per_trial", 0.0),
         varied=tuple(dict.fromkeys(column for run in runs for column, _ in run.columns)),
     )
@@ -267,9 +267,17 @@ def _check_scheduled(runs: Sequence[Run], is_tax_sweep: bool, where: str) -> Non
             raise ConfigError(f"{where} counts iterations; give {run.arm or run.base.name} a stop.training_iteration")
 
 
-def _best_response(given: Any, where: str) -> Mapping[str, Any] | None:  # noqa: ANN401 - from a file
-    """Settings of best responses, their names and values checked; None for none."""
+def _best_response(given: Any, runs: Sequence[Run], where: str) -> Mapping[str, Any] | None:  # noqa: ANN401
+    """Settings of best responses, checked against every economy; None for none."""
     if given is None:
         return None
-    parse_settings(given, where)
+    settings = parse_settings(given, where)
+    for run in {run.arm: run for run in runs}.values():
+        economy = run.load(Path("results")).env_config
+        if economy is None:
+            raise ConfigError(f"{where} needs an economy of this package; {run.base} has another environment")
+        try:
+            settings.targets(economy)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
     return dict(given)

@@ -65,11 +65,19 @@ def test_a_living_run_is_none_without_proof(deviations):
     assert verdict(deviations, "living")["equilibrium"] == "no"
 
 
-def test_a_setting_of_best_responses_that_does_not_exist_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("{iteration: 3}", r"x\.best_response\.iteration is not a setting of best responses"),
+        ("{seeds: []}", r"x\.best_response\.seeds is \(\)"),
+        ("{agents: {firm: [2]}}", r"x\.best_response: firm 2 is not in this economy"),
+    ],
+)
+def test_best_responses_that_cannot_be_searched_for_are_refused_before_anything_trains(tmp_path, settings, message):
     (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
-    text = "x: {base: base.yaml, seeds: [1], arms: {plain: {}}, best_response: {iteration: 3}}"
+    text = f"x: {{base: base.yaml, seeds: [1], arms: {{plain: {{}}}}, best_response: {settings}}}"
     (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"x\.best_response\.iteration is not a setting of best responses"):
+    with pytest.raises(ConfigError, match=message):
         load_sweep(tmp_path / "sweep.yaml")
 
 
