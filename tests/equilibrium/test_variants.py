@@ -52,6 +52,11 @@ def test_the_same_seed_draws_the_same_whatever_else_is_drawn():
     assert alone != [dict(v.values)["lr"] for v in variants(rate, 5, draw_seed=1)]
 
 
+def test_two_settings_with_one_distribution_are_drawn_independently():
+    (variant,) = variants({"lr": {"uniform": [0, 1]}, "firm.lr": {"uniform": [0, 1]}})
+    assert dict(variant.values)["lr"] != dict(variant.values)["firm.lr"]
+
+
 def test_columns_take_as_many_words_as_tell_them_apart_from_each_other_and_from_results():
     given = {"lr": [1.0, 2.0], "overrides.firm.lr": [1.0, 2.0], "curriculum.prices": [None, 1], "a.hours": [1, 2]}
     (first, *_) = variants(given)

@@ -106,6 +106,20 @@ def test_fixed_taxes_are_played_in_training_and_by_the_policies_that_are_saved(t
     assert means["corporate_tax"] == pytest.approx(0.8 * in_force)
 
 
+class OtherTaxesEachIteration:
+    """A curriculum in which nothing but the fixed rates changes."""
+
+    def phase(self, iteration: int) -> Phase:
+        return Phase(fixed_taxes=(0.2 * iteration, 0.0))
+
+
+def test_fixed_taxes_can_change_from_one_iteration_to_the_next():
+    in_force = (OPEN.horizon - 1) / OPEN.horizon
+    with built(staged(curriculum="tests.rllib.test_phases.OtherTaxesEachIteration")) as algorithm:
+        taxes = [algorithm.train()["env_runners"]["income_tax"] for _ in range(3)]
+    assert taxes == pytest.approx([0.0, 0.2 * in_force, 0.4 * in_force])
+
+
 def test_with_fixed_taxes_it_makes_no_difference_what_welfare_the_government_would_maximise():
     def weights(welfare):
         curriculum = {"taxes": {"fixed": {"income": 0.0, "corporate": 0.8}}}
