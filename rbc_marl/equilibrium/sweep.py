@@ -74,6 +74,7 @@ def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, repo
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables of trials
     from ray import tune
 
+    _check_gpus(sweep.gpus_per_trial)
     by_key = {run.key: run for run in missing}
     root, asha, gpus = folder.resolve(), sweep.scheduler, sweep.gpus_per_trial
     limits = {run.key: _iterations(run) for run in missing} if asha else {}
@@ -151,6 +152,15 @@ def run_one(run: Run, folder: Path, after_iteration: Callable[[dict[str, Any]], 
 
 def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: None if value is None else round(value, 4) for name, value in values.items()}
+
+
+def _check_gpus(share: float) -> None:
+    """Refuse to wait for a GPU that will never come."""
+    import ray
+
+    found = ray.cluster_resources().get("GPU", 0.0) if share else 0.0
+    if found < share:
+        raise UserError(f"gpus_per_trial is {share:g}, but Ray has {found:g} GPUs here; leave it out to train on CPUs")
 
 
 def _check_made_alike(path: Path, run: Run) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbc_marl.config import load_yaml
 from rbc_marl.equilibrium.sweep_file import Run
 from rbc_marl.errors import UserError
 
@@ -44,16 +45,15 @@ def finished_run(run: Run, folder: Path, after_iteration: Callable[[dict[str, An
     """
     from rich.console import Console
 
-    from rbc_marl.rllib.experiment import train, unfinished_run
+    from rbc_marl.rllib.experiment import train
 
     experiment = run.load(folder / RUNS / run.key)
     earlier = _earlier(experiment)
     if earlier is not None and (trained := _trained(earlier)) is not None:
         return trained
-    unfinished = None
-    if earlier is not None and earlier.checkpoints() and _is_free(earlier):
-        experiment, unfinished = unfinished_run(experiment)
-    ended = train(experiment, unfinished, console=Console(quiet=True), after_iteration=after_iteration)
+    if earlier is not None and not (earlier.checkpoints() and _is_free(earlier)):
+        earlier = None
+    ended = train(experiment, earlier, console=Console(quiet=True), after_iteration=after_iteration)
     if ended.checkpoint is None or ended.status != "finished":
         raise UserError(f"{run.key} did not finish; see {ended.folder}")
     seconds = float(ended.results.get("time_total_s", 0.0))
@@ -73,11 +73,20 @@ def checkpoint_of(run: Run, folder: Path) -> Path:
 
 
 def _earlier(experiment: Experiment) -> RunFolder | None:
-    """The newest folder of a run that began before, if it did."""
+    """The newest folder of a run that began before, with the same settings, if it did."""
+    from rbc_marl.rllib.config_file import to_yaml
     from rbc_marl.rllib.run_folder import RunFolder
 
+    now = _settings(to_yaml(experiment))
     begun = sorted((experiment.storage / experiment.name).glob("*/run.json"))
-    return RunFolder(begun[-1].parent) if begun else None
+    alike = [path.parent for path in begun if _settings((path.parent / "config.yaml").read_text("utf-8")) == now]
+    return RunFolder(alike[-1]) if alike else None
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """What an experiment's file says, but for the place of its results, which may have been moved."""
+    ((_, spec),) = load_yaml(text, where="config.yaml").items()
+    return {key: value for key, value in spec.items() if key != "storage_path"}
 
 
 def _trained(folder: RunFolder) -> Trained | None:

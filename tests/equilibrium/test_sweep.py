@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from rbc_marl import ConfigError, UserError
 from rbc_marl.equilibrium.sweep import run_sweep
 from rbc_marl.equilibrium.sweep_file import load_sweep
+from rbc_marl.equilibrium.sweep_run import checkpoint_of
+from rbc_marl.rllib.config_file import to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = """
@@ -190,6 +193,19 @@ def test_a_fingerprint_tells_settings_apart_and_not_seeds(files):
     assert prints["plain-1"] == prints["plain-2"] != prints["eager-2"]
     changed = load_sweep(files / "sweep.yaml", ["lr=0.5"]).runs[0]
     assert changed.fingerprint != prints[changed.key]
+
+
+def test_a_run_goes_on_from_a_folder_only_if_its_settings_are_the_same(files):
+    run = load_sweep(files / "sweep.yaml").runs[0]
+    experiment = run.load(files / "out" / "runs" / run.key)
+    home = experiment.storage / experiment.name
+    for name, begun in (("1", run.load(files / "moved")), ("2", replace(run, sets=("lr=0.5",)).load(files))):
+        (home / name / "checkpoint_000010").mkdir(parents=True)
+        (home / name / "run.json").write_text('{"status": "interrupted"}', encoding="utf-8")
+        (home / name / "config.yaml").write_text(to_yaml(begun), encoding="utf-8")
+    assert checkpoint_of(run, files / "out") == home / "1" / "checkpoint_000010"
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoint_of(replace(run, sets=("lr=0.7",)), files / "out")
 
 
 def test_rows_that_other_settings_made_are_refused(files):

@@ -155,6 +155,12 @@ def test_a_scheduler_stops_runs_and_nothing_that_ended_runs_again_after_a_kill(f
         assert told == list(range(10, max(told) + 1, 10))
 
 
+def test_a_gpu_that_is_not_there_is_not_waited_for(folder):
+    process = start(folder, f"{SPECTRUM}  gpus_per_trial: 64\n")
+    output = process.communicate(timeout=100)[0]
+    assert process.returncode == 2 and "gpus_per_trial is 64, but Ray has" in output
+
+
 SWEEPS = ROOT / "rllib_configs" / "sweeps"
 
 
