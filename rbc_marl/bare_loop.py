@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ class Settings:
     reward_scale: Mapping[str, float] = field(
         default_factory=lambda: {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
     )
+    agents_per_update: Mapping[str, int] = field(default_factory=dict)
+    probe_economies: Mapping[str, Any] = field(default_factory=dict)
 
 
 class BareLoop:
@@ -64,6 +67,7 @@ class BareLoop:
         self.settings = settings
         self.env = VectorEconomy(config, num_envs=num_envs, device=device, autoreset=False)
         self.generator = torch.Generator(device=device).manual_seed(seed)
+        self.probes = int(settings.probe_economies.get("count", 0))
         self.optimisers = {t: torch.optim.Adam(self.networks[t].parameters(), lr=settings.lr) for t in AGENT_TYPES}
 
     def iterate(self) -> None:
@@ -82,6 +86,9 @@ class BareLoop:
                 features = network.features(observation["global"], observation[t])
                 choices = network.distribution(network.logits(features))
                 taken, logp[t] = choices.sample_and_logp(self.generator)
+                if self.probes and t == self.settings.probe_economies["random"]:
+                    for head, size in enumerate(network.head_sizes):
+                        taken[-self.probes :, :, head].random_(size, generator=self.generator)
                 actions[t] = taken.to(torch.uint8)
             indices = {
                 "consumer": actions["consumer"],
@@ -99,20 +106,41 @@ class BareLoop:
 
     def learn(self, observations: Columns, actions: Columns, logp: Columns, rewards: Columns) -> None:
         """Update all networks on whole batches; arguments as `play` returns them."""
-        s = self.settings
-        shared = observations["global"].flatten(0, 1)
-        data = {t: self._advantages(t, shared, observations[t], rewards[t]) for t in AGENT_TYPES}
-        for _ in range(s.num_epochs):
+        data = {t: self._rows(t, observations, actions, logp, rewards) for t in AGENT_TYPES}
+        for _ in range(self.settings.num_epochs):
             for t in AGENT_TYPES:
                 network = self.networks[t]
                 self.optimisers[t].zero_grad(set_to_none=True)
-                columns = (shared, *data[t], actions[t].flatten(0, 1), logp[t].flatten(0, 1))
-                rows, agents = columns[-1].shape
-                for slab in slabs(rows, agents, shared.device):
-                    part = [column[slab] for column in columns]
+                rows, agents = data[t][-1].shape
+                for slab in slabs(rows, agents, data[t][-1].device):
+                    part = [column[slab] for column in data[t]]
                     (self._loss(network, *part) * (len(part[0]) / rows)).backward()
-                nn.utils.clip_grad_norm_(network.parameters(), s.grad_clip)
+                nn.utils.clip_grad_norm_(network.parameters(), self.settings.grad_clip)
                 self.optimisers[t].step()
+
+    def agents_to_learn_from(self, agent_type: str) -> Tensor | None:
+        """Indices of the agents that a type learns from this time; None for all of them."""
+        agents, wanted = self.env.config.agents(agent_type), self.settings.agents_per_update.get(agent_type)
+        if wanted is None or wanted >= agents:
+            return None
+        return torch.randperm(agents, generator=self.generator, device=self.env.device)[:wanted]
+
+    def _rows(
+        self, agent_type: str, observations: Columns, actions: Columns, logp: Columns, rewards: Columns
+    ) -> tuple[Tensor, ...]:
+        """What an agent type learns from, as `_loss` takes it: rows are periods of economies."""
+        agents = self.agents_to_learn_from(agent_type)
+        is_excluded = bool(self.probes) and agent_type not in self.settings.probe_economies["learners"]
+        economies = slice(0, -self.probes if is_excluded else None)
+
+        def some(values: Tensor) -> Tensor:
+            return values[:, economies] if agents is None else values[:, economies].index_select(2, agents)
+
+        shared = observations["global"][:, economies].flatten(0, 1)
+        private = some(observations[agent_type]).flatten(0, 1)
+        advantages, targets = self._advantages(agent_type, shared, private, some(rewards[agent_type]))
+        taken, old_logp = some(actions[agent_type]).flatten(0, 1), some(logp[agent_type]).flatten(0, 1)
+        return shared, private, advantages, targets, taken, old_logp
 
     def _loss(
         self,
@@ -135,10 +163,9 @@ class BareLoop:
             - s.entropy_coeff * entropy.mean()
         )
 
-    def _advantages(self, agent_type: str, shared: Tensor, private: Tensor, rewards: Tensor) -> tuple[Tensor, ...]:
-        """Private observations, standardised advantages and value targets of an agent type, by row."""
+    def _advantages(self, agent_type: str, shared: Tensor, private: Tensor, rewards: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised advantages and value targets of an agent type [N, A]; rewards [T, E, A]."""
         s, network = self.settings, self.networks[agent_type]
-        private = private.flatten(0, 1)
         scaled = rewards / s.reward_scale[agent_type]
         with torch.no_grad():
             cuts = slabs(len(private), private.shape[1], shared.device)
@@ -151,4 +178,4 @@ class BareLoop:
             next_value = values[t]
         targets = advantages + values
         standardised = (advantages - advantages.mean()) / advantages.std(correction=0).clamp(min=1e-4)
-        return private, standardised.flatten(0, 1), targets.flatten(0, 1)
+        return standardised.flatten(0, 1), targets.flatten(0, 1)

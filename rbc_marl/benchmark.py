@@ -26,8 +26,19 @@ from rbc_marl.vector_env import VectorEconomy
 
 BATCH_SIZES = (1, 128, 1024)
 TRAINING_SIZES = (16, 128)
+# What makes an iteration of rllib_configs/quickstart.yaml differ from one with default settings, the curriculum aside.
+QUICKSTART: dict[str, Any] = {
+    "networks": {
+        "consumer": "equivariant",
+        "firm": {"kind": "flat", "hidden": [64, 64]},
+        "government": {"kind": "flat", "hidden": [64, 64]},
+    },
+    "agents_per_update": {"consumer": 25},
+    "probe_economies": {"count": 1, "random": "firm", "learners": ["consumer"]},
+}
+QUICKSTART_SIZE = 7
 # What the project holds itself to, on two CPU cores; printed beside each ratio.
-TARGETS = {"sampling": 25.0, "training_16": 1.5, "training_128": 1.15}
+TARGETS = {"sampling": 25.0, "training_16": 1.5, "training_128": 1.15, "training_quickstart": 2.0}
 
 
 def run(
@@ -164,21 +175,29 @@ def measure_sampling(config: EconomyConfig, device: str, rounds: int) -> dict[st
 
 def measure_training(config: EconomyConfig, device: str, rounds: int) -> dict[str, Any]:
     """Seconds of one whole training iteration of EconomyPPO, and of a bare torch loop doing the same work."""
-    return {str(size): _measure_training_at(config, size, device, rounds) for size in TRAINING_SIZES}
+    measured = {
+        str(size): _measure_iterations(_algorithm_config(config, size, device), device, rounds)
+        for size in TRAINING_SIZES
+    }
+    quickstart = _algorithm_config(config, QUICKSTART_SIZE, device).training(**QUICKSTART)
+    return {**measured, "quickstart": _measure_iterations(quickstart, device, rounds)}
 
 
-def _measure_training_at(config: EconomyConfig, size: int, device: str, rounds: int) -> dict[str, float]:
-    algorithm = _algorithm_config(config, size, device).build_algo()
+def _measure_iterations(config: Any, device: str, rounds: int) -> dict[str, float]:  # noqa: ANN401 - an EconomyPPOConfig
+    size = config.num_envs_per_env_runner
+    algorithm = config.build_algo()
     try:
         loop = bare_loop_of(algorithm, size, device)
         times: dict[str, list[float]] = {"EconomyPPO": [], "bare_loop": []}
+        repeats = max(TRAINING_SIZES[0] // size, 1) * 2  # iterations of few economies are short
         for turn in range(rounds + 1):
             for name, iterate in (("EconomyPPO", algorithm.train), ("bare_loop", loop.iterate)):
                 start = time.perf_counter()
-                iterate()
+                for _ in range(repeats):
+                    iterate()
                 _wait(device)
                 if turn:  # the first round warms up
-                    times[name].append(time.perf_counter() - start)
+                    times[name].append((time.perf_counter() - start) / repeats)
     finally:
         algorithm.stop()
     medians = {name: statistics.median(values) for name, values in times.items()}
@@ -248,8 +267,9 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"  {'ratio':24}{result['sampling']['ratio']:14,.1f}   (at least {TARGETS['sampling']:.0f})")
     lines += ["", "a whole training iteration: seconds"]
     for name, values in result["training"].items():
+        label = f"{name} economies" if name.isdigit() else name
         lines.append(
-            f"  {name + ' economies':24}EconomyPPO {values['EconomyPPO']:.3f}   bare loop {values['bare_loop']:.3f}   "
+            f"  {label:24}EconomyPPO {values['EconomyPPO']:.3f}   bare loop {values['bare_loop']:.3f}   "
             f"ratio {values['ratio']:.2f} (at most {TARGETS['training_' + name]:.2f})"
         )
     return "\n".join(lines)

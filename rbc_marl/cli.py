@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -182,6 +183,47 @@ def sweep(
     first = found.runs[0]
     place = folder / "runs" / first.key / first.load(folder).name
     print(f"next: rbc-marl evaluate {shlex.quote(str(place))}")
+
+
+@app.command("best-response")
+def best_response(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A checkpoint, or a run's folder.")],
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only this agent type. Repeatable.")
+    ] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option(metavar="TYPE:NUMBER", help="consumer:37, firm:all: alone. Repeatable.")
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(metavar="N", help="The run's checkpoint of iteration N, or all. Repeatable.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Learn each deviation N times.")] = 3,
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Of learning a deviation.")] = 200,
+    episodes: Annotated[int, typer.Option(metavar="N", min=2, help="Fresh ones, to measure gains on.")] = 1024,
+    lr: Annotated[list[str] | None, typer.Option(metavar="TYPE=RATE", help="Learning rate. Repeatable.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Deviations side by side.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Instead of PATH/best_response.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what types and single agents gain by deviating from PATH. Run again, it goes on where it stopped."""
+    require("ray.rllib", "rllib")
+    from rich.console import Console
+
+    from rbc_marl.equilibrium.best_response import best_responses
+    from rbc_marl.equilibrium.best_response_settings import parse_settings
+
+    settings = parse_settings(type_, agent, checkpoint, lr, seeds, iterations=iterations, episodes=episodes)
+    folder = out or path / "best_response"
+    tell = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
+    report = best_responses(path, settings, folder, workers or os.cpu_count() or 1, tell)
+    saved = report.save(folder, ["rbc-marl", *sys.argv[1:]])
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+        return
+    Console(highlight=False).print(report.table())
+    print("\n".join(report.lines()))
+    print(f"results: {folder} ({', '.join(saved)})")
+    print(f"next: rbc-marl evaluate {shlex.quote(str(path))}")
 
 
 @app.command()

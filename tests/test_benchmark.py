@@ -28,7 +28,7 @@ def test_everything_is_measured(result):
     rates = result["economy"]["steps_per_second"]
     assert set(rates) == {"1", "128", "1024", "scalar"} and min(rates.values()) > 0
     assert set(result["sampling"]["agent_steps_per_second"]) == {"batched", "plain"}
-    assert set(result["training"]) == {"16", "128"}
+    assert set(result["training"]) == {"16", "128", "quickstart"}
 
 
 def test_ratios_are_those_of_what_they_compare(result):

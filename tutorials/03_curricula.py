@@ -39,7 +39,7 @@ curriculum = build_curriculum(
         "start": {"firm": 200, "government": 400},  # consumers learn from the beginning
         "prices": {"around": 1000, "end": 200},  # firms may post only 1000 at first, anything from 200 on
         "wages": {"around": 22, "end": 200},
-        "taxes": {"begin": 400, "end": 600},  # no tax until 400
+        "taxes": {"begin": 400, "end": 800},  # no tax until 400
         "labour_disutility": {"decay": 50},
         "entropy": {"decay": 150, "floor": 0.1},
     },

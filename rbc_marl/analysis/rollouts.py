@@ -57,6 +57,8 @@ class Episodes:
     greedy: bool
     quantities: Mapping[str, Tensor]
     """The reported quantities of each episode, [N] each, on the host."""
+    returns: Mapping[str, Tensor]
+    """Sum of rewards of every agent in each episode, by agent type: [N, C], [N, F] and [N, 1]."""
     periods: Mapping[str, Tensor]
     """Quantities of each period, [N, T] each; empty unless recorded."""
     firms: Mapping[str, Tensor]
@@ -153,10 +155,10 @@ def play(
         state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(device=policies.device).manual_seed(int(state))
         slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, record))
-    quantities, periods, firms = (
+    quantities, returns, periods, firms = (
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*slabs, strict=True)
     )
-    return Episodes(policies.config, seed, greedy, quantities, periods, firms)
+    return Episodes(policies.config, seed, greedy, quantities, returns, periods, firms)
 
 
 def evaluate(policies: Policies, num_episodes: int = 256, seed: int = 0, greedy: bool = False) -> Evaluation:
@@ -227,25 +229,28 @@ def check_parquet_path(path: str | Path) -> None:
 
 def _play_slab(
     policies: Policies, num_envs: int, generator: torch.Generator, greedy: bool, record: bool
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """Quantities of one batch of episodes [B], of their periods [B, T] and of firms [B, T, F], on the host."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Quantities of one batch of episodes [B], returns, quantities of periods [B, T] and of firms [B, T, F]."""
     config = policies.config
     batch = VectorEconomy(config, num_envs, device=policies.device, autoreset=False, encoding=policies.encoding)
     observation = batch.reset()
     metrics = EpisodeMetrics(config)
+    returns: dict[str, Tensor] = {}
     periods: list[dict[str, Tensor]] = []
     firms: list[dict[str, Tensor]] = []
     for _ in range(config.horizon):
         state = batch.state
         assert state is not None  # reset made it
-        observation, _, _, flows = batch.step(policies.act(observation, generator, greedy, state=state))
+        observation, rewards, _, flows = batch.step(policies.act(observation, generator, greedy, state=state))
         metrics.add(state, flows)
+        returns = {name: returns[name] + reward if returns else reward for name, reward in rewards.items()}
         if record:
             periods.append(period_quantities(config, state, flows))
             stocks = {name: getattr(state, name) for name in FIRM_STOCKS}
             firms.append(stocks | {name: getattr(flows, name) for name in FIRM_FLOWS})
     quantities = {name: value.cpu() for name, value in metrics.result().items()}
-    return quantities, _stack(periods), _stack(firms)
+    per_agent = {name: sums.reshape(num_envs, -1).cpu() for name, sums in returns.items()}
+    return quantities, per_agent, _stack(periods), _stack(firms)
 
 
 def _stack(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Goods and labour markets: who gets what at the prices and wages in force (section 3 of the paper).
 
-What every consumer has of every good stands as [B, F, C]: with the long axis last, a CPU multiplies by what belongs to a
-consumer or to a good in a third of the time.
+What every consumer has of every good stands as [B, F, C]: with the long axis last, a CPU multiplies by what belongs to
+a consumer or to a good in a third of the time.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Experiments over many runs: sweeps with Ray Tune."""
+"""Experiments with trained policies and over many runs: best responses, and sweeps with Ray Tune."""

@@ -62,11 +62,34 @@ class PolicySet:
     ) -> dict[str, Tensor]:
         """Decide for one period; see `rbc_marl.policies.Policies`. The state is not read."""
         del state
-        indices: dict[str, Tensor] = {}
+        return self.choose(self.logits(observation), generator, greedy)
+
+    @torch.no_grad()
+    def logits(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Logits [B, A, K] of the choices of every agent, by agent type; the observation as in `act`."""
+        logits = {}
         for agent_type in AGENT_TYPES:
             network = self.networks[agent_type]
-            logits, _ = network(observation["global"], observation[agent_type])
-            choices = network.distribution(logits)
+            logits[agent_type] = network.logits(network.features(observation["global"], observation[agent_type]))
+        return logits
+
+    @torch.no_grad()
+    def choose(
+        self, logits: Mapping[str, Tensor], generator: torch.Generator | None = None, greedy: bool = False
+    ) -> dict[str, Tensor]:
+        """Draw from logits, or take the likeliest choices. The draws of one agent are the same whatever the logits.
+
+        Args:
+            logits: As `logits` returns them.
+            generator: Behind every draw; None for torch's own.
+            greedy: Whether to take the likeliest choice of each head.
+
+        Returns:
+            Indices as `act` returns them.
+        """
+        indices: dict[str, Tensor] = {}
+        for agent_type in AGENT_TYPES:
+            choices = self.networks[agent_type].distribution(logits[agent_type])
             indices[agent_type] = choices.mode() if greedy else choices.sample(generator)
         firm, government = indices["firm"].squeeze(-1), indices["government"].flatten()
         return {"consumer": indices["consumer"], "firm": firm, "government": government}

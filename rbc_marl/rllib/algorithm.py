@@ -18,6 +18,7 @@ from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import build_curriculum
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies.build import build_network, check_network_spec
+from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import save_policies
 from rbc_marl.policies.scripted import resolve_rules
 from rbc_marl.rllib.callbacks import CurriculumCallback
@@ -26,6 +27,7 @@ from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.modules import EconomyModule, agent_spaces
 from rbc_marl.rllib.plain import policy_mapping_fn
+from rbc_marl.rllib.roles import DEVIATOR, agent_type_of, check_deviator, check_roles, check_scripted, module_ids
 
 # Divisors of the paper's appendix: rewards of all types come to about one.
 PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
@@ -70,6 +72,8 @@ class EconomyPPOConfig(PPOConfig):
         self.rules: str = "monopoly"
         self.agents_per_update: dict[str, int] = {}
         self.probe_economies: dict[str, Any] = {}
+        self.deviator: dict[str, Any] = {}
+        self.scripted: dict[str, Any] = {}
 
     def training(
         self,
@@ -81,6 +85,8 @@ class EconomyPPOConfig(PPOConfig):
         rules: str = NotProvided,
         agents_per_update: Mapping[str, int] = NotProvided,
         probe_economies: Mapping[str, Any] = NotProvided,
+        deviator: Mapping[str, Any] | None = NotProvided,
+        scripted: Mapping[str, Any] | None = NotProvided,
         **kwargs: Any,  # noqa: ANN401 - RLlib's own settings
     ) -> Self:
         """RLlib's training settings, and those of economies.
@@ -96,6 +102,11 @@ class EconomyPPOConfig(PPOConfig):
             probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a
                 batch one type acts uniformly at random, and only ``learners`` learn from them. They show consumers
                 prices that firms no longer post.
+            deviator: {type: consumer, agent: 37}: one agent acts and learns through a module of its own, "deviator",
+                with its type's network unless ``network`` says otherwise, and its type learns from the others alone.
+                Saved policies leave it out.
+            scripted: {firm: monopoly}: types that follow rules (`rbc_marl.policies.scripted`) and never learn. A run
+                with such types saves no policies.
             **kwargs: As in PPOConfig.training.
 
         Raises:
@@ -119,6 +130,11 @@ class EconomyPPOConfig(PPOConfig):
             self.probe_economies = (
                 {"random": "firm", "learners": ["consumer"], **probe_economies} if probe_economies else {}
             )
+        if deviator is not NotProvided:
+            self.deviator = check_deviator(deviator)
+            self.multi_agent(policies=set(module_ids(self)))
+        if scripted is not NotProvided:
+            self.scripted = check_scripted(scripted)
         self._check_own_settings()
         return self
 
@@ -127,10 +143,10 @@ class EconomyPPOConfig(PPOConfig):
         return RLModuleSpec(module_class=EconomyModule)
 
     def get_multi_rl_module_spec(self, *, inference_only: bool = False, **kwargs: Any) -> MultiRLModuleSpec:  # noqa: ANN401
-        """One `EconomyModule` per agent type, or the modules that the user has configured."""
+        """One `EconomyModule` per agent type and for a deviator, or the modules that the user has configured."""
         if self._rl_module_spec is not None:
             return super().get_multi_rl_module_spec(inference_only=inference_only, **kwargs)
-        specs = {t: module_spec(self, t, inference_only) for t in AGENT_TYPES}
+        specs = {module_id: module_spec(self, module_id, inference_only) for module_id in module_ids(self)}
         return MultiRLModuleSpec(rl_module_specs=specs)
 
     def get_default_learner_class(self) -> type[EconomyPPOLearner]:
@@ -145,6 +161,7 @@ class EconomyPPOConfig(PPOConfig):
         """
         self._check_own_settings()
         economy, _ = economy_of(self)
+        check_roles(self, economy)
         learners = self.num_learners or 1
         # Of each env runner alone: one may be lost for a while, and the others' episodes must still share out evenly.
         if self.num_envs_per_env_runner % learners:
@@ -223,9 +240,18 @@ class EconomyPPOConfig(PPOConfig):
         return {}
 
 
-def module_spec(config: EconomyPPOConfig, agent_type: str, inference_only: bool = False) -> RLModuleSpec:
-    """The module of an agent type: its spaces, and as plain data its economy, encoding and network."""
+def network_spec(config: EconomyPPOConfig, module_id: str) -> dict[str, Any]:
+    """The complete description of a module's network; a deviator has its type's unless it is given another."""
+    if module_id == DEVIATOR and "network" in config.deviator:
+        return check_network_spec(config.deviator["network"], "deviator.network")
+    agent_type = agent_type_of(config, module_id)
+    return check_network_spec(config.networks[agent_type], f"networks.{agent_type}")
+
+
+def module_spec(config: EconomyPPOConfig, module_id: str, inference_only: bool = False) -> RLModuleSpec:
+    """A module of an agent type: its spaces, and as plain data its economy, encoding and network."""
     economy, encoding = economy_of(config)
+    agent_type = agent_type_of(config, module_id)
     observation_space, action_space = agent_spaces(economy, agent_type, encoding)
     return RLModuleSpec(
         module_class=EconomyModule,
@@ -236,7 +262,7 @@ def module_spec(config: EconomyPPOConfig, agent_type: str, inference_only: bool 
             "agent_type": agent_type,
             "economy": economy.model_dump(mode="json"),
             "encoding": encoding,
-            "network": check_network_spec(config.networks[agent_type], f"networks.{agent_type}"),
+            "network": network_spec(config, module_id),
         },
     )
 
@@ -257,20 +283,15 @@ class EconomyPPO(PPO):
         """
         # RLlib hands the path to a library that takes relative ones for addresses.
         target = str(super().save_to_path(str(Path(path or tempfile.mkdtemp()).resolve()), *args, **kwargs))
-        self.save_policies(target)
+        if not self.config.scripted:  # what follows rules is no network that could be saved
+            self.save_policies(target)
         return target
 
     def save_policies(self, folder: str | Path) -> None:
         """Write ``policies.json`` and ``policies/<type>.safetensors`` into a folder: economy, networks and weights."""
         economy, encoding = economy_of(self.config)
-        weights = self.learner_group.get_weights()
-        networks, specs = {}, {}
-        for agent_type in AGENT_TYPES:
-            specs[agent_type] = check_network_spec(self.config.networks[agent_type], f"networks.{agent_type}")
-            networks[agent_type] = build_network(economy, agent_type, encoding, specs[agent_type])
-            networks[agent_type].load_state_dict(
-                {name.removeprefix("network."): _tensor(value) for name, value in weights[agent_type].items()}
-            )
+        networks = self.networks()
+        specs = {agent_type: network_spec(self.config, agent_type) for agent_type in AGENT_TYPES}
         info = {
             "training_iteration": self.training_iteration,
             "env_steps": self._env_steps(),
@@ -278,6 +299,29 @@ class EconomyPPO(PPO):
             "rules": self.config.rules,
         }
         save_policies(folder, economy, encoding, networks, specs, info)
+
+    def networks(self) -> dict[str, PolicyNetwork]:
+        """Copies of all modules' networks as they are now, by module."""
+        economy, encoding = economy_of(self.config)
+        weights = self.learner_group.get_weights()
+        networks = {}
+        for module_id in module_ids(self.config):
+            agent_type = agent_type_of(self.config, module_id)
+            networks[module_id] = build_network(economy, agent_type, encoding, network_spec(self.config, module_id))
+            networks[module_id].load_state_dict(
+                {name.removeprefix("network."): _tensor(value) for name, value in weights[module_id].items()}
+            )
+        return networks
+
+    def start_from(self, networks: Mapping[str, PolicyNetwork]) -> None:
+        """Give modules the weights of networks; the others keep theirs. Every choice is allowed again.
+
+        Args:
+            networks: By module, each of the kind that the module has.
+        """
+        states = {module_id: network.state_dict() for module_id, network in networks.items()}
+        self.learner_group.foreach_learner(_TakeWeights(states))
+        self._sync_env_runners()
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
@@ -308,6 +352,19 @@ class EconomyPPO(PPO):
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
                 group.foreach_env_runner(_TakeState(state))
+
+
+class _TakeWeights:
+    """Fills a learner's modules and lifts their masks; a class, so that it can be sent to a process."""
+
+    def __init__(self, states: dict[str, Any]) -> None:
+        self.states = states
+
+    def __call__(self, learner: EconomyPPOLearner) -> None:
+        for module_id, state in self.states.items():
+            network = learner.module[module_id].unwrapped().network
+            network.load_state_dict(state)
+            network.log_mask.zero_()
 
 
 class _TakeState:

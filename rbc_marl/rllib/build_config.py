@@ -12,6 +12,7 @@ from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.observations import ENCODINGS
 from rbc_marl.rllib import plain
 from rbc_marl.rllib.config_keys import apply_keys, check_value, find_key, first_line, known_keys, model_keys
+from rbc_marl.rllib.roles import DEVIATOR
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm import Algorithm
@@ -173,6 +174,8 @@ def _check_overrides(
     groups = {where: values[name]}
     if name == "algorithm_config_overrides_per_module":
         policies = values.get("policies") or (AGENT_TYPES if env in plain.ENV_PRESETS else None)
+        if policies is not None and values.get("deviator"):
+            policies = [*policies, DEVIATOR]
         for module in values[name]:
             if policies is not None and module not in policies:
                 raise ConfigError(f"{where}.{module} is not a policy{nearest(str(module), policies)}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.learning import advantages_and_targets, standardise
 from rbc_marl.policies.slabs import slabs, take_rows
+from rbc_marl.rllib.roles import DEVIATOR
 from rbc_marl.rllib.rollout import Rollout
 from rbc_marl.rllib.seeding import generator_at
 
@@ -41,6 +42,7 @@ class RolloutsToBatch(ConnectorV2):
         agents_per_update: Mapping[str, int] | None = None,
         probe_learners: Sequence[str] | None = None,
         seed: int = 0,
+        deviator: Mapping[str, Any] | None = None,
     ) -> None:
         """Fix the arithmetic.
 
@@ -55,6 +57,7 @@ class RolloutsToBatch(ConnectorV2):
                 left out.
             probe_learners: Agent types that learn from probe economies; None where there are none.
             seed: Of the draw of agents.
+            deviator: The agent (``type``, ``agent``) that a module of its own acts for; None for none.
         """
         super().__init__(input_observation_space, input_action_space)
         self.discount = discount
@@ -65,6 +68,7 @@ class RolloutsToBatch(ConnectorV2):
         self.has_probes = probe_learners is not None
         self.probe_learners = tuple(probe_learners or ())
         self.seed = seed
+        self.deviator = dict(deviator or {})
         self.env_steps = 0
         self.learning: frozenset[str] = frozenset(AGENT_TYPES)
 
@@ -92,28 +96,38 @@ class RolloutsToBatch(ConnectorV2):
             rollout = rollout.to(torch.device(self.device))
         shared = rollout.observations["global"].flatten(0, 1)
         for module_id in sorted(self.learning):
-            batch[module_id] = self._columns(module_id, rl_module[module_id].unwrapped(), rollout, shared)
+            agent_type = self.deviator["type"] if module_id == DEVIATOR else module_id
+            agents = self._agents_of(module_id, agent_type, rollout)
+            if agents is None or len(agents):
+                module = rl_module[module_id].unwrapped()
+                batch[module_id] = self._columns(agent_type, agents, module, rollout, shared)
         return batch
 
-    def _columns(self, module_id: str, module: Any, rollout: Rollout, shared: Tensor) -> dict[str, Any]:  # noqa: ANN401
-        """The batch of one module."""
+    def _columns(
+        self,
+        agent_type: str,
+        agents: Tensor | None,
+        module: Any,  # noqa: ANN401 - an RLModule
+        rollout: Rollout,
+        shared: Tensor,
+    ) -> dict[str, Any]:
+        """The batch of one module, from some agents of a type."""
 
         def some(values: Tensor) -> Tensor:
             return values if agents is None else values.index_select(2, agents)
 
-        agents = self._some_agents(module_id, rollout)
-        observations = {"global": shared, "private": some(rollout.observations[module_id]).flatten(0, 1)}
-        rewards = some(rollout.rewards[module_id]) / self.reward_scale[module_id]
+        observations = {"global": shared, "private": some(rollout.observations[agent_type]).flatten(0, 1)}
+        rewards = some(rollout.rewards[agent_type]) / self.reward_scale[agent_type]
         weights = None
-        if self.has_probes and module_id not in self.probe_learners:
+        if self.has_probes and agent_type not in self.probe_learners:
             weights = (~rollout.is_probe).to(rewards.dtype).view(1, -1, 1)
         with torch.no_grad():
             values = values_in_slabs(module, observations).view_as(rewards)
         advantages, targets = advantages_and_targets(rewards, values, self.discount, self.gae_lambda)
         columns = {
             Columns.OBS: observations,
-            Columns.ACTIONS: some(rollout.actions[module_id]).flatten(0, 1),
-            Columns.ACTION_LOGP: some(rollout.logp[module_id]).flatten(0, 1),
+            Columns.ACTIONS: some(rollout.actions[agent_type]).flatten(0, 1),
+            Columns.ACTION_LOGP: some(rollout.logp[agent_type]).flatten(0, 1),
             Postprocessing.ADVANTAGES: standardise(advantages, weights).flatten(0, 1),
             Postprocessing.VALUE_TARGETS: targets.flatten(0, 1),
         }
@@ -121,14 +135,21 @@ class RolloutsToBatch(ConnectorV2):
             columns[Columns.LOSS_MASK] = weights.expand(rollout.periods, -1, 1).flatten(0, 1)
         return columns
 
-    def _some_agents(self, module_id: str, rollout: Rollout) -> Tensor | None:
-        """Indices of the agents that a type learns from this time; None for all of them."""
-        agents, wanted = rollout.actions[module_id].shape[2], self.agents_per_update.get(module_id)
+    def _agents_of(self, module_id: str, agent_type: str, rollout: Rollout) -> Tensor | None:
+        """Indices of the agents that a module learns from this time; None for all of its type."""
+        agents, device = rollout.actions[agent_type].shape[2], rollout.actions[agent_type].device
+        if module_id == DEVIATOR:
+            return torch.tensor([self.deviator["agent"]], device=device)
+        others = None  # a deviator's actions are not its type's
+        if agent_type == self.deviator.get("type"):
+            others = torch.tensor([agent for agent in range(agents) if agent != self.deviator["agent"]], device=device)
+            agents = len(others)
+        wanted = self.agents_per_update.get(agent_type)
         if wanted is None or wanted >= agents:
-            return None
+            return others
         generator = generator_at("cpu", self.seed, _AGENT_STREAM, self.env_steps)
-        drawn = torch.randperm(agents, generator=generator)[:wanted]
-        return drawn.sort().values.to(rollout.actions[module_id].device)
+        drawn = torch.randperm(agents, generator=generator)[:wanted].sort().values.to(device)
+        return drawn if others is None else others[drawn]
 
 
 def values_in_slabs(module: Any, observations: dict[str, Tensor]) -> Tensor:  # noqa: ANN401 - any RLModule with values

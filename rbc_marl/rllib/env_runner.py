@@ -32,6 +32,7 @@ from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.modules import agent_spaces
 from rbc_marl.rllib.phases import PhaseTracker
 from rbc_marl.rllib.player import Plan, Player
+from rbc_marl.rllib.roles import agent_type_of, module_ids
 from rbc_marl.rllib.rollout import Rollout
 from rbc_marl.rllib.sampling_metrics import log_rollouts
 from rbc_marl.rllib.seeding import generator_at
@@ -70,7 +71,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
     def make_env(self) -> None:
         """Make the batch of economies, and tell callbacks."""
         self.economy, self.encoding = economy_of(self.config)
-        self._player = Player(self.economy, self.encoding, self.device)
+        self._player = Player(self.economy, self.encoding, self.device, self.config.deviator, self.config.scripted)
         self.env = self._player.batch(self.config.num_envs_per_env_runner)
         make_callback(
             "on_environment_created",
@@ -91,8 +92,9 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         self.module.foreach_module(lambda _, module: module.to(self.device))
 
     def get_spaces(self) -> dict[str, tuple[gym.Space[Any], gym.Space[Any]]]:
-        """Spaces of one agent of each type, under the keys that RLlib reads."""
-        spaces = {t: agent_spaces(self.economy, t, self.encoding) for t in AGENT_TYPES}
+        """Spaces of one agent of each module, under the keys that RLlib reads."""
+        types = {module_id: agent_type_of(self.config, module_id) for module_id in module_ids(self.config)}
+        spaces = {module_id: agent_spaces(self.economy, t, self.encoding) for module_id, t in types.items()}
         both = (
             gym.spaces.Dict({t: observation for t, (observation, _) in spaces.items()}),
             gym.spaces.Dict({t: action for t, (_, action) in spaces.items()}),

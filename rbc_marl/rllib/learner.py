@@ -20,6 +20,7 @@ from rbc_marl.policies.learning import LossTerms, clipped_loss
 from rbc_marl.policies.slabs import slabs, take_rows
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.phases import PhaseTracker
+from rbc_marl.rllib.roles import agent_type_of
 from rbc_marl.rllib.seeding import generator_at
 
 # Tells the draws of minibatches from those of env runners with the same seed.
@@ -47,6 +48,7 @@ class EconomyPPOLearner(PPOTorchLearner):
             agents_per_update=config.agents_per_update,
             probe_learners=config.probe_economies.get("learners") if config.probe_economies else None,
             seed=config.seed or 0,
+            deviator=config.deviator,
         )
         self._learner_connector.prepend(self._rollouts_to_batch)
         self._phases = PhaseTracker(config, self._device)
@@ -75,7 +77,8 @@ class EconomyPPOLearner(PPOTorchLearner):
         for module_id in self.module.keys():  # noqa: SIM118 - a MultiRLModule is no mapping
             self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self._env_steps)
             self._scale_learning_rate(module_id)
-            if module_id in self._phase.learning and self.should_module_be_updated(module_id):
+            is_due = agent_type_of(self.config, module_id) in self._phase.learning
+            if is_due and module_id not in self.config.scripted and self.should_module_be_updated(module_id):
                 learning.add(module_id)
         self._rollouts_to_batch.prepare(self._env_steps, frozenset(learning))
 
@@ -203,7 +206,7 @@ class EconomyPPOLearner(PPOTorchLearner):
 
     def _entropy_weight(self, module_id: str) -> float:
         scheduled = float(self.entropy_coeff_schedulers_per_module[module_id].get_current_value())
-        return scheduled * self._phase.entropy[module_id]
+        return scheduled * self._phase.entropy[agent_type_of(self.config, module_id)]
 
 
 def _minibatch(batches: dict[str, dict[str, Any]], index: Tensor | None, rows: int) -> MultiAgentBatch:

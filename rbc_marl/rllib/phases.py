@@ -11,6 +11,7 @@ from rbc_marl.config import EconomyConfig
 from rbc_marl.curriculum import Phase, Schedule, build_curriculum
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.rllib.economy_config import economy_of
+from rbc_marl.rllib.roles import agent_type_of, module_ids
 
 
 class PhaseTracker:
@@ -29,6 +30,7 @@ class PhaseTracker:
         )
         self.steps_per_iteration = max(int(config.total_train_batch_size), 1) if self.schedule is not None else 1
         self.device = torch.device(device)
+        self._types = {module_id: agent_type_of(config, module_id) for module_id in module_ids(config)}
         self._log_masks: dict[tuple[Any, ...], dict[str, Tensor]] = {}
 
     def at(self, env_steps: int) -> Phase:
@@ -41,11 +43,12 @@ class PhaseTracker:
         """Set the masks of a phase in all modules that can be masked."""
         if self.schedule is None:
             return
-        for agent_type, log_mask in self._masks_of(phase).items():
-            if agent_type in modules:
-                network = getattr(modules[agent_type].unwrapped(), "network", None)
+        log_masks = self._masks_of(phase)
+        for module_id, agent_type in self._types.items():
+            if agent_type in log_masks and module_id in modules:
+                network = getattr(modules[module_id].unwrapped(), "network", None)
                 if network is not None:  # RLlib's own modules take no mask
-                    network.log_mask.copy_(log_mask)
+                    network.log_mask.copy_(log_masks[agent_type])
 
     def _masks_of(self, phase: Phase) -> dict[str, Tensor]:
         key = (phase.price, phase.wage, phase.highest_tax, phase.fixed_taxes)

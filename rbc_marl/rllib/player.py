@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,11 @@ from torch import Tensor
 
 from rbc_marl.analysis.metrics import EpisodeMetrics
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.economy import EconomyState
+from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
+from rbc_marl.policies.scripted import ScriptedPolicies
+from rbc_marl.rllib.roles import DEVIATOR
 from rbc_marl.rllib.rollout import Rollout, RolloutBuilder, index_dtype
 from rbc_marl.vector_env import VectorEconomy
 
@@ -36,11 +40,31 @@ class Plan:
 class Player:
     """A batch of economies that is played from start to horizon, again and again."""
 
-    def __init__(self, economy: EconomyConfig, encoding: str, device: torch.device) -> None:
-        """Fix the economy; its batch is made when its size is known."""
+    def __init__(
+        self,
+        economy: EconomyConfig,
+        encoding: str,
+        device: torch.device,
+        deviator: Mapping[str, Any] | None = None,
+        scripted: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Fix the economy and who plays in it; its batch is made when its size is known.
+
+        Args:
+            economy: The economy.
+            encoding: Of the observations.
+            device: Where everything is.
+            deviator: The agent (``type``, ``agent``) that the module "deviator" acts for; None for none.
+            scripted: Rules by agent type, for types that follow rules in place of their module.
+        """
         self.economy = economy
         self.encoding = encoding
         self.device = device
+        self.deviator = dict(deviator or {})
+        self.scripted = {
+            agent_type: ScriptedPolicies(economy, rules, encoding, device)
+            for agent_type, rules in (scripted or {}).items()
+        }
         self.env: VectorEconomy | None = None
 
     def batch(self, count: int) -> VectorEconomy:
@@ -76,8 +100,8 @@ class Player:
         observation = env.reset()
         builder, metrics = RolloutBuilder(), EpisodeMetrics(self.economy)
         for _ in range(self.economy.horizon):
-            actions, logp = self._act(modules, observation, plan, generator)
             state = env.require_state()
+            actions, logp = self._act(modules, observation, state, plan, generator)
             builder.add("observations", observation)
             observation, rewards, _, flows = env.step(_indices(actions))
             builder.add("actions", actions)
@@ -93,29 +117,81 @@ class Player:
         self,
         modules: Any,  # noqa: ANN401 - a MultiRLModule
         observation: dict[str, Tensor],
+        state: EconomyState,
         plan: Plan,
         generator: torch.Generator,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Actions [E, A, H] of every agent type, in the smallest integers, and their log-probabilities [E, A]."""
         actions, logp = {}, {}
         for agent_type in AGENT_TYPES:
-            module, network = modules[agent_type], modules[agent_type].network
-            if agent_type in plan.random:
-                uniform = network.log_mask.expand(*observation[agent_type].shape[:2], -1)
-                choices = FactorisedCategorical(uniform, network.head_sizes)
+            network = modules[agent_type].network
+            if agent_type in self.scripted:
+                taken, logp[agent_type] = self._by_rules(modules, agent_type, observation, state, plan, generator)
             else:
-                batch = {Columns.OBS: {"global": observation["global"], "private": observation[agent_type]}}
-                forward = module.forward_exploration if plan.explore else module.forward_inference
-                choices = network.distribution(forward(batch)[Columns.ACTION_DIST_INPUTS])
-            if plan.explore or agent_type in plan.random:
-                taken, logp[agent_type] = choices.sample_and_logp(generator)
-            else:
-                taken = choices.mode()
-                logp[agent_type] = choices.logp(taken)
+                choices = self._choices(modules, agent_type, observation, plan)
+                taken, logp[agent_type] = _draw(choices, plan.explore or agent_type in plan.random, generator)
             if plan.probes and agent_type == plan.probe_random:
                 _randomise(taken[-plan.probes :], network.head_sizes, generator)
             actions[agent_type] = taken.to(index_dtype(network.head_sizes))
         return actions, logp
+
+    def _choices(
+        self,
+        modules: Any,  # noqa: ANN401 - a MultiRLModule
+        agent_type: str,
+        observation: dict[str, Tensor],
+        plan: Plan,
+    ) -> FactorisedCategorical:
+        """The action distribution of all agents of a type, the deviator among them."""
+        network = modules[agent_type].network
+        if agent_type in plan.random:
+            uniform = network.log_mask.expand(*observation[agent_type].shape[:2], -1)
+            return FactorisedCategorical(uniform, network.head_sizes)
+        logits = _logits(modules[agent_type], observation["global"], observation[agent_type], plan)
+        if agent_type == self.deviator.get("type"):
+            logits = replace_rows(logits, self._deviator_logits(modules, observation, plan), self.deviator["agent"])
+        return network.distribution(logits)
+
+    def _deviator_logits(self, modules: Any, observation: dict[str, Tensor], plan: Plan) -> Tensor:  # noqa: ANN401
+        agent = self.deviator["agent"]
+        own = observation[self.deviator["type"]][:, agent : agent + 1]
+        return _logits(modules[DEVIATOR], observation["global"], own, plan)
+
+    def _by_rules(
+        self,
+        modules: Any,  # noqa: ANN401 - a MultiRLModule
+        agent_type: str,
+        observation: dict[str, Tensor],
+        state: EconomyState,
+        plan: Plan,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Actions [E, A, H] of a type that follows rules, and log-probabilities [E, A]: 0 but for a deviator's."""
+        indices = self.scripted[agent_type].act(observation, generator, not plan.explore, state=state)[agent_type]
+        shape = (*observation[agent_type].shape[:2], len(modules[agent_type].network.head_sizes))
+        taken, logp = indices.reshape(shape), observation["global"].new_zeros(shape[:2])
+        if agent_type == self.deviator.get("type"):
+            agent = self.deviator["agent"]
+            choices = modules[DEVIATOR].network.distribution(self._deviator_logits(modules, observation, plan))
+            taken = taken.clone()
+            own, own_logp = _draw(choices, plan.explore, generator)
+            taken[:, agent], logp[:, agent] = own[:, 0], own_logp[:, 0]
+        return taken, logp
+
+
+def _logits(module: Any, shared: Tensor, private: Tensor, plan: Plan) -> Tensor:  # noqa: ANN401 - an RLModule
+    """Logits [E, A, K] of some agents."""
+    forward = module.forward_exploration if plan.explore else module.forward_inference
+    logits: Tensor = forward({Columns.OBS: {"global": shared, "private": private}})[Columns.ACTION_DIST_INPUTS]
+    return logits
+
+
+def _draw(choices: FactorisedCategorical, is_random: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Choices [E, A, H], drawn or the likeliest, and their log-probabilities [E, A]."""
+    if is_random:
+        return choices.sample_and_logp(generator)
+    taken = choices.mode()
+    return taken, choices.logp(taken)
 
 
 def _randomise(taken: Tensor, head_sizes: tuple[int, ...], generator: torch.Generator) -> None:

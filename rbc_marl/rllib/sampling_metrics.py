@@ -25,6 +25,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.rllib.roles import DEVIATOR
 from rbc_marl.rllib.rollout import Rollout
 
 
@@ -62,6 +63,9 @@ def log_rollouts(
             (NUM_MODULE_STEPS_SAMPLED_LIFETIME, "lifetime_sum"),
         ):
             metrics.log_value((key, agent_type), agent_steps, reduce=reduce)
+    if config.deviator:  # one agent: its steps are env steps, and among those of its type above
+        metrics.log_value((NUM_MODULE_STEPS_SAMPLED, DEVIATOR), steps, reduce="sum")
+        metrics.log_value((NUM_MODULE_STEPS_SAMPLED_LIFETIME, DEVIATOR), steps, reduce="lifetime_sum")
     if not rollouts:
         return
     window = max(1, config.metrics_num_episodes_for_smoothing // ((config.num_env_runners or 1) * episodes))
@@ -76,5 +80,9 @@ def log_rollouts(
     metrics.log_value(EPISODE_RETURN_MAX, total.max(), reduce="max", window=window)
     for agent_type in AGENT_TYPES:  # the sum over a type's agents, as RLlib defines it
         metrics.log_value((EPISODE_MODULE_RETURN_MEAN, agent_type), returns[agent_type].mean(), window=window)
+    if config.deviator:
+        agent_type, agent = config.deviator["type"], config.deviator["agent"]
+        own = torch.cat([r.rewards[agent_type][..., agent].sum(0) for r in rollouts])[: episodes - probes]
+        metrics.log_value((EPISODE_MODULE_RETURN_MEAN, DEVIATOR), own.mean(), window=window)
     for name in summaries[0]:
         metrics.log_value(name, torch.cat([summary[name] for summary in summaries]).mean(), window=window)

@@ -13,8 +13,6 @@ from rbc_marl.equilibrium.verdicts import verdict
 from tests.equilibrium.test_sweep import BASE
 from tests.equilibrium.test_sweep_kinds import swept
 
-pytest.importorskip("rbc_marl.equilibrium.best_response")
-
 
 def deviation(agent_type, over_level, kind="type", outcome="living", verified=True, constant=-1.0):
     return {

@@ -1,0 +1,186 @@
+"""Best responses: how far each agent type, and single agents, are from doing the best they can (the paper's epsilon).
+
+One type, or one agent with a network of its own, learns on while everybody else stays as they are, without masks and
+with the full disutility of labour. Constant choices are scanned beside it, and the better of the two counts: picked on
+one set of episodes, measured on another, by differences episode by episode on the same random numbers. A positive
+control goes with each number: the same settings must win back what a damaged network loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rbc_marl.equilibrium.best_response_report import Report
+from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS, Settings
+from rbc_marl.equilibrium.constants import Target
+from rbc_marl.equilibrium.deviation_jobs import (
+    RECOVERED_SHARE,
+    ConstantsJob,
+    DeviationJob,
+    FinalJob,
+    LearnJob,
+    LevelJob,
+)
+from rbc_marl.equilibrium.jobs import run_jobs
+from rbc_marl.equilibrium.subject import Subject, find_subjects
+
+__all__ = ["Report", "Settings", "best_responses", "best_responses_to"]
+
+UNITS = {"consumer": "utility", "firm": "money", "government": "welfare"}
+
+
+def best_responses(
+    checkpoint: Path, settings: Settings, folder: Path, workers: int = 1, report: Callable[[str], None] = print
+) -> Report:
+    """Measure how much types and single agents gain by deviating from the policies of a checkpoint.
+
+    Each deviation that is learnt or scanned leaves a result in ``folder/rows``: what was interrupted, also by a kill,
+    goes on where it stopped, and further seeds, agents or checkpoints add to what is there.
+
+    Args:
+        checkpoint: A checkpoint, or the folder of a run (see `Settings.checkpoints`). Its ``policies.json`` and
+            weights are read, and the run's ``config.yaml`` where there is one; no code from a file runs.
+        settings: How to search and to measure.
+        folder: Where everything is kept.
+        workers: Deviations side by side, each a Ray Tune trial with one thread; 0: one after another in this process,
+            which is how to call it inside another trial.
+        report: Told of each piece of work that ends.
+
+    Raises:
+        UserError: A checkpoint is missing or damaged, an agent is not in its economy (both before anything trains), or
+            a trial failed.
+    """
+    return best_responses_to(find_subjects(checkpoint, settings.checkpoints), settings, folder, workers, report)
+
+
+def best_responses_to(
+    subjects: Sequence[Subject],
+    settings: Settings,
+    folder: Path,
+    workers: int = 1,
+    report: Callable[[str], None] = print,
+) -> Report:
+    """The same for several sets of policies, trained or rule-based; arguments as in `best_responses`."""
+    from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
+
+    targets = {subject.name: settings.targets(subject.economy) for subject in subjects}
+    started = datetime.now().astimezone().isoformat(timespec="seconds")
+    pieces = {subject.name: _search(subject, settings, targets[subject.name]) for subject in subjects}
+    quieten(0)
+    with ray_session(RayOptions(num_cpus=max(workers, 1)), max(workers, 1)):
+        found = run_jobs([job for jobs in pieces.values() for job in jobs], folder, workers, report)
+        finals = {
+            (subject.name, target): _final(subject, settings, target, found)
+            for subject in subjects
+            for target in targets[subject.name]
+        }
+        measured = run_jobs(list(finals.values()), folder, workers, report)
+    checkpoints, rows = [], []
+    for subject in subjects:
+        level = found[_level(subject, settings).key]
+        checkpoints.append(_describe(subject, level))
+        for target in targets[subject.name]:
+            final = measured[finals[subject.name, target].key]
+            control = found[LearnJob(subject, settings, target, settings.seeds[0], True).key]
+            rows.append(_row(subject, target, final, finals[subject.name, target], control, level))
+    return Report(rows, checkpoints, settings, started)
+
+
+def _level(subject: Subject, settings: Settings) -> LevelJob:
+    return LevelJob(subject, settings, Target("economy"))
+
+
+def _search(subject: Subject, settings: Settings, targets: Sequence[Target]) -> list[DeviationJob]:
+    """Everything that can be done before the best deviations are known."""
+    jobs: list[DeviationJob] = [_level(subject, settings)]
+    for target in targets:
+        jobs.append(ConstantsJob(subject, settings, target))
+        jobs += [LearnJob(subject, settings, target, seed) for seed in settings.seeds]
+        jobs.append(LearnJob(subject, settings, target, settings.seeds[0], is_control=True))
+    return jobs
+
+
+def _final(
+    subject: Subject, settings: Settings, target: Target, found: Mapping[str, dict[str, Any]]
+) -> FinalJob:
+    """The measurement of the deviations that did best where they were picked; a control may have found the best."""
+    learned = [LearnJob(subject, settings, target, seed) for seed in settings.seeds]
+    learned.append(LearnJob(subject, settings, target, settings.seeds[0], is_control=True))
+    best = max((found[job.key] for job in learned), key=lambda row: row["selection_gain"])
+    return FinalJob(subject, settings, target, best, found[ConstantsJob(subject, settings, target).key])
+
+
+def _describe(subject: Subject, level: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "checkpoint": subject.name,
+        "path": str(subject.checkpoint) if subject.checkpoint else None,
+        "outcome": level["outcome"],
+        **level["means"],
+        "notes": list(subject.notes),
+    }
+
+
+def _row(
+    subject: Subject,
+    target: Target,
+    final: Mapping[str, Any],
+    picked: FinalJob,
+    control: Mapping[str, Any],
+    level: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One deviation checked, as plain data."""
+    assert picked.learned is not None and picked.constant is not None  # both are always searched for
+    found_by = "learned" if picked.learned["selection_gain"] >= picked.constant["selection_gain"] else "constant"
+    gain, before = final[found_by], final["level"]
+    over_training, training_note = _over_training(target, gain["gain"], before, level)
+    verified, reason = _verdict(control)
+    over_level = gain["gain"] / abs(before) if before else None
+    notes = [training_note, "" if before else "the level is 0: there is no gain over it", reason]
+    return {
+        "checkpoint": subject.name,
+        "outcome": level["outcome"],
+        "kind": target.kind,
+        "agent_type": target.agent_type,
+        "agent": target.agent,
+        "unit": UNITS[target.agent_type],
+        "level": before,
+        "gain": gain["gain"],
+        "gain_low": gain["low"],
+        "gain_high": gain["high"],
+        "gain_over_level": over_level,
+        "gain_over_training": over_training,
+        "paper_bound": PAPER_BOUNDS[target.agent_type],
+        "found_by": found_by,
+        "learned_gain": final["learned"]["gain"],
+        "constant_gain": final["constant"]["gain"],
+        "constant_gain_low": final["constant"]["low"],
+        "constant": picked.constant["words"],
+        "verified": verified,
+        "recovered": control["recovered"],
+        "damaged_level": control["damaged"],
+        "note": "; ".join(note for note in notes if note),
+    }
+
+
+def _over_training(target: Target, gain: float, before: float, level: Mapping[str, Any]) -> tuple[float | None, str]:
+    """The paper's measure: gain over what training had brought, and a note where that has no meaning."""
+    if level["untrained"] is None:
+        return None, "rules are not trained: there is no gain in training"
+    untrained = level["untrained"][target.agent_type]
+    start = sum(untrained) / len(untrained) if target.agent is None else untrained[target.agent]
+    if before <= start:
+        return None, f"the reward fell in training ({start:.4g} to {before:.4g}): there is no gain in training"
+    return gain / (before - start), ""
+
+
+def _verdict(control: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether the positive control shows that these settings find a deviation where there is one, or why not."""
+    if control["recovered"] is None:
+        return False, "not verified: a damaged network loses nothing that could be won back"
+    if control["recovered"] < RECOVERED_SHARE:
+        share = f"{control['recovered']:.0%}"
+        return False, f"not verified: the control won back {share} of a damaged network's loss; raise the iterations"
+    return True, ""

@@ -1,0 +1,211 @@
+"""What best responses come to: rows of plain data, a table, a verdict, and files that keep what repeats them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS, Settings
+from rbc_marl.errors import MissingExtraError
+
+# A firm that gains more than this share of its level by a constant choice does not merely draw less at random.
+FIRM_CONSTANT_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Report:
+    """Best responses to one or several sets of policies."""
+
+    rows: Sequence[dict[str, Any]]
+    """One per deviation checked: types first, then single agents, checkpoint by checkpoint."""
+    checkpoints: Sequence[dict[str, Any]]
+    """What the economy of each checkpoint does: its outcome, the reported quantities, and notes."""
+    settings: Settings
+    started: str = ""
+    """When, for the record."""
+
+    @property
+    def outcome(self) -> str:
+        """Of the last checkpoint: "living", "impaired" or "collapsed"."""
+        return str(self.checkpoints[-1]["outcome"])
+
+    @property
+    def epsilons(self) -> dict[str, float | None]:
+        """Gain over level of each type at the last checkpoint, at least 0: who stays gains nothing.
+
+        None where the economy is not living: a dead one has no equilibrium with a small epsilon.
+        """
+        last = self.checkpoints[-1]["checkpoint"]
+        rows = [row for row in self.rows if row["kind"] == "type" and row["checkpoint"] == last]
+        return {row["agent_type"]: epsilon(row) for row in rows}
+
+    def agents(self) -> list[dict[str, Any]]:
+        """Of the single agents checked, by checkpoint and type: how many, and the largest and the mean gain."""
+        found = []
+        for checkpoint in self.checkpoints:
+            for agent_type in AGENT_TYPES:
+                rows = [
+                    row
+                    for row in self.rows
+                    if row["kind"] == "agent"
+                    and (row["checkpoint"], row["agent_type"]) == (checkpoint["checkpoint"], agent_type)
+                ]
+                if rows:
+                    largest = max(rows, key=lambda row: row["gain"])
+                    found.append(
+                        {
+                            "checkpoint": checkpoint["checkpoint"],
+                            "agent_type": agent_type,
+                            "checked": len(rows),
+                            "largest_gain": largest["gain"],
+                            "largest_agent": largest["agent"],
+                            "largest_over_level": largest["gain_over_level"],
+                            "mean_gain": sum(row["gain"] for row in rows) / len(rows),
+                        }
+                    )
+        return found
+
+    def verdicts(self) -> dict[str, str]:
+        """In words, by checkpoint, whether it can be called an equilibrium."""
+        return {
+            one["checkpoint"]: verdict(
+                one["outcome"], [row for row in self.rows if row["checkpoint"] == one["checkpoint"]]
+            )
+            for one in self.checkpoints
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "outcome": self.outcome,
+            "epsilons": self.epsilons,
+            "verdicts": self.verdicts(),
+            "rows": list(self.rows),
+            "agents": self.agents(),
+            "checkpoints": list(self.checkpoints),
+            "settings": self.settings.to_dict(),
+            "started": self.started,
+        }
+
+    def table(self) -> Table:
+        """The rows for a terminal, narrow enough for 80 columns."""
+        title = f"gain by deviating, of {self.settings.episodes} episodes, with 95% intervals"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("who", no_wrap=True)
+        for name in ("level", "gain", "/level", "/training", "control"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("by", no_wrap=True)
+        previous = ""
+        for row in self.rows:
+            if row["checkpoint"] != previous:
+                previous = row["checkpoint"]
+                table.add_section()
+                table.add_row(f"{place(previous)}: {row['outcome']}", style="bold")
+            table.add_row(
+                row["agent_type"] if row["agent"] is None else f"  {row['agent_type']} {row['agent']}",
+                _number(row["level"]),
+                f"{_number(row['gain'])} ± {_number(row['gain_high'] - row['gain'], 2)}",
+                _percent(row["gain_over_level"]),
+                _percent(row["gain_over_training"]),
+                f"{row['recovered']:.0%}" if row["verified"] else "failed",
+                row["found_by"],
+            )
+        return table
+
+    def lines(self) -> list[str]:
+        """Verdicts, what the single agents come to, and notes, as plain lines below the table."""
+        lines = [f"{name}: {words}" for name, words in self.verdicts().items()]
+        for one in self.agents():
+            lines.append(
+                f"{one['checkpoint']}: of {one['checked']} single {one['agent_type']}s, {one['agent_type']} "
+                f"{one['largest_agent']} gains most: {_number(one['largest_gain'])} "
+                f"({_percent(one['largest_over_level'])} of its level); mean {_number(one['mean_gain'])}"
+            )
+        lines += [f"{one['checkpoint']}: {note}" for one in self.checkpoints for note in one["notes"]]
+        for row in self.rows:
+            who = row["agent_type"] if row["agent"] is None else f"{row['agent_type']} {row['agent']}"
+            words = [f"always {row['constant']}"] if row["found_by"] == "constant" else []
+            words += [row["note"]] if row["note"] else []
+            lines += [f"{row['checkpoint']}: {who}: {text}" for text in words]
+        return lines
+
+    def save(self, folder: Path, command: Sequence[str] = ()) -> list[str]:
+        """Write report.json (with the command, seeds and versions), rows.csv and, with matplotlib, a figure.
+
+        Returns:
+            Names of the files written.
+        """
+        from rbc_marl.equilibrium.figures import best_response_bars
+        from rbc_marl.rllib.run_folder import git_commit, replace_file, versions
+
+        record = {"command": list(command) or sys.argv, "versions": versions(), "git_commit": git_commit()}
+        text = json.dumps({**self.to_dict(), **record}, indent=2, allow_nan=False)
+        replace_file(folder / "report.json", text + "\n")
+        with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(self.rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        try:
+            best_response_bars(self, folder / "best_response.png")
+        except MissingExtraError:
+            return ["report.json", "rows.csv"]
+        return ["report.json", "rows.csv", "best_response.png"]
+
+
+def place(checkpoint: str) -> str:
+    """A short name of a checkpoint: its iteration where it has one."""
+    number = checkpoint.removeprefix("checkpoint_")
+    return (number.lstrip("0") or "0") if number.isdigit() else checkpoint
+
+
+def epsilon(row: Mapping[str, Any]) -> float | None:
+    """Gain over level, at least 0; None where the economy is not living or the level is 0."""
+    if row["outcome"] != "living" or row["gain_over_level"] is None:
+        return None
+    return max(float(row["gain_over_level"]), 0.0)
+
+
+def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether policies can be called an epsilon-equilibrium, in words.
+
+    They cannot where the economy is not living, where a firm, or all firms, gain by a constant choice (surely, and more
+    than 1% of the level), or where a type gains more of its level than the paper's bound; and nothing is said where a
+    type was not checked, or its control failed.
+    """
+    if outcome != "living":
+        return f"no equilibrium: the economy is {outcome}, whatever anybody gains"
+    firms = [row for row in rows if row["agent_type"] == "firm" and row["constant_gain_low"] > 0]
+    firms = [row for row in firms if row["constant_gain"] > FIRM_CONSTANT_SHARE * abs(row["level"])]
+    if firms:
+        row = max(firms, key=lambda row: row["constant_gain"])
+        who = "firms gain" if row["agent"] is None else f"firm {row['agent']} gains"
+        share = f" ({row['constant_gain'] / abs(row['level']):.1%} of the level)" if row["level"] else ""
+        return f"no equilibrium: {who} {_number(row['constant_gain'])}{share} by a constant choice: {row['constant']}"
+    types = {row["agent_type"]: row for row in rows if row["kind"] == "type"}
+    for agent_type, row in types.items():
+        gain = epsilon(row)
+        if gain is None or gain > PAPER_BOUNDS[agent_type]:
+            share = "an unknown share" if gain is None else f"{gain:.1%}"
+            return f"no equilibrium: {agent_type} gains {share} of its level, more than {PAPER_BOUNDS[agent_type]:.0%}"
+    unsure = [t for t in AGENT_TYPES if t not in types or not types[t]["verified"]]
+    if unsure:
+        return f"undecided: {' and '.join(unsure)} not checked or not verified"
+    gains = ", ".join(f"{agent_type} {epsilon(row) or 0.0:.2%}" for agent_type, row in types.items())
+    return f"an equilibrium of types within {gains} of their levels"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"

@@ -1,0 +1,147 @@
+"""Pieces of work side by side through Ray Tune, each of which leaves its result in a file and is never done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rbc_marl.errors import UserError
+
+ROWS = "rows"
+
+
+class Job(Protocol):
+    """A piece of work."""
+
+    @property
+    def key(self) -> str:
+        """Name of its file: all that decides the result must be in it."""
+        ...
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        """Do it.
+
+        Args:
+            folder: Where files beside the result can be left.
+
+        Returns:
+            The result: plain data, with ``line``, what to say of it.
+        """
+        ...
+
+
+def run_jobs(
+    jobs: Sequence[Job], folder: Path, workers: int, report: Callable[[str], None] = print
+) -> dict[str, dict[str, Any]]:
+    """Do every job that has no result yet.
+
+    Each leaves its result in ``folder/rows`` when it is done, so that work that was interrupted, also by a kill, goes
+    on with what is missing.
+
+    Args:
+        jobs: What to do.
+        folder: Where results are kept.
+        workers: Jobs side by side, as Tune's trials of one CPU and one thread each; 0: one after another in this
+            process, which is how to work inside another trial.
+        report: Told of each job that ends.
+
+    Returns:
+        Results by key.
+
+    Raises:
+        UserError: A job failed, or all were stopped before they were done.
+    """
+    (folder / ROWS).mkdir(parents=True, exist_ok=True)
+    missing = {job.key: job for job in jobs if not _file(folder, job.key).exists()}
+    if missing:
+        done = len(jobs) - len(missing)
+        if done:
+            report(f"{done} of {len(jobs)} pieces of work were done before")
+        if workers:
+            _through_tune(missing, folder, workers, _Counter(report, done, len(jobs)))
+        else:
+            counter = _Counter(report, done, len(jobs))
+            for job in missing.values():
+                counter.ended(_do(job, folder)["line"])
+    left = [job.key for job in jobs if not _file(folder, job.key).exists()]
+    if left:  # Tune was interrupted, and ends without an error then
+        raise UserError(f"stopped with {len(left)} of {len(jobs)} pieces of work left; run it again to go on")
+    return {job.key: json.loads(_file(folder, job.key).read_text(encoding="utf-8")) for job in jobs}
+
+
+class _Counter:
+    """Says what each job came to, and how many are left."""
+
+    def __init__(self, report: Callable[[str], None], done: int, total: int) -> None:
+        self.report, self.done, self.total = report, done, total
+
+    def ended(self, line: str) -> None:
+        self.done += 1
+        self.report(f"{self.done}/{self.total}  {line}")
+
+
+def _file(folder: Path, key: str) -> Path:
+    return folder / ROWS / f"{key}.json"
+
+
+def _do(job: Job, folder: Path) -> dict[str, Any]:
+    from rbc_marl.rllib.run_folder import replace_file
+
+    started = time.perf_counter()
+    try:
+        row = job.run(folder)
+    except Exception as error:
+        raise UserError(f"{job.key} failed: {type(error).__name__}: {error}") from error
+    row["seconds"] = round(time.perf_counter() - started, 1)
+    row["line"] = f"{row['line']}  {row['seconds']:.0f} s"
+    replace_file(_file(folder, job.key), json.dumps(row, allow_nan=False))
+    return row
+
+
+def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Counter) -> None:
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables of trials
+    from ray import tune
+
+    root = folder.resolve()
+
+    def trial(config: dict[str, Any]) -> None:
+        import torch
+
+        from rbc_marl.rllib.ray_session import quieten
+
+        quieten(0)
+        torch.set_num_threads(1)
+        tune.report({"line": _do(jobs[config["job"]], root)["line"]})
+
+    class Reporter(tune.Callback):
+        """Passes on what Tune says of trials that end. Tune keeps a copy of it, which has nobody to tell."""
+
+        def __init__(self, counter: _Counter) -> None:
+            self.counter = counter
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
+            self.counter.ended(trial.last_result["line"])
+
+    tuner = tune.Tuner(
+        tune.with_resources(trial, {"cpu": 1}),
+        param_space={"job": tune.grid_search(list(jobs))},
+        # A new process takes longer to import everything than many jobs take.
+        tune_config=tune.TuneConfig(max_concurrent_trials=workers, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str(root),
+            verbose=0,
+            callbacks=[Reporter(counter)],
+        ),
+    )
+    errors = [result.error for result in tuner.fit() if result.error]
+    if errors:
+        last = str(errors[0]).strip().splitlines()[-1]
+        raise UserError(f"{len(errors)} trials failed, the first with: {last.removeprefix('rbc_marl.errors.')}")

@@ -1,0 +1,122 @@
+"""The command best-response, from a shell: what it prints, what it refuses, and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rbc_marl import cli
+from tests.equilibrium.economies import plant
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def run_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (3, 6):
+        plant(tmp_path / "run" / f"checkpoint_{number:06}")
+    return tmp_path / "run"
+
+
+def start(*arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    words = [sys.executable, "-m", "rbc_marl", "best-response", *arguments]
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+SMALL = ["run", "--agent", "firm:1", "--seeds", "1", "--episodes", "40", "--workers", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "nothing does not exist; give the folder of a checkpoint or of a run"),
+        (["."], "run" + os.sep),
+        (["run", "--checkpoint", "5"], "run has no checkpoint of iteration 5; it has kept 3, 6"),
+        (["run", "--checkpoint", "last"], "--checkpoint last: give the number of an iteration, or all"),
+        (["run", "--type", "consumers"], "types has 'consumers'; there are consumer, firm, government; did you mean"),
+        (["run", "--agent", "firm:2"], "firm 2 is not in this economy; its 2 agents of type firm are numbered from 0"),
+        (["run", "--agent", "firms:1"], 'agents.firms cannot deviate alone; did you mean "firm"'),
+        (["run", "--agent", "firm"], "--agent firm: write it as type:number, such as consumer:37, or firm:all"),
+        (["run", "--lr", "firm"], "--lr firm: write it as type=rate, such as firm=1e-3"),
+        (["run", "--iterations", "0"], "Invalid value for '--iterations'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_trains(capsys, run_folder, arguments, message):
+    if arguments == ["."]:
+        (run_folder / "checkpoint_000006" / "policies" / "firm.safetensors").write_bytes(b"damaged")
+        message = f"run{os.sep}checkpoint_000006{os.sep}policies{os.sep}firm.safetensors is damaged"
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["best-response", *arguments])
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert err.startswith(f"rbc-marl: {message}") and err.count("\n") == 1
+    assert not (run_folder / "best_response").exists()
+
+
+def test_a_checkpoint_whose_weights_belong_to_another_economy_is_refused(capsys, run_folder):
+    index = run_folder / "checkpoint_000006" / "policies.json"
+    index.write_text(index.read_text(encoding="utf-8").replace('"num_firms": 2', '"num_firms": 3'), encoding="utf-8")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["best-response", "run"])
+    err = capsys.readouterr().err
+    assert caught.value.code == 2 and "the economy and network of policies.json need" in err
+
+
+@pytest.mark.slow
+def test_the_command_prints_a_table_and_keeps_a_report(run_folder):
+    process = start(*SMALL, "--iterations", "3", "--checkpoint", "3", "--checkpoint", "6")
+    out, err = process.communicate(timeout=280)
+    assert (process.returncode, err) == (0, "")
+    lines = out.splitlines()
+    assert any(line.startswith("8/8  checkpoint_00000") for line in lines)
+    assert "gain by deviating, of 40 episodes, with 95% intervals" in out
+    assert "results: run/best_response (report.json, rows.csv, best_response.png)" in lines
+    assert lines[-1] == "next: rbc-marl evaluate run"
+    kept = json.loads((run_folder / "best_response" / "report.json").read_text(encoding="utf-8"))
+    assert [(row["checkpoint"], row["agent"]) for row in kept["rows"]] == [
+        ("checkpoint_000003", 1),
+        ("checkpoint_000006", 1),
+    ]
+    assert kept["command"][:3] == ["rbc-marl", "best-response", "run"]
+
+
+@pytest.mark.slow
+def test_json_is_all_that_stands_on_standard_output(run_folder):
+    process = start(*SMALL, "--iterations", "2", "--json", "--out", "elsewhere")
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    report = json.loads(out)
+    assert report["rows"][0]["agent_type"] == "firm" and report["outcome"] == "collapsed"
+    assert "4/4" in err and Path("elsewhere", "report.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_command_that_is_killed_goes_on_and_ends_as_an_uninterrupted_one(run_folder):
+    words = [*SMALL, "--iterations", "40"]
+    killed = start(*words)
+    rows = run_folder / "best_response" / "rows"
+    deadline = time.monotonic() + 200
+    while len(list(rows.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    first = {path: path.stat().st_mtime_ns for path in rows.glob("*.json")}
+    assert first
+    again = start(*words)
+    out, err = again.communicate(timeout=280)
+    assert again.returncode == 0, err
+    assert "pieces of work were done before" in out
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in first.items())  # nothing ran again
+    resumed = json.loads((run_folder / "best_response" / "report.json").read_text(encoding="utf-8"))["rows"]
+    whole = start(*words, "--out", "whole")
+    assert whole.wait(timeout=280) == 0
+    assert json.loads(Path("whole", "report.json").read_text(encoding="utf-8"))["rows"] == resumed

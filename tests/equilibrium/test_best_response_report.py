@@ -1,0 +1,146 @@
+"""What a report makes of its rows: epsilons, verdicts, and numbers that have no meaning."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from rbc_marl.equilibrium.best_response import _over_training, _verdict
+from rbc_marl.equilibrium.best_response_report import Report
+from rbc_marl.equilibrium.best_response_settings import Settings
+from rbc_marl.equilibrium.constants import Target
+from rbc_marl.equilibrium.figures import best_response_bars
+
+LEVELS = {"consumer": 4.35, "firm": 1_308_764.0, "government": 33_154.0}
+
+
+def row(agent_type, share=0.0, agent=None, *, constant=-0.5, checkpoint="checkpoint_000100", **changes):
+    """A row in which the best deviation gains a share of the level, and the best constant another."""
+    level = LEVELS[agent_type]
+    return {
+        "checkpoint": checkpoint,
+        "outcome": "living",
+        "kind": "type" if agent is None else "agent",
+        "agent_type": agent_type,
+        "agent": agent,
+        "unit": "money",
+        "level": level,
+        "gain": share * level,
+        "gain_low": (share - 0.001) * level,
+        "gain_high": (share + 0.001) * level,
+        "gain_over_level": share,
+        "gain_over_training": None,
+        "paper_bound": {"consumer": 0.03, "firm": 0.1, "government": 0.01}[agent_type],
+        "found_by": "constant" if share == constant else "learned",
+        "learned_gain": share * level,
+        "constant_gain": constant * level,
+        "constant_gain_low": (constant - 0.001) * level,
+        "constant": "price 2500, wage 0",
+        "verified": True,
+        "recovered": 0.9,
+        "damaged_level": 0.0,
+        "note": "",
+        **changes,
+    }
+
+
+def report(rows, outcome="living"):
+    names = dict.fromkeys(one["checkpoint"] for one in rows)
+    return Report(rows, [{"checkpoint": name, "outcome": outcome, "notes": []} for name in names], Settings())
+
+
+def near(**changes):
+    """Rows of all types that are near an equilibrium, some of them changed."""
+    shares = {"consumer": 0.02, "firm": -0.001, "government": 0.005}
+    return [row(agent_type, share, **changes.get(agent_type, {})) for agent_type, share in shares.items()]
+
+
+def test_epsilons_are_gains_over_level_and_never_below_nothing():
+    assert report(near()).epsilons == {"consumer": 0.02, "firm": 0.0, "government": 0.005}
+
+
+def test_epsilons_are_those_of_the_last_checkpoint():
+    rows = [row("firm", 0.5, checkpoint="checkpoint_000050"), row("firm", 0.01)]
+    assert report(rows).epsilons == {"firm": 0.01}
+
+
+@pytest.mark.parametrize("outcome", ["collapsed", "impaired"])
+def test_an_economy_that_does_not_live_has_no_epsilon_and_is_no_equilibrium(outcome):
+    rows = [{**one, "outcome": outcome} for one in near()]
+    found = report(rows, outcome)
+    assert found.epsilons == {"consumer": None, "firm": None, "government": None}
+    assert found.verdicts()["checkpoint_000100"].startswith(f"no equilibrium: the economy is {outcome}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (near(), "an equilibrium of types within consumer 2.00%, firm 0.00%, government 0.50% of their levels"),
+        ([*near(), row("firm", 0.17, 3, constant=0.17)], "no equilibrium: firm 3 gains 222,490 (17.0% of"),
+        (near(firm={"constant": 0.02}), "no equilibrium: firms gain 26,175 (2.0% of the level)"),
+        # What is within chance, or only saves the randomness of a policy, says nothing against it.
+        (near(firm={"constant": 0.02, "constant_gain_low": -1.0}), "an equilibrium"),
+        (near(firm={"constant": 0.005}), "an equilibrium"),
+        ([row("consumer", 0.04), *near()[1:]], "no equilibrium: consumer gains 4.0% of its level, more than 3%"),
+        (near()[:2], "undecided: government not checked or not verified"),
+        (near(consumer={"verified": False}), "undecided: consumer not checked or not verified"),
+    ],
+)
+def test_a_verdict_calls_an_equilibrium_only_what_may_be_called_so(rows, words):
+    assert report(rows).verdicts()["checkpoint_000100"].startswith(words)
+
+
+def test_single_agents_come_to_their_largest_and_mean_gain():
+    rows = [*near(), row("firm", 0.1, 0), row("firm", 0.3, 4), row("consumer", 0.01, 99)]
+    consumer, firm = report(rows).agents()
+    assert (consumer["agent_type"], consumer["checked"], consumer["largest_agent"]) == ("consumer", 1, 99)
+    assert (firm["checked"], firm["largest_agent"], firm["largest_over_level"]) == (2, 4, 0.3)
+    assert firm["mean_gain"] == pytest.approx(0.2 * LEVELS["firm"])
+    assert firm["largest_gain"] == pytest.approx(0.3 * LEVELS["firm"])
+
+
+def test_the_papers_measure_is_given_where_it_has_a_meaning():
+    level = {"untrained": {"firm": [2.0, 4.0], "consumer": [9.0]}}
+    assert _over_training(Target("firm"), 1.0, 7.0, level) == (0.25, "")
+    assert _over_training(Target("firm", 1), 1.0, 6.0, level) == (0.5, "")
+    share, note = _over_training(Target("consumer"), 1.0, 7.0, level)
+    assert share is None and note == "the reward fell in training (9 to 7): there is no gain in training"
+    share, note = _over_training(Target("firm"), 1.0, 7.0, {"untrained": None})
+    assert share is None and "rules are not trained" in note
+
+
+@pytest.mark.parametrize(("recovered", "verified"), [(0.5, True), (1.2, True), (0.49, False), (None, False)])
+def test_a_control_verifies_from_half_of_the_loss_on(recovered, verified):
+    found, reason = _verdict({"recovered": recovered})
+    assert found is verified and reason.startswith("" if verified else "not verified: ")
+    assert bool(reason) is not verified
+
+
+def test_the_table_fits_a_terminal_and_shows_every_row_whole():
+    rows = [*near(), row("consumer", 0.01, 99, gain=0.5, gain_high=0.6), row("firm", 0.3, 4, verified=False)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(report([*(dict(one, checkpoint="checkpoint_000050") for one in rows), *rows]).table())
+    text = console.export_text()
+    assert "…" not in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["50:", "living"] in lines and ["100:", "living"] in lines
+    assert lines.count(["consumer", "99", "4.35", "0.5", "±", "0.1", "1.00%", "-", "90%", "learned"]) == 2
+    assert sum("failed" in line for line in lines) == 2
+
+
+def test_a_figure_has_a_panel_for_each_type_and_is_drawn_anew(tmp_path):
+    rows = near()
+    for count, picture in ((3, tmp_path / "three.png"), (1, tmp_path / "one.png")):
+        best_response_bars(report(rows[:count]), picture)
+    import matplotlib.image
+
+    three, one = (matplotlib.image.imread(tmp_path / name).shape for name in ("three.png", "one.png"))
+    assert three[1] == 3 * one[1] and three[0] == one[0]
+
+
+def test_a_report_is_plain_data(tmp_path):
+    found = report(near())
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["epsilons"] == found.epsilons
