@@ -197,3 +197,23 @@ def government_mask(config: EconomyConfig, highest_rate: float) -> Tensor:
     """Joint choices of the government [n] (bool) with both tax rates at most ``highest_rate``."""
     table = choice_tables(config, dtype=torch.float64).government
     return (table <= highest_rate).all(dim=-1)
+
+
+def fixed_government_mask(config: EconomyConfig, rates: tuple[float, float], highest_rate: float) -> Tensor:
+    """One joint choice of the government [n] (bool): the rates, as far as they are open.
+
+    Of each tax it allows the largest choice that is neither above its rate nor above ``highest_rate``; nothing where
+    there is none.
+
+    Args:
+        config: The economy.
+        rates: Income tax, corporate tax.
+        highest_rate: Highest rate of either tax that is open.
+    """
+    table = choice_tables(config, dtype=torch.float64).government
+    mask = torch.ones(len(table), dtype=torch.bool)
+    for column, rate in enumerate(rates):
+        found = table[:, column]
+        allowed = found[found <= min(rate, highest_rate)]
+        mask &= found == allowed.max() if len(allowed) else torch.zeros_like(mask)
+    return mask

@@ -150,33 +150,36 @@ def check(file: File, set_: Set = None, experiment: Name = None, verbose: Verbos
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file: base, seeds and arms.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file: base, seeds, and what is varied.")],
     set_: Set = None,
     arm: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this arm. Repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Instead of results/<name of the sweep>.")] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the cores.")
     ] = None,
+    small: Annotated[bool, typer.Option("--small", help="The file's small version, which takes minutes.")] = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Train and evaluate every arm and seed of FILE, and write one table. Run again, it goes on where it stopped."""
+    """Train and evaluate every variant and seed of FILE, in one table. Run again, it goes on where it stopped."""
     require("ray.rllib", "rllib")
-    from rbc_marl.analysis.tables import summary
-    from rbc_marl.equilibrium.sweep import run_sweep, write_table
+    from rbc_marl.equilibrium import results
+    from rbc_marl.equilibrium.sweep import run_sweep
     from rbc_marl.equilibrium.sweep_file import load_sweep
     from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
 
     quieten(verbose)
-    found = load_sweep(file, tuple(set_ or ()), tuple(arm or ()))
+    found = load_sweep(file, set_ or (), arm or (), small=small)
     folder = out or Path("results") / found.name
     side_by_side = workers or os.cpu_count() or 1
+    results.begin(found, folder, ["rbc-marl", *sys.argv[1:]])
+
+    def report(text: str) -> None:
+        print(text, flush=True)
+
     with ray_session(RayOptions(num_cpus=side_by_side, verbosity=verbose), side_by_side):
-        rows = run_sweep(found, folder, side_by_side, report=lambda text: print(text, flush=True))
-    write_table(rows, folder / "table.csv")
-    text = summary(rows)
-    (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
-    print(f"results: {folder} (table.csv, summary.md, and each run's folder under runs/)")
+        rows = run_sweep(found, folder, side_by_side, report)
+        print(results.finish(found, rows, folder, side_by_side, report))
+    print(f"results: {folder} (summary.md; table and equilibria as .csv and .parquet; figures; runs/)")
     first = found.runs[0]
     place = folder / "runs" / first.key / first.load(folder).name
     print(f"next: rbc-marl evaluate {shlex.quote(str(place))}")

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from rbc_marl.choices import firm_mask, government_mask
+from rbc_marl.choices import firm_mask, fixed_government_mask, government_mask
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
 
@@ -39,6 +39,8 @@ class Phase:
     """Wages that firms may post."""
     highest_tax: float = 1.0
     """Highest rate of either tax."""
+    fixed_taxes: tuple[float, float] | None = None
+    """Income and corporate tax that the government sets, as far as they are open; None: its choice."""
     labour_disutility: float = 1.0
     """Factor on the disutility of labour."""
     entropy: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(AGENT_TYPES, 1.0))
@@ -50,15 +52,23 @@ class Phase:
         """The phase in a few words, for a progress display."""
         learning = [t for t in AGENT_TYPES if t in self.learning]
         words = "all learn" if len(learning) == len(AGENT_TYPES) else f"{' and '.join(learning) or 'nobody'} learning"
-        if self.highest_tax >= 1.0:
-            return words
-        return f"{words}, taxes up to {self.highest_tax:.0%}" if self.highest_tax > 0 else f"{words}, no taxes"
+        opened = f"taxes up to {self.highest_tax:.0%}" if self.highest_tax > 0 else "no taxes"
+        if self.fixed_taxes is not None:
+            rates = " and ".join(f"{rate:.0%}" for rate in self.fixed_taxes)
+            is_reached = self.highest_tax >= max(self.fixed_taxes)
+            return f"{words}, taxes fixed at {rates}" if is_reached else f"{words}, {opened} on the way to {rates}"
+        return words if self.highest_tax >= 1.0 else f"{words}, {opened}"
 
     def masks(self, config: EconomyConfig) -> dict[str, Tensor]:
         """Allowed joint choices [n] (bool) of firms and of the government; consumers may always do everything."""
+        fixed = self.fixed_taxes
         return {
             "firm": firm_mask(config, self.price, self.wage),
-            "government": government_mask(config, self.highest_tax),
+            "government": (
+                government_mask(config, self.highest_tax)
+                if fixed is None
+                else fixed_government_mask(config, fixed, self.highest_tax)
+            ),
         }
 
 
@@ -107,6 +117,27 @@ class ValueWidening(Widening):
         share = self.share(iteration)
         low, high = min(choices), max(choices)
         return self.around - (self.around - low) * share, self.around + (high - self.around) * share
+
+
+class FixedTaxes(_Part):
+    """Rates that the government sets instead of learning them; both among its choices."""
+
+    income: Annotated[float, Field(ge=0, le=1)]
+    corporate: Annotated[float, Field(ge=0, le=1)]
+
+
+class TaxWidening(Widening):
+    """A mask over tax rates that opens from 0 to 100%; fixed rates rise with it until they are reached."""
+
+    fixed: FixedTaxes | None = Field(None, description="rates to set; the government then never learns. None: its own")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _open_from_the_start(cls, given: object) -> object:
+        """Fixed rates need no widening: without one they hold from the first iteration."""
+        if isinstance(given, Mapping) and given.get("fixed") is not None and not {"begin", "end"} & set(given):
+            return {**given, "end": 0}
+        return given
 
 
 class Annealing(_Part):
@@ -166,7 +197,7 @@ class Curriculum(_Part):
     before: Before = Before()
     prices: ValueWidening | None = None
     wages: ValueWidening | None = None
-    taxes: Widening | None = None
+    taxes: TaxWidening | None = None
     labour_disutility: Annealing | None = None
     entropy: EntropyDecay | None = None
     learning_rate: RateDecay | None = None
@@ -176,13 +207,16 @@ class Curriculum(_Part):
     def phase(self, iteration: int) -> Phase:
         """What holds in an iteration, counted from 0."""
         started = {t: getattr(self.start, t) for t in AGENT_TYPES}
-        learning = frozenset(t for t in AGENT_TYPES if iteration >= started[t])
+        fixed = self.taxes.fixed if self.taxes else None
+        learns = [t for t in AGENT_TYPES if t != "government" or fixed is None]
+        learning = frozenset(t for t in learns if iteration >= started[t])
         return Phase(
             learning=learning,
             random=frozenset(t for t in AGENT_TYPES if t not in learning and getattr(self.before, t) == "random"),
             price=self.prices.allowed(iteration, self.price_choices) if self.prices else _EVERYTHING,
             wage=self.wages.allowed(iteration, self.wage_choices) if self.wages else _EVERYTHING,
             highest_tax=self.taxes.share(iteration) if self.taxes else 1.0,
+            fixed_taxes=(fixed.income, fixed.corporate) if fixed else None,
             labour_disutility=(
                 -math.expm1(-iteration / self.labour_disutility.decay) if self.labour_disutility else 1.0
             ),
@@ -255,11 +289,24 @@ def build_curriculum(
         )
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from None
+    _check_fixed_taxes(curriculum, config, where)
     for name, mask in curriculum.phase(0).masks(config).items():
         if not mask.any():
             parts = f"{where}.prices.around or {where}.wages.around is" if name == "firm" else f"{where}.taxes is"
             raise ConfigError(f"{parts} not among the choices: the {name} would be left without any; start at a choice")
     return curriculum
+
+
+def _check_fixed_taxes(curriculum: Curriculum, config: EconomyConfig, where: str) -> None:
+    fixed = curriculum.taxes.fixed if curriculum.taxes else None
+    for name, choices in (("income", config.income_tax_choices), ("corporate", config.corporate_tax_choices)):
+        rate = getattr(fixed, name, None)
+        if rate is not None and rate not in choices:
+            closest = min(choices, key=lambda choice: abs(choice - rate))
+            raise ConfigError(
+                f"{where}.taxes.fixed.{name} is {rate:g}, which is not one of {name}_tax_choices; "
+                f"the nearest choice is {closest:g}"
+            )
 
 
 def _imported(path: str, where: str) -> Schedule:
@@ -286,7 +333,13 @@ def _explain(error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
     path = ".".join([where, *(str(part) for part in first["loc"])])
     if first["type"] == "extra_forbidden":
-        owners: dict[str, type[BaseModel]] = {"": Curriculum, "start": Starts, "before": Before}
+        owners: dict[str, type[BaseModel]] = {
+            "": Curriculum,
+            "start": Starts,
+            "before": Before,
+            "taxes": TaxWidening,
+            "taxes.fixed": FixedTaxes,
+        }
         owner = owners.get(".".join(map(str, first["loc"][:-1])))
         known = list(owner.model_fields) if owner else []
         return f"{path} is not a part of a curriculum{nearest(str(first['loc'][-1]), known)}"

@@ -14,6 +14,7 @@ from rbc_marl.choices import (
     choice_tables,
     decode,
     firm_mask,
+    fixed_government_mask,
     government_mask,
     head_sizes,
     sample_indices,
@@ -189,3 +190,9 @@ def test_masks_follow_the_index_layout():
     assert government_mask(ODD, 0.5).nonzero().flatten().tolist() == [0, 2]
     assert not government_mask(ODD, 0.1).any()
     assert government_mask(ODD, 1.0).all()
+
+
+def test_a_fixed_mask_leaves_the_largest_choice_of_each_rate_that_is_open_and_not_above_it():
+    assert fixed_government_mask(ODD, (0.9, 0.8), 1.0).nonzero().flatten().tolist() == [3]
+    assert fixed_government_mask(ODD, (0.9, 0.8), 0.6).nonzero().flatten().tolist() == [2]
+    assert not fixed_government_mask(ODD, (0.9, 0.8), 0.2).any()  # no corporate tax is so low

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rbc_marl import ConfigError, preset
+from rbc_marl.choices import choice_tables
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import NAMED_CURRICULA, Phase, build_curriculum, paper_curriculum
 
@@ -66,6 +67,7 @@ def test_without_parts_everything_is_allowed_from_the_start():
         ("prices", {"around": 1000, "end": 10}, {"price"}),
         ("wages", {"around": 22, "end": 10}, {"wage"}),
         ("taxes", {"end": 10}, {"highest_tax"}),
+        ("taxes", {"fixed": {"income": 0.4, "corporate": 0.8}}, {"fixed_taxes", "learning"}),
         ("labour_disutility", {"decay": 5}, {"labour_disutility"}),
         ("entropy", {"decay": 5}, {"entropy"}),
         ("learning_rate", {"begin": 0, "end": 4}, {"learning_rate"}),
@@ -86,6 +88,39 @@ def test_every_part_has_opened_when_its_time_is_over():
 def test_taxes_are_held_at_nothing_before_they_open():
     mask = build_curriculum({"taxes": {"begin": 5, "end": 9}}, OPEN).phase(5).masks(OPEN)["government"]
     assert mask.nonzero().flatten().tolist() == [0]
+
+
+def fixed_rates(curriculum, iteration, config=OPEN):
+    """The one pair of rates that the government can choose."""
+    (index,) = curriculum.phase(iteration).masks(config)["government"].nonzero().flatten().tolist()
+    return tuple(round(float(rate), 6) for rate in choice_tables(config).government[index])
+
+
+def test_fixed_taxes_rise_with_what_is_open_until_they_are_reached():
+    curriculum = build_curriculum({"taxes": {"begin": 10, "end": 20, "fixed": {"income": 0.4, "corporate": 0.8}}}, OPEN)
+    rates = {0: (0.0, 0.0), 12: (0.2, 0.2), 13: (0.2, 0.2), 14: (0.4, 0.4), 16: (0.4, 0.6), 18: (0.4, 0.8)}
+    assert {iteration: fixed_rates(curriculum, iteration) for iteration in rates} == rates
+    assert fixed_rates(curriculum, 1000) == (0.4, 0.8)
+
+
+def test_fixed_taxes_without_a_widening_hold_from_the_first_iteration():
+    curriculum = build_curriculum({"taxes": {"fixed": {"income": 1, "corporate": 0}}}, OPEN)
+    assert fixed_rates(curriculum, 0) == (1.0, 0.0)
+
+
+def test_every_pair_of_rates_that_the_government_can_choose_can_be_fixed():
+    for income in OPEN.income_tax_choices:
+        for corporate in OPEN.corporate_tax_choices:
+            curriculum = build_curriculum({"taxes": {"fixed": {"income": income, "corporate": corporate}}}, OPEN)
+            assert fixed_rates(curriculum, 0) == (income, corporate)
+
+
+def test_a_government_whose_taxes_are_fixed_never_learns():
+    curriculum = build_curriculum({"taxes": {"end": 4, "fixed": {"income": 0.2, "corporate": 0.2}}}, OPEN)
+    assert [curriculum.phase(i).learning for i in (0, 4, 99)] == [frozenset({"consumer", "firm"})] * 3
+    described = [curriculum.phase(i).describe() for i in (0, 4)]
+    assert described[0] == "consumer and firm learning, no taxes on the way to 20% and 20%"
+    assert described[1] == "consumer and firm learning, taxes fixed at 20% and 20%"
 
 
 def test_the_entropy_of_types_that_are_left_out_stays():
@@ -119,6 +154,19 @@ def test_types_that_wait_can_act_at_random():
         ({"taxes": {"begin": 4, "end": 2}}, "curriculum.taxes: end is 2, before begin 4"),
         ({"learning_rate": {"begin": 4, "end": 4}}, "curriculum.learning_rate: end is 4, not after begin 4"),
         ({"prices": {"end": 2}}, "curriculum.prices.around is missing"),
+        ({"taxes": {}}, "curriculum.taxes.end is missing"),
+        ({"taxes": {"begin": 3, "fixed": {"income": 0, "corporate": 0}}}, "curriculum.taxes.end is missing"),
+        ({"taxes": {"fixed": {"income": 0.4}}}, "curriculum.taxes.fixed.corporate is missing"),
+        (
+            {"taxes": {"fixed": {"income": 0.4, "corporate": 0, "corporat": 1}}},
+            'curriculum.taxes.fixed.corporat is not a part of a curriculum; did you mean "corporate"',
+        ),
+        (
+            {"taxes": {"fixed": {"income": 0.4, "corporate": 0.77}}},
+            "curriculum.taxes.fixed.corporate is 0.77, which is not one of corporate_tax_choices; the nearest choice "
+            "is 0.8",
+        ),
+        ({"taxes": {"fixed": {"income": 1.4, "corporate": 0}}}, "curriculum.taxes.fixed.income is 1.4"),
         ({"prices": {"around": 750, "end": 2}}, "curriculum.prices.around or curriculum.wages.around is not among"),
         ({"before": {"firm": "asleep"}}, "curriculum.before.firm is 'asleep'"),
         ({"entropy": {"decay": 0}}, "curriculum.entropy.decay is 0"),

@@ -10,6 +10,9 @@ from rbc_marl.errors import require
 
 Row = Mapping[str, Any]
 
+# Outcome of a run that a scheduler ended before its time: it counts neither as alive nor as dead.
+STOPPED = "stopped"
+
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """95% Wilson interval of a share."""
@@ -27,8 +30,10 @@ def summary(rows: Sequence[Row]) -> str:
     """A Markdown summary of a sweep: a table with a line per arm, then every seed's welfare.
 
     The first arm is the one that the others are compared with: paired differences over seeds they share, and Fisher's
-    test of the shares that are alive (not collapsed).
+    test of the shares that are alive (not collapsed). Runs that a scheduler stopped are counted at the end only.
     """
+    stopped = sum(row["outcome"] == STOPPED for row in rows)
+    rows = [row for row in rows if row["outcome"] != STOPPED]
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     by_arm = {arm: [row for row in rows if row["arm"] == arm] for arm in arms}
     head = (
@@ -44,7 +49,38 @@ def summary(rows: Sequence[Row]) -> str:
             for row in by_arm[arm]
         )
         lines.append(f"- {arm}: {values}")
+    lines += ["", f"Runs stopped before their time, which no line counts: {stopped}"] if stopped else []
     return "\n".join(lines)
+
+
+def composition_summary(rows: Sequence[Row]) -> str:
+    """A Markdown table of what welfare is made of, a line per arm: means over its runs that are alive.
+
+    See `rbc_marl.analysis.composition`.
+    """
+    head = ["arm", "alive", "consumers' welfare", "profit", *_COMPOSITION.values()]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        alive = [row for row in rows if row["arm"] == arm and row["outcome"] not in ("collapsed", STOPPED)]
+        cells = [arm, str(len(alive)), _mean_of(alive, "welfare_consumers", ",.0f"), _mean_of(alive, "profit", ",.0f")]
+        lines.append("| " + " | ".join([*cells, *(_mean_of(alive, name, ".0%") for name in _COMPOSITION)]) + " |")
+    return "\n".join(lines)
+
+
+_COMPOSITION = {
+    "profit_share": "profit in total welfare",
+    "export_share": "exports in sales",
+    "price_lowest": "prices at the lowest",
+    "price_highest": "at the highest choice",
+    "wage_lowest": "wages at the lowest",
+    "wage_highest": "at the highest choice",
+}
+
+
+def _mean_of(rows: Sequence[Row], name: str, form: str) -> str:
+    """The mean of a quantity over the runs that have it."""
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return f"{statistics.mean(values):{form}}" if values else ""
 
 
 def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_first: bool) -> str:

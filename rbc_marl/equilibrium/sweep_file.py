@@ -1,20 +1,46 @@
-"""Sweep files: one experiment, varied in named arms, each with several seeds."""
+"""Sweep files: one experiment in arms, over grids and distributions or with fixed taxes, each with several seeds."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbc_marl.config import load_yaml_file
+from rbc_marl.equilibrium import taxes
+from rbc_marl.equilibrium.checks import check_keys, number, whole
+from rbc_marl.equilibrium.checks import seeds as checked_seeds
+from rbc_marl.equilibrium.grouping import Thresholds, parse_thresholds
+from rbc_marl.equilibrium.schedulers import Asha, parse_scheduler
+from rbc_marl.equilibrium.variants import Variant, expand
+from rbc_marl.equilibrium.verdicts import parse_settings
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.policies.scripted import RULES
 
 if TYPE_CHECKING:
     from rbc_marl.rllib.config_file import Experiment
 
-_KEYS = ("base", "experiment", "seeds", "arms", "episodes", "rules", "set")
+_KEYS = (
+    "base",
+    "experiment",
+    "seeds",
+    "arms",
+    "variants",
+    "samples",
+    "draw_seed",
+    "taxes",
+    "set",
+    "episodes",
+    "rules",
+    "groups",
+    "scheduler",
+    "best_response",
+    "gpus_per_trial",
+    "small",
+)
 _ARM_KEYS = ("base", "seeds", "set", "rules")
 
 
@@ -29,6 +55,12 @@ class Run:
     sets: tuple[str, ...]
     episodes: int
     rules: str
+    columns: tuple[tuple[str, Any], ...] = ()
+    """What was varied, as columns of a table."""
+    governments: bool = False
+    """Whether its policies are also played with other governments in place of their own."""
+    fingerprint: str = ""
+    """Of everything that decides its row, except the code."""
 
     @property
     def key(self) -> str:
@@ -48,6 +80,9 @@ class Run:
         if len(found) != 1:
             names = ", ".join(one.name for one in found)
             raise ConfigError(f"{self.base} holds {names}; name one with experiment: in the sweep file")
+        if found[0].is_sweep:
+            spaces = ", ".join(".".join(path) for path in found[0].spaces) or "num_samples"
+            raise ConfigError(f"{self.base} holds search spaces itself ({spaces}); vary them under variants: instead")
         return found[0]
 
 
@@ -58,6 +93,13 @@ class Sweep:
     name: str
     source: Path
     runs: tuple[Run, ...]
+    groups: Thresholds
+    scheduler: Asha | None = None
+    taxes: taxes.TaxSettings | None = None
+    best_response: Mapping[str, Any] | None = None
+    gpus_per_trial: float = 0.0
+    varied: tuple[str, ...] = ()
+    """Columns that say what was varied."""
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -65,76 +107,177 @@ class Sweep:
         return tuple(dict.fromkeys(run.arm for run in self.runs))
 
 
-def load_sweep(path: str | Path, sets: tuple[str, ...] = (), arms: tuple[str, ...] = ()) -> Sweep:
+@dataclass(frozen=True)
+class _Arm:
+    """A line of a comparison, before it gets its seeds."""
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    variant: Variant = field(default_factory=Variant)
+    governments: bool = False
+
+
+def load_sweep(path: str | Path, sets: Sequence[str] = (), arms: Sequence[str] = (), *, small: bool = False) -> Sweep:
     """Read and validate a sweep file; every run is checked before anything starts.
 
     Args:
         path: A YAML file: a name, and under it ``base`` (the file of the experiment that is varied), ``seeds`` (a
-            list, or {from: 100, count: 20}) and ``arms`` (by name: a mapping with ``set``, changes as `--set` takes
-            them).
+            list, or {from: 100, count: 20}) and at least one of ``arms`` (by name: a mapping with ``set``, changes as
+            `--set` takes them), ``variants`` (see `rbc_marl.equilibrium.variants.expand`) and ``taxes`` (see
+            `rbc_marl.equilibrium.taxes`).
         sets: Further changes, to every run.
         arms: Only these arms; empty for all.
+        small: Whether to put the file's ``small`` section in place of what it says otherwise.
 
     Raises:
         ConfigError: Something in the file is missing, unknown or wrong.
     """
     path = Path(path)
+    name, spec = _read(path, small)
+    scheduler = parse_scheduler(spec.get("scheduler"), f"{name}.scheduler")
+    found, tax_settings = _arms(path, name, spec)
+    for arm in arms:
+        if arm not in (known := [one.name for one in found]):
+            raise ConfigError(f"{arm} is not an arm of {path}{nearest(arm, known)}")
+    runs = [run for arm in found if not arms or arm.name in arms for run in _runs(path, name, spec, arm, tuple(sets))]
+    if scheduler is not None:
+        _check_scheduled(runs, tax_settings is not None, f"{name}.scheduler")
+    # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
+    turn = {run.key: turn for arm in found for turn, run in enumerate(r for r in runs if r.arm == arm.name)}
+    if len(turn) < len(runs):
+        raise ConfigError(f"{name} has two arms of one name; give each another")
+    return Sweep(
+        name=f"{name}-small" if small else name,
+        source=path,
+        runs=tuple(sorted(runs, key=lambda run: turn[run.key])),
+        groups=parse_thresholds(spec.get("groups"), f"{name}.groups"),
+        scheduler=scheduler,
+        taxes=tax_settings,
+        best_response=_best_response(spec.get("best_response"), runs, f"{name}.best_response"),
+        gpus_per_trial=number(spec.get("gpus_per_trial", 0.0), f"{name}.gpus_per_trial", 0.0),
+        varied=tuple(dict.fromkeys(column for run in runs for column, _ in run.columns)),
+    )
+
+
+def _read(path: Path, small: bool) -> tuple[str, Mapping[str, Any]]:
+    """The name of a file's sweep, and its settings."""
     data = load_yaml_file(path)
     if len(data) != 1:
         raise ConfigError(f"{path} holds {len(data)} sweeps; give one name, and under it base, seeds and arms")
-    ((name, spec),) = data.items()
-    _check_keys(spec, _KEYS, str(name))
-    for key in ("base", "seeds", "arms"):
+    ((given, spec),) = data.items()
+    name = str(given)
+    check_keys(spec, _KEYS, name)
+    if "small" in spec:
+        check_keys(spec["small"], [key for key in _KEYS if key != "small"], f"{name}.small")
+    if small:
+        if "small" not in spec:
+            raise ConfigError(f"{name}.small is missing; give what a small sweep changes, or leave out --small")
+        spec = {**spec, **spec["small"]}
+    for key in ("base", "seeds"):
         if key not in spec:
             raise ConfigError(f"{name}.{key} is missing; give it")
-    if not isinstance(spec["arms"], Mapping) or not spec["arms"]:
+    if not any(spec.get(key) is not None for key in ("arms", "variants", "taxes")):
+        raise ConfigError(f"{name}.arms is missing; give arms, variants or taxes")
+    return name, spec
+
+
+def _arms(path: Path, name: str, spec: Mapping[str, Any]) -> tuple[list[_Arm], taxes.TaxSettings | None]:
+    """Every arm of a file: those it names, times its variants, or those of its taxes."""
+    samples = whole(spec.get("samples", 1), f"{name}.samples")
+    draw_seed = whole(spec.get("draw_seed", 0), f"{name}.draw_seed", 0)
+    if spec.get("taxes") is not None:
+        for key in ("arms", "variants"):
+            if spec.get(key) is not None:
+                raise ConfigError(f"{name}.{key} stands beside {name}.taxes; a sweep of taxes has arms of its own")
+        economy = _economy(path, name, spec)
+        settings = taxes.parse_taxes(spec["taxes"], economy, f"{name}.taxes")
+        arms_of_taxes = taxes.arms(settings)
+        return [_Arm(a.name, {"set": a.set, "rules": a.rules}, a.variant, a.learned) for a in arms_of_taxes], settings
+    arms = spec.get("arms") if spec.get("arms") is not None else {"": {}}
+    if not isinstance(arms, Mapping) or not arms:
         raise ConfigError(f"{name}.arms must be a mapping of names to what they change, such as {{plain: {{}}}}")
-    for arm in arms:
-        if arm not in spec["arms"]:
-            raise ConfigError(f"{arm} is not an arm of {path}{nearest(arm, spec['arms'])}")
-    runs: list[Run] = []
-    for arm, changes in spec["arms"].items():
-        if not arms or arm in arms:
-            runs += _runs(path, str(name), spec, str(arm), changes or {}, sets)
+    variants = expand(spec.get("variants"), samples, draw_seed, f"{name}.variants")
+    found = []
+    for arm, changes in arms.items():
+        check_keys(changes or {}, _ARM_KEYS, f"{name}.arms.{arm}")
+        for variant in variants:
+            found.append(_Arm(",".join(filter(None, [str(arm), variant.name])), changes or {}, variant))
+    return found, None
+
+
+def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple[str, ...]) -> list[Run]:
+    """The runs of an arm, the first of them checked: seeds make no difference to what is valid."""
+    changes = arm.changes
+    _check_not_varied(arm.variant, sets)
+    rules = str(changes.get("rules", spec.get("rules", "monopoly")))
+    if rules not in RULES:
+        raise ConfigError(f"{name}.rules is {rules!r}; it must be one of {', '.join(RULES)}{nearest(rules, RULES)}")
+    common = [f"{key}={json.dumps(value)}" for key, value in (spec.get("set") or {}).items()]
+    own = [f"{key}={json.dumps(value)}" for key, value in (changes.get("set") or {}).items()]
+    gpus = spec.get("gpus_per_trial")
+    common += [f"num_gpus_per_learner={gpus}"] if gpus else []
+    place = f"{name}.arms.{arm.name}.seeds" if spec.get("arms") else f"{name}.seeds"
+    first, *others = checked_seeds(changes.get("seeds", spec["seeds"]), place)
+    run = Run(
+        arm=arm.name,
+        seed=first,
+        base=(path.parent / changes.get("base", spec["base"])).resolve(),
+        experiment=spec.get("experiment"),
+        # What makes an arm of taxes stays, whatever else is changed.
+        sets=(*common, *sets, *own) if spec.get("taxes") is not None else (*common, *own, *arm.variant.sets, *sets),
+        episodes=whole(spec.get("episodes", 256), f"{name}.episodes"),
+        rules=rules,
+        columns=arm.variant.columns,
+        governments=arm.governments,
+    )
+    run = replace(run, fingerprint=_fingerprint(run))
+    return [run, *(replace(run, seed=seed) for seed in others)]
+
+
+def _check_not_varied(variant: Variant, sets: Sequence[str]) -> None:
+    """Refuse a change of what is varied: the table would say one thing, and the run be another."""
+    for text in sets:
+        changed = text.partition("=")[0].strip().removeprefix("config.")
+        for key, _ in variant.values:
+            if f"{key}.".startswith(f"{changed}."):
+                raise ConfigError(f"--set {text}: the sweep varies {key}; change it in the file")
+
+
+def _fingerprint(run: Run) -> str:
+    resolved = run.load(Path("results")).resolved
+    config = {key: value for key, value in resolved["config"].items() if key != "seed"}
+    decisive = [{**resolved, "config": config, "storage_path": None}, run.episodes, run.rules, run.governments]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _economy(path: Path, name: str, spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 - an EconomyConfig
+    """The economy that is varied, as it stands in the base file."""
+    (run, *_) = _runs(path, name, spec, _Arm("base"), ())
+    economy = run.load(Path("results")).env_config
+    if economy is None:
+        raise ConfigError(f"{name}.base is {spec['base']}, which is no economy of this package; taxes need one")
+    return economy
+
+
+def _check_scheduled(runs: Sequence[Run], is_tax_sweep: bool, where: str) -> None:
+    if is_tax_sweep:
+        raise ConfigError(f"{where} stops runs early, but means of taxes count every run; leave it out")
     for run in {run.arm: run for run in runs}.values():
-        run.load(Path("results"))
-    # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
-    turn = {run.key: turn for arm in spec["arms"] for turn, run in enumerate(r for r in runs if r.arm == arm)}
-    return Sweep(str(name), path, tuple(sorted(runs, key=lambda run: turn[run.key])))
+        if "training_iteration" not in run.load(Path("results")).stop:
+            raise ConfigError(f"{where} counts iterations; give {run.arm or run.base.name} a stop.training_iteration")
 
 
-def _runs(
-    path: Path, name: str, spec: Mapping[str, Any], arm: str, changes: Mapping[str, Any], sets: tuple[str, ...]
-) -> list[Run]:
-    where = f"{name}.arms.{arm}"
-    _check_keys(changes, _ARM_KEYS, where)
-    common = [f"{key}={json.dumps(value)}" for key, value in spec.get("set", {}).items()]
-    own = [f"{key}={json.dumps(value)}" for key, value in changes.get("set", {}).items()]
-    return [
-        Run(
-            arm=arm,
-            seed=seed,
-            base=(path.parent / changes.get("base", spec["base"])).resolve(),
-            experiment=spec.get("experiment"),
-            sets=(*common, *own, *sets),
-            episodes=int(spec.get("episodes", 256)),
-            rules=str(changes.get("rules", spec.get("rules", "monopoly"))),
-        )
-        for seed in _seeds(changes.get("seeds", spec["seeds"]), f"{where}.seeds")
-    ]
-
-
-def _seeds(given: Any, where: str) -> list[int]:  # noqa: ANN401 - from a file
-    if isinstance(given, Mapping) and set(given) == {"from", "count"}:
-        given = list(range(given["from"], given["from"] + given["count"]))
-    if not isinstance(given, list) or not given or not all(type(seed) is int and seed >= 0 for seed in given):
-        raise ConfigError(f"{where} is {given!r}; give a list of whole numbers, or {{from: 100, count: 20}}")
-    return given
-
-
-def _check_keys(given: Any, known: tuple[str, ...], where: str) -> None:  # noqa: ANN401 - from a file
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{where} is {given!r}; it must be a mapping with {', '.join(known)}")
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"{where}.{key} is not a setting of a sweep{nearest(str(key), known)}")
+def _best_response(given: Any, runs: Sequence[Run], where: str) -> Mapping[str, Any] | None:  # noqa: ANN401
+    """Settings of best responses, checked against every economy; None for none."""
+    if given is None:
+        return None
+    settings = parse_settings(given, where)
+    for run in {run.arm: run for run in runs}.values():
+        economy = run.load(Path("results")).env_config
+        if economy is None:
+            raise ConfigError(f"{where} needs an economy of this package; {run.base} has another environment")
+        try:
+            settings.targets(economy)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+    return dict(given)

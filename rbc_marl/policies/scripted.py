@@ -27,7 +27,7 @@ class Rules:
     """
 
     price: float = 2500.0
-    """Posted by every firm, unless there is a markup."""
+    """Posted by every firm, unless there is a markup: the highest choice is what a monopolist posts who exports."""
     markup: float | None = None
     """Price over the wage cost of a unit at full employment, less 1: 0.2 is cost plus 20%. None: the constant price."""
     wage: float = 11.0
@@ -58,6 +58,13 @@ RULES: dict[str, Rules] = {
     "idle": Rules(price=0.0, wage=0.0, work="never"),
 }
 """Rule-based economies by name."""
+
+GOVERNMENTS: dict[str, dict[str, float]] = {
+    "no_tax": {"income_tax": 0.0, "corporate_tax": 0.0},
+    "equal_rates": {"income_tax": 0.4, "corporate_tax": 0.4},
+    "firms_only": {"income_tax": 0.0, "corporate_tax": 0.8},
+}
+"""Rules of governments by name: fields of `Rules`, whoever the consumers and the firms are."""
 
 
 def resolve_rules(rules: Rules | str | Mapping[str, Any]) -> Rules:

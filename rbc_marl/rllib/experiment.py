@@ -98,6 +98,7 @@ def train(
     command: Sequence[str] = (),
     ray_options: RayOptions | None = None,
     console: Console | None = None,
+    after_iteration: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
     """Train an experiment to its stop criteria, or until it is interrupted.
 
@@ -107,6 +108,7 @@ def train(
         command: What was typed, for run.json.
         ray_options: Where Ray runs and what it may use.
         console: Where progress is shown; None: standard output.
+        after_iteration: Told the flat results of every iteration, before a checkpoint says that it is done.
 
     Returns:
         How it ended.
@@ -132,7 +134,7 @@ def train(
         folder.update_info(**run_record(experiment, command))
         progress = stack.enter_context(Progress(experiment.name, experiment.stop, experiment.env_config, last, console))
         request.notice = progress.notice
-        return _run(experiment, algorithm, folder, last, progress, request)
+        return _run(experiment, algorithm, folder, last, progress, request, after_iteration)
 
 
 def _run(
@@ -142,6 +144,7 @@ def _run(
     results: dict[str, Any],
     progress: Progress,
     request: StopRequest,
+    after_iteration: Callable[[dict[str, Any]], None] | None,
 ) -> Outcome:
     """The training loop, and how it ends."""
     checkpoints, seconds_before = experiment.checkpoints, results.get("time_total_s") or 0.0
@@ -150,6 +153,8 @@ def _run(
             results = flat_results(algorithm.train(), seconds_before)
             folder.log(algorithm.iteration, results)
             progress.update(results)
+            if after_iteration is not None:
+                after_iteration(results)
             if checkpoints.frequency and algorithm.iteration % checkpoints.frequency == 0:
                 save(algorithm, folder, checkpoints.keep)
         if checkpoints.at_end or not done:

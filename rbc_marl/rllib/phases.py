@@ -51,7 +51,7 @@ class PhaseTracker:
                     network.log_mask.copy_(log_masks[agent_type])
 
     def _masks_of(self, phase: Phase) -> dict[str, Tensor]:
-        key = (phase.price, phase.wage, phase.highest_tax)
+        key = (phase.price, phase.wage, phase.highest_tax, phase.fixed_taxes)
         if key not in self._log_masks:
             allowed = phase.masks(self.economy)
             self._log_masks.clear()

@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rbc_marl import ConfigError
+from rbc_marl import ConfigError, UserError
+from rbc_marl.equilibrium.sweep import run_sweep
 from rbc_marl.equilibrium.sweep_file import load_sweep
+from rbc_marl.equilibrium.sweep_run import checkpoint_of
+from rbc_marl.rllib.config_file import to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = """
@@ -22,6 +26,7 @@ tiny:
   run: EconomyPPO
   env: rbc_open
   stop: {training_iteration: 2}
+  checkpoint_config: {checkpoint_frequency: 10}
   config:
     env_config: {num_consumers: 4, num_firms: 2, horizon: 3}
     num_envs_per_env_runner: 2
@@ -80,6 +85,20 @@ def test_arms_can_be_picked(files):
         ("lr: 1e-2", "lrr: 1e-2", 'lrr is not a setting of EconomyPPO; did you mean "lr"'),
         ("{firm: 1}", "{bank: 1}", "curriculum.start.bank is not a part of a curriculum"),
         ("  arms:", "  armes:", "twins.armes is not a setting"),
+        ("seeds: [1, 2]", "seeds: [1, 1]", "twins.arms.plain.seeds is [1, 1], where a seed stands twice"),
+        ("episodes: 8", "episodes: 0", "twins.episodes is 0; it must be a whole number of at least 1"),
+        ("episodes: 8", "rules: monopol", 'twins.rules is \'monopol\'; it must be one of monopoly'),
+        ("episodes: 8", "groups: {hour: 1}", "twins.groups.hour is not a measure"),
+        ("episodes: 8", "gpus_per_trial: -1", "twins.gpus_per_trial is -1; it must be a number at least 0"),
+        ("episodes: 8", "scheduler: pbt", "twins.scheduler is pbt, which changes settings in the middle of runs"),
+        ("episodes: 8", "scheduler: ashes", 'it must be asha or null; did you mean "asha"'),
+        ("episodes: 8", "scheduler: {asha: {metric: hour}}", 'which is not reported; did you mean "hours"'),
+        ("episodes: 8", "scheduler: {asha: {every: 0}}", "twins.scheduler.asha.every is 0"),
+        ("episodes: 8", "variants: {crra: [0, 1]}", "crra is not a setting of EconomyPPO"),
+        ("episodes: 8", "variants: {env_config.crra: [0, -1]}", "env_config.crra is -1; it must be at least 0"),
+        ("episodes: 8", "taxes: {}", "twins.arms stands beside twins.taxes"),
+        ("episodes: 8", "small: {seed: [1]}", 'twins.small.seed is not a setting of a sweep; did you mean "seeds"'),
+        ("base: base.yaml", "base: base.yaml\n  set: {lr: {grid_search: [1, 2]}}", "holds search spaces itself (lr)"),
     ],
 )
 def test_what_is_wrong_is_refused_before_anything_trains(files, old, new, message):
@@ -90,29 +109,134 @@ def test_what_is_wrong_is_refused_before_anything_trains(files, old, new, messag
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "rllib_configs" / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+SHIPPED = sorted((ROOT / "rllib_configs" / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_sweep_can_run(path):
-    sweep = load_sweep(path)
-    assert all(run.seed >= 100 for run in sweep.runs)  # seeds below are for tuning
+    is_tuning = path.stem == "hyperparameters"
+    assert all((run.seed < 100) == is_tuning for run in load_sweep(path).runs)  # seeds below 100 are for tuning
+
+
+WITH_SMALL = [path for path in SHIPPED if "\n  small:" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", WITH_SMALL, ids=lambda path: path.stem)
+def test_every_small_sweep_has_a_name_of_its_own_and_few_small_runs(path):
+    whole, small = load_sweep(path), load_sweep(path, small=True)
+    assert small.name == f"{whole.name}-small"
+    assert len(small.runs) <= min(16, len(whole.runs) - 1)
+    assert {run.load(ROOT).env_config.num_consumers for run in small.runs} == {20}
+
+
+def test_variants_are_crossed_with_arms_and_seeds(files):
+    text = SWEEP.replace("episodes: 8", "variants: {env_config.crra: [0, 0.5], env_config.export_quota: [10]}")
+    (files / "sweep.yaml").write_text(text, encoding="utf-8")
+    sweep = load_sweep(files / "sweep.yaml")
+    assert sweep.arms == (
+        "plain,crra=0,export_quota=10",
+        "plain,crra=0.5,export_quota=10",
+        "eager,crra=0,export_quota=10",
+        "eager,crra=0.5,export_quota=10",
+    )
+    assert sweep.varied == ("crra", "export_quota")
+    (run,) = (run for run in sweep.runs if run.key == "eager,crra=0.5,export_quota=10-2")
+    experiment = run.load(files)
+    assert (experiment.config.lr, experiment.env_config.crra, experiment.env_config.export_quota) == (1e-2, 0.5, 10.0)
+
+
+@pytest.mark.parametrize("change", ["env_config.crra=0.3", "config.env_config.crra=0.3", "env_config={}"])
+def test_what_is_varied_cannot_be_set_as_well(files, change):
+    text = SWEEP.replace("episodes: 8", "variants: {env_config.crra: [0, 0.5]}")
+    (files / "sweep.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"the sweep varies env_config\.crra; change it in the file"):
+        load_sweep(files / "sweep.yaml", [change])
+    assert load_sweep(files / "sweep.yaml", ["env_config.horizon=2"]).runs[0].load(files).env_config.horizon == 2
+
+
+def test_fixed_taxes_are_phased_in_as_the_files_own_curriculum_says(files):
+    text = """
+taxes:
+  base: base.yaml
+  seeds: [7]
+  set: {curriculum: {taxes: {begin: 1, end: 3}}}
+  taxes: {income: [0, 0.4], corporate: [0.8]}
+"""
+    (files / "sweep.yaml").write_text(text, encoding="utf-8")
+    sweep = load_sweep(files / "sweep.yaml")
+    assert sweep.arms == ("learned-total", "learned-consumers", "fixed-0-0.8", "fixed-0.4-0.8")
+    curricula = {run.arm: run.load(files).config.curriculum["taxes"] for run in sweep.runs}
+    assert curricula["learned-total"] == {"begin": 1, "end": 3}
+    assert curricula["fixed-0.4-0.8"] == {"begin": 1, "end": 3, "fixed": {"income": 0.4, "corporate": 0.8}}
+    changed = load_sweep(files / "sweep.yaml", ["curriculum={taxes: {end: 9}}"]).runs[-1].load(files).config.curriculum
+    assert changed["taxes"] == {"end": 9, "fixed": {"income": 0.4, "corporate": 0.8}}  # what makes the arm stays
+
+
+def test_the_small_section_stands_in_place_of_the_rest(files):
+    (files / "sweep.yaml").write_text(f"{SWEEP}  small: {{seeds: [5], arms: {{plain: {{}}}}}}\n", encoding="utf-8")
+    assert [run.key for run in load_sweep(files / "sweep.yaml", small=True).runs] == ["plain-5"]
+    assert len(load_sweep(files / "sweep.yaml").runs) == 3
+    (files / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"twins\.small is missing"):
+        load_sweep(files / "sweep.yaml", small=True)
+
+
+def test_a_share_of_a_gpu_reaches_the_learner_of_every_run(files):
+    (files / "sweep.yaml").write_text(SWEEP.replace("episodes: 8", "gpus_per_trial: 0.25"), encoding="utf-8")
+    sweep = load_sweep(files / "sweep.yaml")
+    assert sweep.gpus_per_trial == 0.25
+    assert {run.load(files).config.num_gpus_per_learner for run in sweep.runs} == {0.25}
+
+
+def test_a_fingerprint_tells_settings_apart_and_not_seeds(files):
+    prints = {run.key: run.fingerprint for run in load_sweep(files / "sweep.yaml").runs}
+    assert prints["plain-1"] == prints["plain-2"] != prints["eager-2"]
+    changed = load_sweep(files / "sweep.yaml", ["lr=0.5"]).runs[0]
+    assert changed.fingerprint != prints[changed.key]
+
+
+def test_a_run_goes_on_from_a_folder_only_if_its_settings_are_the_same(files):
+    run = load_sweep(files / "sweep.yaml").runs[0]
+    experiment = run.load(files / "out" / "runs" / run.key)
+    home = experiment.storage / experiment.name
+    for name, begun in (("1", run.load(files / "moved")), ("2", replace(run, sets=("lr=0.5",)).load(files))):
+        (home / name / "checkpoint_000010").mkdir(parents=True)
+        (home / name / "run.json").write_text('{"status": "interrupted"}', encoding="utf-8")
+        (home / name / "config.yaml").write_text(to_yaml(begun), encoding="utf-8")
+    assert checkpoint_of(run, files / "out") == home / "1" / "checkpoint_000010"
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoint_of(replace(run, sets=("lr=0.7",)), files / "out")
+
+
+def test_rows_that_other_settings_made_are_refused(files):
+    sweep = load_sweep(files / "sweep.yaml", ["lr=0.5"])
+    done = files / "out" / "rows"
+    done.mkdir(parents=True)
+    (done / "plain-1.json").write_text(json.dumps({"fingerprint": "of something else"}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"plain-1\.json was made with other settings .* with --out"):
+        run_sweep(sweep, files / "out", 1)
 
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_and_ends_as_an_uninterrupted_one(files):
     (files / "base.yaml").write_text(BASE.replace("training_iteration: 2", "training_iteration: 60"), encoding="utf-8")
     killed = command(files)
-    done = files / "results" / "twins" / "rows"
+    done, begun = files / "results" / "twins" / "rows", files / "results" / "twins" / "runs"
     deadline = time.monotonic() + 200
-    while not list(done.glob("*.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    first = {path: path.stat().st_mtime_ns for path in done.glob("*.json")}
+    while not (list(done.glob("*.json")) and list(begun.glob("plain-2/*/*/checkpoint_*"))):
+        assert time.monotonic() < deadline and killed.poll() is None
+        time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert first
+    kept = [*done.glob("*.json"), *begun.glob("*/*/*/checkpoint_*/policies.json")]
+    first = {path: path.stat().st_mtime_ns for path in kept}
+    assert not (done / "plain-2.json").exists()
     again = command(files)
     output = again.communicate(timeout=280)[0]
     assert again.returncode == 0, output
     assert "of 3 runs are done" in output and not output.startswith("0 of 3")
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in first.items())  # nothing ran again
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in first.items())  # nothing ran again,
+    assert len(list(begun.glob("plain-2/*/*"))) == 1  # also no part of the run that was cut short
     resumed = rows(files)
     (files / "results").rename(files / "first")
     whole = command(files)

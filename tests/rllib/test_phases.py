@@ -13,10 +13,12 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rbc_marl import ConfigError, preset
+from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.choices import firm_mask, government_mask
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase, build_curriculum
 from rbc_marl.policies.distributions import MASKED_LOGIT
+from rbc_marl.policies.saved import load_policies
 from rbc_marl.rllib import plain
 from rbc_marl.rllib.algorithm import module_spec
 from rbc_marl.rllib.callbacks import CurriculumCallback, curriculum_callback
@@ -86,6 +88,47 @@ def test_types_keep_their_weights_bit_for_bit_until_their_stage_and_then_learn()
             before = parameters(weights_of(algorithm))
             algorithm.train()
             assert changed(before, parameters(weights_of(algorithm))) == phase_of(iteration).learning
+
+
+def test_fixed_taxes_are_played_in_training_and_by_the_policies_that_are_saved(tmp_path):
+    fixed = {"begin": 1, "end": 3, "fixed": {"income": 0.4, "corporate": 0.8}}
+    with built(staged(curriculum={"taxes": fixed})) as algorithm:
+        before = parameters(weights_of(algorithm))
+        taxes = [algorithm.train()["env_runners"] for _ in range(4)]
+        assert changed(before, parameters(weights_of(algorithm))) == {"consumer", "firm"}
+        algorithm.save_to_path(tmp_path / "checkpoint")
+    # A rate counts from the period after it is set, and an episode starts without taxes.
+    in_force = (OPEN.horizon - 1) / OPEN.horizon
+    for tax, rates in {"income_tax": [0.0, 0.0, 0.4, 0.4], "corporate_tax": [0.0, 0.0, 0.4, 0.8]}.items():
+        assert [each[tax] for each in taxes] == pytest.approx([rate * in_force for rate in rates])
+    means = evaluate(load_policies(tmp_path / "checkpoint"), 8).means
+    assert means["income_tax"] == pytest.approx(0.4 * in_force)
+    assert means["corporate_tax"] == pytest.approx(0.8 * in_force)
+
+
+class OtherTaxesEachIteration:
+    """A curriculum in which nothing but the fixed rates changes."""
+
+    def phase(self, iteration: int) -> Phase:
+        return Phase(fixed_taxes=(0.2 * iteration, 0.0))
+
+
+def test_fixed_taxes_can_change_from_one_iteration_to_the_next():
+    in_force = (OPEN.horizon - 1) / OPEN.horizon
+    with built(staged(curriculum="tests.rllib.test_phases.OtherTaxesEachIteration")) as algorithm:
+        taxes = [algorithm.train()["env_runners"]["income_tax"] for _ in range(3)]
+    assert taxes == pytest.approx([0.0, 0.2 * in_force, 0.4 * in_force])
+
+
+def test_with_fixed_taxes_it_makes_no_difference_what_welfare_the_government_would_maximise():
+    def weights(welfare):
+        curriculum = {"taxes": {"fixed": {"income": 0.0, "corporate": 0.8}}}
+        with built(staged(curriculum=curriculum, economy={"welfare": welfare})) as algorithm:
+            for _ in range(2):
+                algorithm.train()
+            return parameters(weights_of(algorithm))
+
+    assert changed(weights("total"), weights("consumers")) == set()
 
 
 def test_results_say_where_the_run_stands():

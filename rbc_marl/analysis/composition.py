@@ -1,0 +1,70 @@
+"""What an outcome is made of: whose gains welfare counts, who buys, and whether firms sit in corners of their grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rbc_marl.analysis.rollouts import Episodes
+from rbc_marl.errors import ConfigError
+
+COMPOSITION = (
+    "profit",
+    "profit_share",
+    "export_share",
+    "price_lowest",
+    "price_highest",
+    "wage_lowest",
+    "wage_highest",
+)
+"""The keys of `composition`."""
+
+
+def composition(episodes: Episodes) -> dict[str, float | None]:
+    """What total welfare and sales are made of, means over episodes.
+
+    Args:
+        episodes: Recorded ones.
+
+    Returns:
+        ``profit``: rewards of all firms over an episode, in money. ``profit_share``: their part in total welfare, as it
+        is weighted there; the rest is consumers' utility. None where one of the two is negative: there are no shares
+        then. ``export_share``: exports in all units sold; 0 where nothing is. ``price_lowest``, ``price_highest``,
+        ``wage_lowest``, ``wage_highest``: share of firms and periods at that end of the choices, without the first
+        period, which begins with prices and wages that nobody chose.
+
+    Raises:
+        ConfigError: The episodes were not recorded.
+    """
+    if not episodes.firms:
+        raise ConfigError("the episodes hold no periods; play them with record=True")
+    config = episodes.config
+    means = {name: float(values.double().mean()) for name, values in episodes.quantities.items()}
+    profit = means["firm_return"] * config.num_firms
+    sold = means["sales"] + means["exports"]
+    return {
+        "profit": profit,
+        "profit_share": _share(config.firm_welfare_weight * profit, means["welfare_consumers"]),
+        "export_share": means["exports"] / sold if sold > 0 else 0.0,
+        **_corners("price", episodes.firms["price"], config.price_choices),
+        **_corners("wage", episodes.firms["wage"], config.wage_choices),
+    }
+
+
+def _share(part: float, rest: float) -> float | None:
+    """The part in the sum of both; None where one is negative or both are nothing."""
+    return part / (part + rest) if min(part, rest) >= 0.0 and part + rest > 0.0 else None
+
+
+def _corners(name: str, values: Tensor, choices: Sequence[float]) -> dict[str, float]:
+    """Share of posted values [N, T, F] at either end of the choices."""
+    posted = values[:, 1:]
+    ends = {"lowest": min(choices), "highest": max(choices)}
+    return {
+        f"{name}_{end}": float((posted == torch.tensor(value, dtype=posted.dtype)).double().mean())
+        if posted.numel()
+        else 0.0
+        for end, value in ends.items()
+    }

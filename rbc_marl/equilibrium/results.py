@@ -1,0 +1,175 @@
+"""What a sweep leaves: tables of runs and of equilibria, a summary, figures, and what repeats it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rbc_marl.analysis.tables import composition_summary, summary
+from rbc_marl.equilibrium import verdicts
+from rbc_marl.equilibrium.figures_of_sweeps import spectrum, tax_bars
+from rbc_marl.equilibrium.grouping import equilibria, group
+from rbc_marl.equilibrium.sweep_file import Sweep
+from rbc_marl.equilibrium.sweep_run import checkpoint_of
+from rbc_marl.equilibrium.tax_tables import tax_summary, to_dict
+from rbc_marl.equilibrium.taxes import play_anchors
+from rbc_marl.errors import UserError, require
+
+Row = Mapping[str, Any]
+
+# Columns that come first in a table; the others follow as they are.
+FIRST = ("arm", "seed", "outcome", "group", "hours", "welfare_total", "welfare_consumers")
+# Columns that are no results.
+HIDDEN = ("fingerprint", "key")
+
+
+def begin(sweep: Sweep, folder: Path, command: Sequence[str] = ()) -> None:
+    """Note what is about to run, and refuse what could not be written at the end.
+
+    Raises:
+        MissingExtraError: A library for tables or figures is not installed.
+        UserError: The folder cannot be made.
+    """
+    from rbc_marl.rllib.run_folder import git_commit, replace_file, versions
+
+    for library in ("pandas", "pyarrow", "scipy", "matplotlib"):
+        require(library, "analysis")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}); choose another with --out") from None
+    path = folder / "sweep.json"
+    earlier = json.loads(path.read_text(encoding="utf-8"))["invocations"] if path.exists() else []
+    now = {
+        "command": list(command),
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "platform": sys.platform,
+    }
+    record = {
+        "name": sweep.name,
+        "source": str(sweep.source),
+        "invocations": [*earlier, now],
+        "runs": {
+            run.key: {"base": str(run.base), "seed": run.seed, "sets": run.sets, "fingerprint": run.fingerprint}
+            for run in sweep.runs
+        },
+    }
+    replace_file(path, json.dumps(record, indent=1) + "\n")
+
+
+def finish(
+    sweep: Sweep, rows: Sequence[Row], folder: Path, workers: int = 1, report: Callable[[str], None] = print
+) -> str:
+    """Group the outcomes, check them where the file asks for it, and write tables, summary and figures.
+
+    Args:
+        sweep: What ran.
+        rows: A row per run.
+        folder: Of the sweep.
+        workers: Best responses side by side.
+        report: Told what happens.
+
+    Returns:
+        The summary, as Markdown.
+    """
+    from rbc_marl.rllib.run_folder import replace_file
+
+    found = [dict(row) for row in rows]
+    _check(sweep, found, folder, workers, report)
+    for row, name in zip(found, group(found, sweep.groups), strict=True):
+        row["group"] = name
+    groups = equilibria(found, sweep.varied)
+    write_table(found, folder / "table.csv")
+    write_table(groups, folder / "equilibria.csv", first=("group",))
+    for table in ("table", "equilibria"):
+        write_parquet(folder / f"{table}.csv", found if table == "table" else groups)
+    parts = [summary(found), "What total welfare is made of, over the runs that are alive:", composition_summary(found)]
+    if sweep.taxes is not None:
+        economy = sweep.runs[0].load(folder).env_config
+        anchors = play_anchors(economy) if economy is not None else []
+        replace_file(folder / "taxes.json", json.dumps(to_dict(found, anchors), indent=1) + "\n")
+        parts = ["Learned taxes against fixed ones:", tax_summary(found, anchors), *parts]
+        tax_bars(found, folder / "taxes.png")
+    if any(row["outcome"] not in ("collapsed", "stopped") for row in found):
+        spectrum(found, folder / "spectrum.png")
+    text = "\n\n".join([*parts, "Outcomes that are qualitatively the same:", _groups(groups)])
+    replace_file(folder / "summary.md", text + "\n")
+    return text
+
+
+def write_table(rows: Sequence[Row], path: Path, first: Sequence[str] = FIRST) -> None:
+    """Write rows as CSV, the columns that matter most first. The file appears whole or not at all."""
+    names = _columns(rows, first)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def write_parquet(table: Path, rows: Sequence[Row]) -> None:
+    """Write rows beside their CSV, with the same columns; a column of mixed kinds becomes text."""
+    pandas = require("pandas", "analysis")
+    with table.open(encoding="utf-8", newline="") as file:
+        names = next(csv.reader(file))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    frame = pandas.DataFrame({name: _of_one_kind(values) for name, values in columns.items()})
+    path = table.with_suffix(".parquet")
+    temporary = path.with_name(f".{path.name}.tmp")
+    frame.to_parquet(temporary, engine="pyarrow", index=False)
+    os.replace(temporary, path)
+
+
+def _check(
+    sweep: Sweep, rows: Sequence[dict[str, Any]], folder: Path, workers: int, report: Callable[[str], None]
+) -> None:
+    """Add the columns of best responses, where the file asks for them."""
+    if sweep.best_response is None:
+        return
+    by_key = {run.key: run for run in sweep.runs}
+    for row in rows:
+        row["key"] = f"{row['arm']}-{row['seed']}"
+    settings = verdicts.parse_settings(sweep.best_response, f"{sweep.name}.best_response")
+    checkpoints = {row["key"]: checkpoint_of(by_key[row["key"]], folder) for row in rows if row["outcome"] == "living"}
+    found = verdicts.respond(rows, checkpoints, settings, folder, workers, report)
+    for row in rows:
+        row |= verdicts.verdict(found.get(row["key"]), row["outcome"])
+
+
+def _columns(rows: Sequence[Row], first: Sequence[str]) -> list[str]:
+    known = dict.fromkeys(name for row in rows for name in row if name not in HIDDEN)
+    return [*(name for name in first if name in known), *(name for name in known if name not in first)]
+
+
+def _of_one_kind(values: Sequence[Any]) -> list[Any]:
+    kinds = {"number" if isinstance(v, int | float) else type(v).__name__ for v in values if v is not None}
+    plain = kinds <= {"number"} or kinds <= {"str"}
+    return (
+        list(values) if plain else [None if v is None else v if isinstance(v, str) else json.dumps(v) for v in values]
+    )
+
+
+def _groups(groups: Sequence[Row]) -> str:
+    """A Markdown table with a line per group."""
+    names = ("hours", "price", "wage", "income_tax", "corporate_tax", "welfare_total", "welfare_consumers")
+    head = ["group", "runs", *(name.replace("_", " ") for name in names)]
+    checked = any("epsilon_consumer" in row for row in groups)
+    if checked:
+        head += ["equilibria", "largest gain: consumer", "firm", "government"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in groups:
+        cells = [row["group"], str(row["runs"]), *(f"{row[name]:,.{2 if 'tax' in name else 0}f}" for name in names)]
+        if checked:
+            gains = [row.get(f"epsilon_{agent_type}") for agent_type in ("consumer", "firm", "government")]
+            cells += [str(row["equilibria"]), *("" if gain is None else f"{gain:.1%}" for gain in gains)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

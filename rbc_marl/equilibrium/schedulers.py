@@ -1,0 +1,151 @@
+"""Early stopping of a sweep's hopeless runs with Ray Tune's ASHA, in a way that survives interruptions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rbc_marl.analysis.metrics import QUANTITIES
+from rbc_marl.equilibrium.checks import check_keys, number, whole
+from rbc_marl.errors import ConfigError, nearest
+
+REPORTS = "reports"
+_KEYS = ("metric", "mode", "every", "grace", "reduction")
+
+
+@dataclass(frozen=True)
+class Asha:
+    """Asynchronous successive halving: at certain iterations only the best of the runs that came so far go on."""
+
+    metric: str = "welfare_total"
+    """A reported quantity, as training measures it."""
+    mode: str = "max"
+    every: int = 50
+    """Iterations between two reports."""
+    grace: int = 100
+    """Iterations after which the first runs may be stopped."""
+    reduction: float = 3.0
+    """Of so many runs one goes on, at each rung; rungs are that factor apart."""
+
+
+def parse_scheduler(given: Any, where: str) -> Asha | None:  # noqa: ANN401 - from a file
+    """A scheduler from a file: null, ``asha``, or ``{asha: {metric: welfare_consumers, grace: 200}}``.
+
+    Raises:
+        ConfigError: There is no such scheduler, or a setting of it is wrong.
+    """
+    if given is None:
+        return None
+    named = {given: None} if isinstance(given, str) else given
+    name = next(iter(named), None) if isinstance(named, Mapping) and len(named) == 1 else None
+    if name == "pbt":
+        raise ConfigError(
+            f"{where} is pbt, which changes settings in the middle of runs: no row of a table would say what made it; "
+            "use asha, or Ray Tune's PopulationBasedTraining on EconomyPPO from Python"
+        )
+    if name != "asha":
+        raise ConfigError(f"{where} is {given!r}; it must be asha or null{nearest(str(name), ['asha'])}")
+    where = f"{where}.asha"
+    settings = named["asha"] or {}
+    check_keys(settings, _KEYS, where, "a setting of asha")
+    made = Asha(**settings)
+    if made.metric not in QUANTITIES:
+        mend = nearest(str(made.metric), QUANTITIES)
+        raise ConfigError(f"{where}.metric is {made.metric!r}, which is not reported{mend}")
+    if made.mode not in ("max", "min"):
+        raise ConfigError(f"{where}.mode is {made.mode!r}; it must be max or min")
+    whole(made.every, f"{where}.every")
+    whole(made.grace, f"{where}.grace")
+    if number(made.reduction, f"{where}.reduction") <= 1:
+        raise ConfigError(f"{where}.reduction is {made.reduction!r}; it must be above 1")
+    return made
+
+
+def reports_of(folder: Path, key: str) -> Iterator[dict[str, Any]]:
+    """What a run of a sweep has reported so far, oldest first; a line that a kill cut short is left out."""
+    path = folder / REPORTS / f"{key}.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def tune_scheduler(settings: Asha, iterations: int, folder: Path, keys: list[str]) -> Any:  # noqa: ANN401 - Tune's
+    """Tune's ASHA for the runs of a sweep, knowing all that they reported before an interruption.
+
+    Args:
+        settings: Of the file.
+        iterations: Most iterations of a run.
+        folder: Of the sweep.
+        keys: All of its runs, those that are done included.
+    """
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    class ByKey(AsyncHyperBandScheduler):
+        """ASHA that knows a run by its key: a run that goes on after an interruption is the same run."""
+
+        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401 - Tune's signature
+            super().on_trial_add(tune_controller, _named(trial))
+
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
+            return super().on_trial_result(tune_controller, _named(trial), result)
+
+        def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
+            super().on_trial_complete(tune_controller, _named(trial), result)
+
+        def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401 - Tune's signature
+            super().on_trial_remove(tune_controller, _named(trial))
+
+    scheduler = ByKey(
+        time_attr="iterations",
+        metric=settings.metric,
+        mode=settings.mode,
+        max_t=max(iterations, settings.grace),
+        grace_period=settings.grace,
+        reduction_factor=settings.reduction,
+        stop_last_trials=False,
+    )
+    for key in keys:
+        earlier = SimpleNamespace(config={"run": key})
+        scheduler.on_trial_add(None, earlier)
+        for result in reports_of(folder, key):
+            scheduler.on_trial_result(None, earlier, result)
+    return scheduler
+
+
+def reporter(
+    settings: Asha, iterations: int, folder: Path, key: str, report: Callable[[dict[str, Any]], object]
+) -> Callable[[dict[str, Any]], None]:
+    """What a run calls after each iteration: now and then it tells the scheduler how it fares.
+
+    Args:
+        settings: Of the file.
+        iterations: Most iterations of the run; its end is told by its row.
+        folder: Of the sweep; reports are also kept there.
+        key: Of the run.
+        report: Tells Tune.
+    """
+    path = folder / REPORTS / f"{key}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = max((result["iterations"] for result in reports_of(folder, key)), default=0)
+
+    def after_iteration(results: dict[str, Any]) -> None:
+        done = int(results["training_iteration"])
+        if done % settings.every or not told < done < iterations:
+            return
+        result = {"iterations": done}
+        result |= {name: results[f"env_runners/{name}"] for name in QUANTITIES if f"env_runners/{name}" in results}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        report(result)
+
+    return after_iteration
+
+
+def _named(trial: Any) -> SimpleNamespace:  # noqa: ANN401 - a Tune trial
+    return SimpleNamespace(trial_id=trial.config["run"])

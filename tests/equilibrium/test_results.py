@@ -1,0 +1,89 @@
+"""Tables, summaries and figures of sweeps, from rows written by hand."""
+
+from __future__ import annotations
+
+import csv
+
+import pandas as pd
+import pytest
+
+from rbc_marl.analysis.tables import composition_summary, summary
+from rbc_marl.equilibrium.figures_of_sweeps import explained_by_a_line, spectrum
+from rbc_marl.equilibrium.results import write_parquet, write_table
+from rbc_marl.errors import UserError
+
+ROW = {
+    "arm": "plain",
+    "seed": 100,
+    "outcome": "living",
+    "hours": 400.0,
+    "welfare_total": 30000.0,
+    "welfare_consumers": 400.0,
+    "consumption": 2.0,
+    "price": 2300.0,
+    "wage": 10.0,
+    "consumer_return": 4.0,
+    "firm_return": 1e6,
+    "price_demand": -0.5,
+    "wage_labour": 0.2,
+    "profit": 1e7,
+    "profit_share": 0.98,
+    "export_share": 0.74,
+    "price_lowest": 0.0,
+    "price_highest": 0.9,
+    "wage_lowest": 0.1,
+    "wage_highest": 0.0,
+}
+STOPPED = {"arm": "other", "seed": 100, "outcome": "stopped", "hours": 3.0}
+STOPPED |= {"welfare_total": 1.0, "welfare_consumers": 1.0}
+
+
+def test_tables_say_the_same_as_csv_and_as_parquet(tmp_path):
+    rows = [{**ROW, "quota": 10, "choice": "a", "fingerprint": "x"}, {**STOPPED, "quota": 50, "choice": 3, "key": "k"}]
+    write_table(rows, tmp_path / "table.csv")
+    write_parquet(tmp_path / "table.csv", rows)
+    with (tmp_path / "table.csv").open(encoding="utf-8") as file:
+        header, first, second = csv.reader(file)
+    assert header[:6] == ["arm", "seed", "outcome", "hours", "welfare_total", "welfare_consumers"]
+    assert "fingerprint" not in header and "key" not in header
+    assert first[header.index("quota")] == "10" and second[header.index("profit")] == ""
+    table = pd.read_parquet(tmp_path / "table.parquet")
+    assert list(table) == header
+    assert table.quota.tolist() == [10, 50] and table.profit.isna().tolist() == [False, True]
+    assert table.choice.tolist() == ["a", "3"]  # a column of mixed kinds is text
+    assert {path.name for path in tmp_path.iterdir()} == {"table.csv", "table.parquet"}
+
+
+def test_runs_that_were_stopped_are_counted_and_nothing_else():
+    text = summary([ROW, STOPPED])
+    assert "| plain | 1/1 |" in text and "| other |" not in text
+    assert "Runs stopped before their time, which no line counts: 1" in text
+    assert "stopped" not in summary([ROW])
+
+
+def test_a_summary_says_what_welfare_is_made_of_over_the_runs_that_are_alive():
+    rows = [ROW, {**ROW, "profit": 2e7, "profit_share": None}, {**ROW, "outcome": "collapsed", "profit": -5.0}]
+    lines = composition_summary(rows).splitlines()
+    assert lines[2] == "| plain | 2 | 400 | 15,000,000 | 98% | 74% | 0% | 90% | 10% | 0% |"
+    assert composition_summary([STOPPED]).splitlines()[2] == "| other | 0 |" + "  |" * 8
+
+
+def test_a_spectrum_is_drawn_with_collapsed_runs_and_without_stopped_ones(tmp_path):
+    rows = [
+        {**ROW, "group": "living-1"},
+        {**ROW, "group": "living-1", "hours": 500.0, "wage": 12.0},
+        {**ROW, "group": "living-2", "hours": 900.0, "wage": 30.0},
+        {**ROW, "group": "collapsed", "outcome": "collapsed", "hours": 0.0},
+        {**STOPPED, "group": None},
+    ]
+    path = spectrum(rows, tmp_path / "spectrum.png")
+    assert path.stat().st_size > 5000
+    with pytest.raises(UserError, match="no run has ended"):
+        spectrum([STOPPED], tmp_path / "none.png")
+
+
+def test_a_line_explains_the_squared_correlation():
+    assert explained_by_a_line([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)
+    assert explained_by_a_line([1.0, 2.0, 3.0], [1.0, -2.0, 1.0]) == pytest.approx(0.0)
+    assert explained_by_a_line([1.0, 2.0], [1.0, 2.0]) is None
+    assert explained_by_a_line([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None

@@ -1,0 +1,174 @@
+"""Tax experiments: which pairs run, what learned policies are held against, and the statistics by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rbc_marl import ConfigError, preset
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.equilibrium.figures_of_sweeps import tax_bars
+from rbc_marl.equilibrium.tax_tables import compare, comparisons, tax_summary, to_dict
+from rbc_marl.equilibrium.taxes import arms, kept_pairs, parse_taxes, play_anchors, play_substitutes
+from rbc_marl.errors import UserError
+from rbc_marl.policies.build import build_network
+from rbc_marl.policies.saved import PolicySet
+
+SMALL = preset("open", num_consumers=6, num_firms=2, horizon=5)
+
+
+def taxes(**given):
+    return parse_taxes(given, SMALL, "taxes.taxes")
+
+
+def learned(seed, total, consumers=0.0, welfare="total", outcome="living", **others):
+    values = {"welfare_total": total, "welfare_consumers": consumers, "hours": 400.0}
+    row = {"policy": "learned", "welfare": welfare, "income": None, "corporate": None, "seed": seed, "outcome": outcome}
+    return {**row, **values, **others}
+
+
+def fixed(seed, pair, total, consumers=0.0, outcome="living"):
+    row = learned(seed, total, consumers, outcome=outcome)
+    return {**row, "policy": "fixed", "welfare": None, "income": pair[0], "corporate": pair[1]}
+
+
+class TestArms:
+    def test_every_pair_of_rates_that_can_be_chosen_is_tried_unless_the_file_says_otherwise(self):
+        assert len(taxes().pairs) == 36 and (0.0, 1.0) in taxes().pairs and (1.0, 1.0) in taxes().pairs
+        assert taxes(income=[0], corporate=[0, 0.8]).pairs == ((0.0, 0.0), (0.0, 0.8))
+        assert taxes(income=[], pairs=[[0.2, 0], [0.2, 0]]).pairs == ((0.2, 0.0),)
+
+    def test_a_policy_is_learned_for_each_welfare_and_each_pair_is_trained_once(self):
+        found = {arm.name: arm for arm in arms(taxes(income=[0], corporate=[0, 0.8]))}
+        assert list(found) == ["learned-total", "learned-consumers", "fixed-0-0", "fixed-0-0.8"]
+        assert found["learned-consumers"].set == {"env_config.welfare": "consumers"}
+        assert (found["learned-total"].rules, found["learned-consumers"].rules) == ("monopoly", "cost_plus")
+        assert found["fixed-0-0.8"].set["curriculum.taxes.fixed"] == {"income": 0.0, "corporate": 0.8}
+        assert [arm.learned for arm in found.values()] == [True, True, False, False]
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"incomes": [0]}, 'taxes.taxes.incomes is not a setting of a sweep of taxes; did you mean "income"?'),
+            ({"income": [0.3]}, "taxes.taxes.income has 0.3; the government can choose 0, 0.2, 0.4, 0.6, 0.8, 1"),
+            ({"income": 0.2}, "taxes.taxes.income is 0.2; give a list of rates"),
+            ({"pairs": [[0.2]]}, "taxes.taxes.pairs.0 is [0.2]; give an income and a corporate tax"),
+            ({"income": []}, "taxes.taxes has no pair of rates"),
+            ({"welfare": ["firms"]}, "taxes.taxes.welfare is ['firms']"),
+            ({"rules": {"total": "monopol"}}, "taxes.taxes.rules.total is 'monopol'"),
+            ({"coarse": {"seed": 2}}, 'coarse.seed is not a setting of the coarse grid; did you mean "seeds"?'),
+            ({"coarse": {"seeds": 0}}, "taxes.taxes.coarse.seeds is 0"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_with_its_place(self, given, message):
+        with pytest.raises(ConfigError) as caught:
+            taxes(**given)
+        assert message in str(caught.value)
+
+
+def test_a_coarse_grid_keeps_the_best_pairs_of_each_welfare_and_those_of_the_paper():
+    rows = [
+        *(fixed(seed, (0.0, 0.0), total=10.0, consumers=1.0) for seed in (1, 2)),
+        *(fixed(seed, (0.0, 0.8), total=5.0, consumers=9.0) for seed in (1, 2)),
+        fixed(1, (0.0, 1.0), total=30.0, consumers=30.0),
+        fixed(2, (0.0, 1.0), total=-30.0, consumers=-30.0, outcome="collapsed"),  # counts in its mean
+        *(fixed(seed, (0.2, 0.2), total=0.0, consumers=0.0) for seed in (1, 2)),
+    ]
+    pairs = [[0.0, 0.0], [0.0, 0.8], [0.0, 1.0], [0.2, 0.2]]
+    settings = taxes(income=[], pairs=pairs, coarse={"seeds": 2, "keep": 1})
+    assert kept_pairs(rows, settings) == {(0.0, 0.0), (0.0, 0.8), (0.2, 0.2)}
+    settings = taxes(income=[], pairs=pairs, welfare=["total"], coarse={"seeds": 2, "keep": 2})
+    assert kept_pairs(rows, settings) == {(0.0, 0.0), (0.0, 0.8), (0.2, 0.2)}
+
+
+class TestComparison:
+    ROWS = (
+        *(learned(seed, total) for seed, total in zip((1, 2, 3), (10.0, 20.0, 30.0), strict=True)),
+        *(fixed(seed, (0.0, 0.0), total) for seed, total in zip((1, 2, 3), (12.0, 15.0, 0.0), strict=True)),
+        *(fixed(seed, (0.2, 0.2), total) for seed, total in zip((1, 2, 3), (4.0, 6.0, 14.0), strict=True)),
+        *(fixed(seed, (0.0, 0.8), 1000.0) for seed in (1, 2)),  # a pair that a coarse grid left behind
+    )
+
+    def test_means_are_over_the_same_seeds_and_count_every_run(self):
+        found = compare(self.ROWS, "total")
+        assert (found.learned, found.fixed, found.best, found.seeds) == (20.0, 9.0, (0.0, 0.0), (1, 2, 3))
+        assert found.pairs == 2
+        assert found.ratio == pytest.approx(20 / 9)
+        paper = compare(self.ROWS, "total", equal_rates_only=True)
+        assert (paper.fixed, paper.best, paper.pairs) == (8.0, (0.2, 0.2), 1)
+
+    def test_the_pair_that_is_best_on_the_other_seeds_judges_each_seed(self):
+        # Seed 1: (.2, .2) has 10 on the others against 7.5, and 4 here. Seed 2: 9 against 6. Seed 3: (0, 0), and 0.
+        assert compare(self.ROWS, "total").held_out == pytest.approx((4 + 6 + 0) / 3)
+        assert math.isnan(compare([learned(1, 1.0), fixed(1, (0.0, 0.0), 2.0)], "total").held_out)
+
+    def test_intervals_pick_the_best_pair_anew_in_every_resample(self):
+        seeds = [row for row in self.ROWS if (row["income"], row["corporate"]) != (0.0, 0.8)]
+        own, first, second = (np.array([r["welfare_total"] for r in seeds[i : i + 3]]) for i in (0, 3, 6))
+        grid = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]  # every resample of three seeds
+        exact = sorted(own[list(g)].mean() - max(first[list(g)].mean(), second[list(g)].mean()) for g in grid)
+        low, high = compare(self.ROWS, "total").difference
+        assert (low, high) == pytest.approx((exact[0], exact[-1]))  # each end of 27 has a probability of 3.7%
+
+    def test_no_ratio_is_taken_of_a_mean_that_is_not_positive(self):
+        rows = [learned(1, 5.0), learned(2, 6.0), fixed(1, (0.0, 0.0), -1.0), fixed(2, (0.0, 0.0), 0.0)]
+        found = compare(rows, "total")
+        assert found.ratio is None and found.ratio_interval is None
+        rows = [learned(1, 5.0), learned(2, 6.0), fixed(1, (0.0, 0.0), -1.0), fixed(2, (0.0, 0.0), 3.0)]
+        assert compare(rows, "total").ratio_interval[1] == math.inf
+        assert to_dict(rows)["comparisons"][0]["ratio_interval"][1] is None  # JSON has no infinity
+        json.dumps(to_dict(rows), allow_nan=False)
+
+    def test_the_same_seed_gives_the_same_interval(self):
+        assert compare(self.ROWS, "total") == compare(self.ROWS, "total")
+
+    def test_without_both_sides_there_is_nothing_to_compare(self):
+        assert compare([learned(1, 5.0)], "total") is None
+        assert comparisons([learned(1, 5.0), fixed(2, (0.0, 0.0), 1.0)]) == []
+
+    def test_the_summary_says_all_of_it(self):
+        extra = {f"shuffled_{name}": 3.0 for name in ("welfare_total", "welfare_consumers", "hours")}
+        rows = [{**row, **(extra if row["policy"] == "learned" else {})} for row in self.ROWS]
+        text = tax_summary(rows, play_anchors(SMALL, 2))
+        assert "learned 20, best fixed pair 0% income / 0% corporate 9; difference +11" in text
+        assert "ratio 2.22" in text and "against equal rates of 20-80% (1)" in text
+        assert "| learned for total, states shuffled | 3 |  | 3 | 0 |" in text
+        assert "| fixed 20% / 20% | 3 | 0 | 8 |" in text
+        assert "| cost plus | firms only |" in text
+        assert "picked on the seeds on which it is then compared" in text
+
+
+def test_a_learned_policy_also_meets_other_governments():
+    torch.manual_seed(0)
+    kinds = {t: {"kind": "flat", "hidden": [8]} for t in AGENT_TYPES}
+    networks = {t: build_network(SMALL, t, "symlog", kinds[t]) for t in AGENT_TYPES}
+    found = play_substitutes(PolicySet(SMALL, "symlog", networks), episodes=8, seed=3)
+    names = ("shuffled", "no_tax", "equal_rates", "firms_only")
+    assert set(found) == {f"{n}_{q}" for n in names for q in ("welfare_total", "welfare_consumers", "hours")}
+    assert all(math.isfinite(value) for value in found.values())
+    assert len({found[f"{name}_welfare_total"] for name in names}) == 4
+    assert found == play_substitutes(PolicySet(SMALL, "symlog", networks), episodes=8, seed=3)
+
+
+def test_anchors_are_rule_based_economies_under_each_government():
+    rows = play_anchors(SMALL, episodes=4)
+    assert {(row["rules"], row["government"]) for row in rows} == {
+        (rules, government)
+        for rules in ("monopoly", "cost_plus")
+        for government in ("no_tax", "equal_rates", "firms_only")
+    }
+    consumers = {row["government"]: row["welfare_consumers"] for row in rows if row["rules"] == "cost_plus"}
+    assert consumers["firms_only"] > consumers["no_tax"]  # what firms pay, consumers spend
+
+
+def test_the_figure_has_a_bar_for_learned_shuffled_and_fixed_taxes(tmp_path):
+    shuffled = {"shuffled_welfare_total": 1.0, "shuffled_welfare_consumers": 1.0}
+    rows = [learned(1, 5.0, **shuffled), learned(1, 5.0, 2.0, "consumers", **shuffled), fixed(1, (0.0, 0.8), 1.0)]
+    path = tax_bars(rows, tmp_path / "taxes.png")
+    assert path.stat().st_size > 5000
+    with pytest.raises(UserError, match="no run has learned taxes"):
+        tax_bars([fixed(1, (0.0, 0.8), 1.0)], tmp_path / "none.png")

@@ -1,0 +1,167 @@
+# %% [markdown]
+# # Taxes, and the spectrum of the open economy
+#
+# After this tutorial you can
+#
+# - fix tax rates in training, and hold a government that learns against every pair of rates it could have fixed;
+# - say whether its policy *reacts* to anything, by playing its own choices at the wrong moments;
+# - train an experiment over a grid of settings, and see which qualitatively different outcomes there are.
+#
+# It needs the extras `rllib` and `analysis`. The runs here are far too short to learn anything: set `ITERATIONS` to 800
+# for real results of a small economy (some minutes on one core).
+
+# %%
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from rbc_marl.curriculum import build_curriculum
+from rbc_marl.equilibrium.tax_tables import compare
+from rbc_marl.equilibrium.taxes import play_anchors
+from rbc_marl.rllib import load_experiments
+
+ITERATIONS = int(os.environ.get("ITERATIONS", "4"))
+CONFIGS = (
+    Path(__file__).resolve().parent.parent / "rllib_configs" if "__file__" in globals() else Path("../rllib_configs")
+)
+# Everything is written into a temporary folder, or the one that TUTORIAL_OUTPUT names.
+folder = Path(os.environ.get("TUTORIAL_OUTPUT") or tempfile.mkdtemp(prefix="rbc_marl_tutorial_"))
+
+
+def command(*arguments):
+    """Run the command rbc-marl in the folder, as you would in a terminal: !rbc-marl ... in a notebook."""
+    print("$ rbc-marl", *arguments, flush=True)
+    subprocess.run([sys.executable, "-m", "rbc_marl.cli", *arguments], cwd=folder, check=True)
+
+
+# %% [markdown]
+# ## Economies run by rules
+#
+# What can taxes do at all? Before anything learns, let rules run the economy of `small.yaml` under three governments.
+# Firms that post the highest price earn most of what is earned. A tax on profits alone, shared out among consumers,
+# lets these buy; a tax on income makes most of them stop working, and with that there is nothing to buy or to tax.
+# Where firms price by their costs, taxes matter less: goods are cheap already.
+
+# %%
+(experiment,) = load_experiments(CONFIGS / "small.yaml")
+economy = experiment.env_config
+print(pd.DataFrame(play_anchors(economy)).round(0).to_string(index=False))
+
+# %% [markdown]
+# Total welfare weights money of firms by 0.0025, and profit is nearly all of it: there the best tax is none. That is
+# why the experiment below looks at consumers' welfare, and why every summary of a sweep says what welfare is made of.
+#
+# ## Fixed taxes, phased in
+#
+# A government with fixed rates does not learn. It sets them as far as the curriculum has opened the range of taxes, so
+# that others get used to them as they get used to a government that learns. Imposed from the first iteration, the same
+# rates can kill an economy that would have lived with them.
+
+# %%
+curriculum = build_curriculum(
+    {"taxes": {"begin": 400, "end": 600, "fixed": {"income": 0.2, "corporate": 0.8}}},
+    economy,
+)
+for iteration in (0, 450, 500, 600):
+    phase = curriculum.phase(iteration)
+    (allowed,) = phase.masks(economy)["government"].nonzero().flatten().tolist()
+    income, corporate = divmod(allowed, len(economy.corporate_tax_choices))
+    rates = economy.income_tax_choices[income], economy.corporate_tax_choices[corporate]
+    print(f"{iteration:4}  {phase.describe():60}  now {rates[0]:.0%} and {rates[1]:.0%}")
+
+# %% [markdown]
+# ## A sweep of taxes
+#
+# A sweep file varies one experiment. The section `taxes` makes its arms: a policy learned for each definition of
+# welfare, and every pair of fixed rates, all with the same seeds, the same curriculum and as many iterations.
+
+# %%
+begin, end = int(0.4 * ITERATIONS), int(0.6 * ITERATIONS)
+(folder / "taxes.yaml").write_text(f"""\
+taxes:
+  base: {CONFIGS / "small.yaml"}
+  seeds: [100, 101]
+  set: {{stop.training_iteration: {ITERATIONS}, curriculum.taxes: {{begin: {begin}, end: {end}}}}}
+  taxes:
+    welfare: [consumers]
+    income: [0]
+    corporate: [0, 0.8]
+  episodes: 64
+""")
+command("sweep", "taxes.yaml", "--workers", "1")
+
+# %% [markdown]
+# The table has a row per run. Runs that collapsed count in every mean: a tax that kills one economy in two is not half
+# as good as its better run. The best fixed pair is picked on the seeds on which it is then compared, which flatters it;
+# `held_out` judges each seed by the pair that is best on the others.
+#
+# `shuffled_...` is the learned policy with its states shuffled: its own choices, dealt out anew over episodes and
+# periods. Where it does as well, the policy reacts to nothing that matters, and what it has over fixed rates is that it
+# mixes them.
+
+# %%
+table = pd.read_csv(folder / "results" / "taxes" / "table.csv")
+shown = ["arm", "seed", "outcome", "welfare_consumers", "shuffled_welfare_consumers", "profit"]
+print(table[shown].round(0).to_string())
+rows = table.to_dict("records")
+comparison = compare(rows, "consumers")
+print(f"learned {comparison.learned:,.1f}; best fixed pair {comparison.best}: {comparison.fixed:,.1f}")
+low, high = comparison.difference
+print(f"pairs picked on other seeds: {comparison.held_out:,.1f}; difference {low:+,.1f} to {high:+,.1f} (95% interval)")
+
+# %% [markdown]
+# `taxes.png` beside the table shows a bar for each policy and a dot for each run. The full experiment, every pair of
+# rates and ten seeds, is `rllib_configs/sweeps/taxes.yaml`.
+#
+# ## The spectrum of the open economy
+#
+# `variants` takes any setting: a list is a grid, `{loguniform: [1e-4, 1e-2]}` is drawn from, `samples` times. Each
+# variant runs with every seed.
+
+# %%
+(folder / "spectrum.yaml").write_text(f"""\
+spectrum:
+  base: {CONFIGS / "small.yaml"}
+  seeds: [100]
+  set: {{stop.training_iteration: {ITERATIONS}}}
+  variants:
+    env_config.export_price: [500, 1000]
+    env_config.export_quota: [5, 50]
+  episodes: 64
+  groups: {{hours: 100, price: 250, welfare_total: 10%, welfare_consumers: 20%}}
+""")
+command("sweep", "spectrum.yaml", "--workers", "1")
+
+# %% [markdown]
+# Outcomes that differ in nothing by more than the thresholds of the file are of one group, and a group is all that such
+# neighbours reach; collapsed runs are a group of their own, whatever else they look like. `equilibria.csv` has a row
+# per group. Calling one an equilibrium takes more: add a section `best_response` to the file, and every living run is
+# checked as in tutorial 04.
+
+# %%
+groups = pd.read_csv(folder / "results" / "spectrum" / "equilibria.csv")
+print(groups[["group", "runs", "export_price", "export_quota", "hours", "price", "welfare_total"]].round(0).to_string())
+
+# %% [markdown]
+# `spectrum.png` is the paper's figure: consumption against prices, hours against wages, the rewards of consumers
+# against those of firms, a dot for each run.
+
+# %%
+print(sorted(path.name for path in (folder / "results" / "spectrum").iterdir() if path.is_file()))
+
+# %% [markdown]
+# An interrupted sweep goes on when the same command is given again: runs that are done are kept, and those that were
+# under way go on from their last checkpoint.
+#
+# ## What to run for real
+#
+# ```
+# rbc-marl sweep rllib_configs/sweeps/taxes.yaml --small            # minutes
+# rbc-marl sweep rllib_configs/sweeps/open_spectrum.yaml --small
+# rbc-marl sweep rllib_configs/sweeps/firm_weight.yaml              # what if profit counted less?
+# rbc-marl sweep rllib_configs/sweeps/hyperparameters.yaml          # a search, with early stopping
+# ```
