@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rbc_marl.adapters import registration as _registration
 from rbc_marl.config import EconomyConfig, preset
 from rbc_marl.errors import ConfigError, MissingExtraError, UserError
 
@@ -37,6 +38,9 @@ _LATER = {
     "load_policies": "rbc_marl.policies.saved",
     "parallel_env": "rbc_marl.adapters.pettingzoo",
 }
+
+
+_registration.register()
 
 
 def __getattr__(name: str) -> object:
