@@ -8,6 +8,7 @@ from rbc_marl.config import EconomyConfig, preset
 from rbc_marl.errors import ConfigError, MissingExtraError, UserError
 
 if TYPE_CHECKING:
+    from rbc_marl.adapters.homogeneous import homogenize
     from rbc_marl.adapters.pettingzoo import parallel_env
     from rbc_marl.choices import decode
     from rbc_marl.observations import join
@@ -24,6 +25,7 @@ __all__ = [
     "VectorEconomy",
     "__version__",
     "decode",
+    "homogenize",
     "join",
     "load_policies",
     "parallel_env",
@@ -34,6 +36,7 @@ __all__ = [
 _LATER = {
     "VectorEconomy": "rbc_marl.vector_env",
     "decode": "rbc_marl.choices",
+    "homogenize": "rbc_marl.adapters.homogeneous",
     "join": "rbc_marl.observations",
     "load_policies": "rbc_marl.policies.saved",
     "parallel_env": "rbc_marl.adapters.pettingzoo",
