@@ -4,6 +4,8 @@
     python tutorials/examples/mappo_torchrl.py            # MAPPO: a critic sees all agents of its type
     python tutorials/examples/mappo_torchrl.py --ippo     # IPPO: a critic sees one agent
 
+Consumers learn, while firms and the government follow rules. With --everybody all learn at once; such economies tend to
+die without a curriculum (see tutorial 03).
 Everything is TorchRL's but the environment and `Choices`, the distribution of a consumer's several decisions.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from tensordict.nn import TensorDictModule, TensorDictSequential
+from tensordict.nn import InteractionType, TensorDictModule, TensorDictSequential
 from torch import nn
 from torchrl.modules import MultiAgentMLP, ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
@@ -75,6 +77,7 @@ def make_actor(env, group):
         spec=env.full_action_spec[group, "action"],
         in_keys={"logits": (group, "logits")},
         out_keys=[(group, "action")],
+        default_interaction_type=InteractionType.RANDOM,  # the default takes the likeliest action, and explores nothing
         return_log_prob=True,
         log_prob_key=(group, "log_prob"),
         **(several if len(sizes) > 1 else {"distribution_class": torch.distributions.Categorical}),
@@ -123,7 +126,7 @@ def train(env, updates=100, epochs=4, centralised=True, seed=0, report=print):
     actors = {group: make_actor(env, group) for group in env.group_map}
     policy = TensorDictSequential(*actors.values())
     losses = {group: make_loss(env, group, actor, centralised) for group, actor in actors.items()}
-    optimisers = {group: torch.optim.Adam(loss.parameters(), lr=1e-3) for group, loss in losses.items()}
+    optimisers = {group: torch.optim.Adam(loss.parameters(), lr=3e-3) for group, loss in losses.items()}
     history = []
     for update in range(updates):
         with torch.no_grad():
@@ -144,10 +147,19 @@ def train(env, updates=100, epochs=4, centralised=True, seed=0, report=print):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="MAPPO or IPPO on a batch of economies")
     parser.add_argument("--ippo", action="store_true", help="critics that see one agent each")
+    parser.add_argument("--everybody", action="store_true", help="firms and the government learn too")
     parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--economies", type=int, default=64)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    economies = BatchedEconomy("open", options.economies, device=options.device, num_consumers=20, num_firms=4)
+    economies = BatchedEconomy(
+        "open",
+        options.economies,
+        device=options.device,
+        train_types=None if options.everybody else ["consumer"],
+        others="cost_plus",
+        num_consumers=20,
+        num_firms=4,
+    )
     train(economies, options.updates, centralised=not options.ippo, seed=options.seed)
