@@ -18,8 +18,8 @@ from rbc_marl.errors import ConfigError, nearest
 class SingleAgentEconomy(gym.Env[Any, Any]):
     """The economy as one of its agents meets it: ``gymnasium.make("rbc_marl/Firm-v0", num_consumers=20)``.
 
-    Observation, action and reward are the agent's own in `ParallelEconomy`, and the horizon truncates the episode. The
-    seed of `reset` decides what the others draw.
+    Observation, action and reward are the agent's own in `ParallelEconomy`, and the horizon truncates the episode
+    unless it is to terminate it. The seed of `reset` decides what the others draw.
 
     Attributes:
         agent: The agent's name, such as "firm_0".
@@ -43,6 +43,7 @@ class SingleAgentEconomy(gym.Env[Any, Any]):
         action_mode: str = "multidiscrete",
         action_mask: bool = False,
         others: Others = "monopoly",
+        terminate_at_horizon: bool = False,
         **overrides: Any,  # noqa: ANN401 - fields have many types, and are validated
     ) -> None:
         """Make the environment.
@@ -57,6 +58,8 @@ class SingleAgentEconomy(gym.Env[Any, Any]):
             action_mode: How the agent acts.
             action_mask: Whether observations hold an action mask.
             others: Who plays everybody else.
+            terminate_at_horizon: Whether the last period terminates the episode instead of truncating it: the horizon
+                is the end of a finite game, and learners then bootstrap nothing from a value after it.
             **overrides: Fields of `EconomyConfig` to change.
 
         Raises:
@@ -67,6 +70,7 @@ class SingleAgentEconomy(gym.Env[Any, Any]):
             raise ConfigError(f"agent_type is {agent_type!r}; it must be {', '.join(AGENT_TYPES)}{hint}")
         self.agent = f"{agent_type}_{agent}"
         self.render_mode = render_mode
+        self.terminate_at_horizon = terminate_at_horizon
         self.economy = parallel_env(
             config,
             max_cycles=max_cycles,
@@ -87,18 +91,19 @@ class SingleAgentEconomy(gym.Env[Any, Any]):
         observations, infos = self.economy.reset(seed=seed)
         return observations[self.agent], infos[self.agent]
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401 - the mode's
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401 - of the mode
         """Play one period.
 
         Returns:
-            Observation, reward, terminated (never), truncated (in the last period), info.
+            Observation, reward, terminated, truncated (one of them in the last period), info.
 
         Raises:
             ConfigError: The episode has not begun or is over, or the action is not in its space.
         """
         observations, rewards, terminations, truncations, infos = self.economy.step({self.agent: action})
-        name = self.agent
-        return observations[name], rewards[name], terminations[name], truncations[name], infos[name]
+        name, is_over = self.agent, terminations[self.agent] or truncations[self.agent]
+        terminated = is_over and self.terminate_at_horizon
+        return observations[name], rewards[name], terminated, is_over and not terminated, infos[name]
 
     def render(self) -> str | NDArray[np.uint8] | None:  # type: ignore[override]  # gymnasium promises its own frames
         """The economy now, in the render mode; see `ParallelEconomy.render`."""

@@ -55,6 +55,12 @@ def test_an_episode_is_the_agents_own_of_the_parallel_environment(agent):
         env.step(action)
 
 
+def test_the_horizon_can_terminate_instead():
+    env = SingleAgentEconomy("firm", **SMALL, terminate_at_horizon=True)
+    env.reset()
+    assert [env.step(0)[2:4] for _ in range(4)] == [(False, False)] * 3 + [(True, False)]
+
+
 def test_rendering_works():
     env = gym.make("rbc_marl/Firm-v0", **SMALL, render_mode="ansi")
     env.reset()

@@ -35,8 +35,8 @@ def consumers(num_economies=4, others="cost_plus", **economy):
 def alone(agent, num_economies=20, others="cost_plus", **economy):
     """A vector environment of economies in each of which one "Consumer", one "Firm" or the "Government" learns."""
 
-    def make():
-        env = gymnasium.make(f"rbc_marl/{agent}-v0", others=others, **economy)
+    def make():  # the horizon is the end: nothing is to be bootstrapped from a value after it
+        env = gymnasium.make(f"rbc_marl/{agent}-v0", others=others, terminate_at_horizon=True, **economy)
         return gymnasium.wrappers.TransformReward(env, lambda reward: reward / REWARD_SCALE[agent])
 
     return DummyVecEnv([make] * num_economies)
