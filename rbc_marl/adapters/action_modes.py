@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, Literal, get_args
 
@@ -207,11 +208,16 @@ def _check_box(agent_type: str, action: Tensor) -> None:
 
 def _amount(position: Tensor, choices: Sequence[float]) -> Tensor:
     """Amounts at positions from -1 to 1 on the scale of the choices; very near to a choice: that choice."""
-    table = torch.tensor(sorted(choices), dtype=position.dtype, device=position.device)
+    table = _table(tuple(sorted(choices)), position.dtype, position.device)
     low, high = table[0], table[-1]
     amount = (low + (position + 1.0) / 2.0 * (high - low)).clamp(low, high)
     distance, nearest_choice = (amount.unsqueeze(-1) - table).abs().min(dim=-1)
     return torch.where(distance <= NEAR * (high - low), table[nearest_choice], amount)
+
+
+@lru_cache(maxsize=256)
+def _table(choices: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(choices, dtype=dtype, device=device)
 
 
 def _position(index: Tensor, choices: Sequence[float]) -> Tensor:

@@ -65,6 +65,7 @@ class Game:
         self.trained = trained_agents(config, train_types)
         self.action_mode = check_action_mode(config, action_mode, self.trained)
         self.economy = VectorEconomy(config, num_envs, device, dtype, seed, autoreset=False, encoding=encoding)
+        self._rows = {t: torch.tensor(numbers, device=self.economy.device) for t, numbers in self.trained.items()}
         self._is_whole = {t: len(self.trained.get(t, ())) == config.agents(t) for t in AGENT_TYPES}
         everybody = all(self._is_whole.values())
         self.others = None if everybody else resolve_others(config, others, encoding, device)
@@ -119,7 +120,7 @@ class Game:
 
     def rows(self, values: Tensor, agent_type: str) -> Tensor:
         """Of values [B, N, ...] of all agents of a type those of the trained ones [B, A, ...]."""
-        return values if self._is_whole[agent_type] else values[:, list(self.trained[agent_type])]
+        return values if self._is_whole[agent_type] else values.index_select(1, self._rows[agent_type])
 
     def _act_for_others(self) -> dict[str, Tensor]:
         state = self.economy.require_state()
@@ -158,6 +159,4 @@ class Game:
     def _with_rows(self, everybody: Tensor | None, agent_type: str, own: Tensor) -> Tensor:
         """A copy of everybody's values [B, N, ...] with those of the trained agents [B, A, ...] in their places."""
         assert everybody is not None
-        result = everybody.clone()
-        result[:, list(self.trained[agent_type])] = own.to(result.dtype)
-        return result
+        return everybody.index_copy(1, self._rows[agent_type], own.to(everybody.dtype))

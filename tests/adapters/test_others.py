@@ -1,5 +1,8 @@
 """Environments about some agents, while rules or trained policies play the rest."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +91,16 @@ def test_a_seed_decides_what_the_others_draw():
     assert data_equivalence(first, play(same, 3)) and data_equivalence(first, play(env, 3))
     assert not data_equivalence(first, play(different, 4))
     assert not data_equivalence(play(env, None), play(env, None))  # without a seed the draws go on
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_goes_on_with_the_same_draws_of_the_others(clone):
+    env = parallel_env(CONFIG, train_types=["firm"], others="random", action_mode="discrete", action_mask=True)
+    env.reset(seed=2)
+    env.step(random_actions(env, 0))
+    other = clone(env)
+    for period in (1, 2, 3):
+        assert data_equivalence(env.step(random_actions(env, period)), other.step(random_actions(other, period)))
 
 
 def test_a_checkpoint_plays_the_others(checkpoint):
