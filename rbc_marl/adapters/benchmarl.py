@@ -23,6 +23,7 @@ OPTIONS: dict[str, Any] = {
     "others": "monopoly",
     "encoding": "symlog",
     "state": False,
+    "action_mask": False,
     "reward_scale": {"consumer": 5.0, "firm": 30000.0, "government": 1000.0},
 }
 
@@ -78,8 +79,8 @@ class EconomyTask(TaskClass):
         return make
 
     def supports_continuous_actions(self) -> bool:
-        """Always."""
-        return True
+        """Unless action masks are asked for: what is continuous has no choices to mask."""
+        return not self._options["action_mask"]
 
     def supports_discrete_actions(self) -> bool:
         """Whether no trained agent has more than 4,096 joint choices."""
@@ -101,9 +102,7 @@ class EconomyTask(TaskClass):
     def observation_spec(self, env: EnvBase) -> Composite:
         """What the agents of each group see."""
         spec = env.full_observation_spec_unbatched.clone()
-        if "state" in spec.keys():  # noqa: SIM118 - a Composite is no mapping
-            del spec["state"]
-        return spec
+        return _only(spec, "observation")
 
     def info_spec(self, env: EnvBase) -> Composite | None:
         """None: there are no infos."""
@@ -119,8 +118,9 @@ class EconomyTask(TaskClass):
         return env.full_action_spec_unbatched
 
     def action_mask_spec(self, env: EnvBase) -> Composite | None:
-        """None: everything is allowed."""
-        return None
+        """What is allowed, where the option ``action_mask`` asks for it; see `BatchedEconomy.set_action_masks`."""
+        spec = env.full_observation_spec_unbatched.clone()
+        return _only(spec, "action_mask") if self._options["action_mask"] else None
 
     def get_env_transforms(self, env: EnvBase) -> list[Transform]:
         """Rewards divided by their scale."""
@@ -134,6 +134,18 @@ class EconomyTask(TaskClass):
     def env_name() -> str:
         """The name under which BenchMARL files the results."""
         return "rbc_marl"
+
+
+def _only(spec: Composite, name: str) -> Composite:
+    """Of a spec with groups what has a name in each."""
+    for group in list(spec.keys()):
+        if group not in AGENT_TYPES:
+            del spec[group]
+            continue
+        for key in list(spec[group].keys()):
+            if key != name:
+                del spec[group, key]
+    return spec
 
 
 def _check_scales(scales: Any) -> dict[str, float]:  # noqa: ANN401 - from a configuration

@@ -101,9 +101,7 @@ class Game:
             ConfigError: The episode has not begun or is over, or an action cannot be (see `VectorEconomy.step`).
         """
         economy = self.economy
-        economy.check_running()
-        shapes = {t: (economy.num_envs, len(numbers)) for t, numbers in self.trained.items()}
-        check_actions(economy.config, self.action_mode, shapes, actions)
+        self.check(actions)
         others = self._act_for_others()
         if self.action_mode == "box":
             quantities = self._quantities(others, actions)
@@ -117,6 +115,16 @@ class Game:
         rewards = {**rewards, "government": rewards["government"].unsqueeze(-1)}
         is_over = economy.periods_left == 0
         return Played(observation, rewards, is_over, flows, employer)
+
+    def check(self, actions: Mapping[str, Tensor]) -> None:
+        """Refuse what `step` would refuse, but for the ranges of indices.
+
+        Raises:
+            ConfigError: The episode has not begun or is over, or actions have the wrong agents, shape or type.
+        """
+        self.economy.check_running()
+        shapes = {t: (self.economy.num_envs, len(numbers)) for t, numbers in self.trained.items()}
+        check_actions(self.economy.config, self.action_mode, shapes, actions)
 
     def rows(self, values: Tensor, agent_type: str) -> Tensor:
         """Of values [B, N, ...] of all agents of a type those of the trained ones [B, A, ...]."""

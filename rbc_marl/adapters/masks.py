@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rbc_marl.adapters.action_modes import index_sizes
 from rbc_marl.config import EconomyConfig
@@ -51,6 +54,32 @@ class ActionMasks:
     def of(self, agent_type: str) -> NDArray[np.int8]:
         """A copy of the mask of a type: 1 where allowed."""
         return self._allowed[agent_type].copy()
+
+    def check_batch(self, agent_type: str, indices: Tensor) -> None:
+        """Refuse what is not allowed in a batch: indices [B, A] or [B, A, n]. On an accelerator it is asserted.
+
+        Indices out of range are left to whoever decodes them.
+
+        Raises:
+            ConfigError: Some agent of the type chose what its mask forbids.
+        """
+        sizes = self._sizes[agent_type]
+        allowed = torch.from_numpy(self._allowed[agent_type]).to(indices.device)
+        heads = indices.reshape(-1, len(sizes)).unbind(-1)
+        for size, head, mask in zip(sizes, heads, allowed.split(sizes), strict=True):
+            is_fine = ((mask[head.clamp(0, size - 1)] == 1) | (head < 0) | (head >= size)).all()
+            if indices.device.type != "cpu":
+                torch._assert_async(is_fine, f"an action of {agent_type} is one that the action mask forbids")
+            elif not is_fine:
+                raise ConfigError(f"an action of {agent_type} is one that the action mask forbids")
+
+    def draw(self, agent_type: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Uniformly random allowed indices, [*shape, heads] int64, on the generator's device."""
+        sizes, heads = self._sizes[agent_type], []
+        for mask in torch.from_numpy(self._allowed[agent_type]).to(generator.device).split(sizes):
+            drawn = torch.multinomial(mask.float(), prod(shape), replacement=True, generator=generator)
+            heads.append(drawn.view(shape))
+        return torch.stack(heads, dim=-1)
 
     def check(self, agent_type: str, indices: NDArray[np.int64]) -> None:
         """Refuse what is not allowed: indices [A] or [A, n] within their ranges.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rbc_marl.adapters.action_modes import action_length, index_sizes
 from rbc_marl.adapters.game import Game
+from rbc_marl.adapters.masks import ActionMasks
 from rbc_marl.adapters.others import Others
 from rbc_marl.adapters.spaces import state_space
 from rbc_marl.choices import sample_indices
@@ -19,7 +20,7 @@ from rbc_marl.observations import bounds, join, observation_size
 
 require("torchrl", "torchrl")
 from tensordict import TensorDict, TensorDictBase  # noqa: E402 - not before it is known to be there
-from torchrl.data import Bounded, Categorical, Composite, MultiCategorical, Unbounded  # noqa: E402
+from torchrl.data import Binary, Bounded, Categorical, Composite, MultiCategorical, Unbounded  # noqa: E402
 from torchrl.envs import EnvBase  # noqa: E402
 
 
@@ -49,6 +50,7 @@ class BatchedEconomy(EnvBase):
         others: Others = "monopoly",
         state: bool = False,
         split: bool = False,
+        action_mask: bool = False,
         terminate_at_horizon: bool = True,
         seed: int = 0,
         **overrides: Any,  # noqa: ANN401 - fields have many types, and are validated
@@ -68,6 +70,8 @@ class BatchedEconomy(EnvBase):
             split: Whether the global part of observations, which all agents see, stands once at the root, as "global"
                 [B, G], and ``(group, "observation")`` holds private parts only: rollouts then take a fraction of the
                 memory. A government has no private part, and no observation then.
+            action_mask: Whether groups also hold "action_mask" [B, A, m], true where allowed: an entry for each
+                alternative of each of an agent's indices, side by side. See `set_action_masks`.
             terminate_at_horizon: Whether the last period terminates the episode, so that nothing is bootstrapped from a
                 value after it (the horizon is the end of a finite game); otherwise it truncates, as in PettingZoo.
             seed: Of random actions and of the others' draws.
@@ -92,6 +96,7 @@ class BatchedEconomy(EnvBase):
         self.terminate_at_horizon = terminate_at_horizon
         self._has_state = state
         self._is_split = split
+        self._masks = ActionMasks(self.config, action_mode, self.group_map) if action_mask else None
         self._make_specs()
 
     @property
@@ -99,8 +104,18 @@ class BatchedEconomy(EnvBase):
         """The economy."""
         return self.game.economy.config
 
+    def set_action_masks(self, masks: Mapping[str, Any]) -> None:
+        """Allow only some choices, from the next observation on; see `ParallelEconomy.set_action_masks`.
+
+        Raises:
+            ConfigError: A mask cannot be, or the environment was made without action masks.
+        """
+        if self._masks is None:
+            raise ConfigError("the environment has no action masks; make it with action_mask=True")
+        self._masks.set(masks)
+
     def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
-        """Write uniformly random actions into a tensordict, from this environment's own generator."""
+        """Write uniformly random (allowed) actions into a tensordict, from this environment's own generator."""
         if tensordict is None:
             tensordict = TensorDict({}, batch_size=self.batch_size, device=self.device)
         for group, action in self._draw().items():
@@ -109,7 +124,7 @@ class BatchedEconomy(EnvBase):
 
     def _draw(self) -> dict[str, Tensor]:
         economy, mode = self.game.economy, self.game.action_mode
-        if mode == "multidiscrete" and self.game.others is None:
+        if mode == "multidiscrete" and self.game.others is None and self._masks is None:
             drawn = sample_indices(self.config, economy.num_envs, economy.generator, economy.device)
             return {**drawn, "government": drawn["government"].unsqueeze(-1)}
         result = {}
@@ -121,11 +136,9 @@ class BatchedEconomy(EnvBase):
                 drawn_box = torch.rand(*shape, length, generator=economy.generator, device=economy.device)
                 result[group] = drawn_box.to(economy.dtype) * 2.0 - 1.0
                 continue
-            heads = [
-                torch.randint(size, shape, generator=economy.generator, device=economy.device)
-                for size in index_sizes(self.config, group, mode)
-            ]
-            result[group] = heads[0] if length is None else torch.stack(heads, dim=-1)
+            masks = self._masks or ActionMasks(self.config, mode, self.group_map)
+            heads = masks.draw(group, shape, economy.generator)
+            result[group] = heads.squeeze(-1) if length is None else heads
         return result
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:  # noqa: ANN401
@@ -141,7 +154,12 @@ class BatchedEconomy(EnvBase):
         missing = [group for group in self.group_map if tensordict.get((group, "action"), None) is None]
         if missing:
             raise ConfigError(f'there is no ("{missing[0]}", "action") in the tensordict; every group acts')
-        played = self.game.step({group: tensordict.get((group, "action")) for group in self.group_map})
+        actions = {group: tensordict.get((group, "action")) for group in self.group_map}
+        if self._masks is not None:
+            self.game.check(actions)
+            for group, action in actions.items():
+                self._masks.check_batch(group, action)
+        played = self.game.step(actions)
         result = self._observe(played.observation)
         for group in self.group_map:
             reward = self.game.rows(played.rewards[group], group).unsqueeze(-1)
@@ -163,6 +181,9 @@ class BatchedEconomy(EnvBase):
             whole = observation[group] if self._is_split else join(observation, group)
             rows = {"observation": self.game.rows(whole, group)} if whole.shape[-1] else {}
             shape = torch.Size([*self.batch_size, len(names)])
+            if self._masks is not None:
+                mask = torch.from_numpy(self._masks.of(group)).to(self.device, torch.bool)
+                rows["action_mask"] = mask.expand(*shape, -1)
             parts[group] = TensorDict(rows, batch_size=shape, device=self.device)
         if self._is_split:
             parts["global"] = observation["global"]
@@ -182,9 +203,11 @@ class BatchedEconomy(EnvBase):
             own = slice(observation_size(self.config, group, encoding)[0] if self._is_split else 0, None)
             space = self._observation_space(group, shape, own)
             values = Unbounded((*shape, 1), dtype=dtype, device=device)
-            observation[group] = Composite(
-                {"observation": space} if space.shape[-1] else {}, shape=shape, device=device
-            )
+            seen = {"observation": space} if space.shape[-1] else {}
+            if self._masks is not None:
+                length = len(self._masks.of(group))
+                seen["action_mask"] = Binary(length, (*shape, length), dtype=torch.bool, device=device)
+            observation[group] = Composite(seen, shape=shape, device=device)
             action[group] = Composite({"action": self._action_space(group, shape)}, shape=shape, device=device)
             reward[group] = Composite({"reward": values}, shape=shape, device=device)
         if self._is_split:

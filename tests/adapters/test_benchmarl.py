@@ -34,6 +34,16 @@ def test_the_environment_of_the_task_is_the_batch_of_the_economy(continuous):
     assert task.info_spec(env) is None and task.action_mask_spec(env) is None and not task.has_render(env)
 
 
+def test_masks_have_a_spec_of_their_own_where_they_are_asked_for():
+    task = EconomyTask("open", {**SMALL, "action_mask": True, "state": True})
+    env = task.get_env_fun(3, False, seed=1, device="cpu")()
+    groups = ("consumer", "firm", "government")
+    assert set(task.action_mask_spec(env).keys(True, True)) == {(group, "action_mask") for group in groups}
+    assert set(task.observation_spec(env).keys(True, True)) == {(group, "observation") for group in groups}
+    assert task.action_mask_spec(env)["firm", "action_mask"].shape == (2, 30)
+    assert not EconomyTask("open", {**SMALL, "action_mask": True}).supports_continuous_actions()
+
+
 def test_rewards_are_divided_by_their_scale():
     task = EconomyTask("open", {**SMALL, "reward_scale": {"consumer": 2.0}})
     env = task.get_env_fun(3, False, seed=1, device="cpu")()
@@ -71,6 +81,17 @@ def test_a_task_can_be_stored_and_copied():
     task = EconomyTask("open", SMALL)
     for other in (pickle.loads(pickle.dumps(task)), copy.deepcopy(task)):
         assert other == task and other.economy == task.economy
+
+
+@pytest.mark.slow
+def test_policies_of_benchmarl_take_masks(tmp_path):
+    example = load_example("mappo_benchmarl")
+    example.ECONOMY["action_mask"] = True
+    experiment = example.make_experiment("mappo", iterations=2, economies=2, folder=str(tmp_path))
+    before = parameters(experiment)["consumer"]
+    experiment.run()
+    after = parameters(experiment)["consumer"]
+    assert any(not torch.equal(new, old) for new, old in zip(after, before, strict=True))
 
 
 def parameters(experiment):

@@ -31,6 +31,8 @@ OPTIONS = [
     {"split": True, "train_types": ["government"]},
     {"train_types": ["consumer_1", "consumer_3", "firm"], "others": "random"},
     {"terminate_at_horizon": False},
+    {"action_mask": True},
+    {"action_mask": True, "action_mode": "discrete", "split": True, "train_types": ["firm", "government"]},
     {"dtype": torch.float64, "action_mode": "box"},
 ]
 
@@ -110,6 +112,35 @@ def test_a_seed_decides_random_actions_and_the_others_whatever_torch_draws():
         return env.rollout(4)
 
     assert (rollout(5) == rollout(5)).all() and not (rollout(5) == rollout(6)).all()
+
+
+@pytest.mark.parametrize("mode", ["multidiscrete", "discrete"])
+def test_masks_are_shown_and_kept(mode):
+    env = BatchedEconomy(CONFIG, 3, action_mode=mode, action_mask=True)
+    length = 4 + 4 + 5 + 2 if mode == "multidiscrete" else 160
+    assert env.reset()["consumer", "action_mask"].shape == (3, 5, length)
+    idle = torch.ones(15, dtype=torch.bool)
+    idle[9:13] = False  # nobody works: only the first choice of hours
+    env.set_action_masks({"firm": torch.arange(30) == 7, **({"consumer": idle} if mode == "multidiscrete" else {})})
+    batch = env.rollout(4)
+    assert bool((batch["firm", "action"] == 7).all()) and batch["firm", "action_mask"].sum(-1).unique().tolist() == [1]
+    if mode == "multidiscrete":
+        assert not batch["consumer", "action"][..., 2].any() and batch["consumer", "action"][..., 0].any()
+    assert batch["government", "action"].unique().numel() > 1
+    data = env.rand_action(env.reset())
+    data["firm", "action"][2, 1] = 8
+    with pytest.raises(ConfigError, match="an action of firm is one that the action mask forbids"):
+        env.step(data)
+    data["firm", "action"][2, 1] = 30
+    with pytest.raises(ConfigError, match="an index of a firm's joint choice is 30"):
+        env.step(data)
+
+
+def test_masks_need_choices_and_to_be_asked_for():
+    with pytest.raises(ConfigError, match="no choices to mask"):
+        BatchedEconomy(CONFIG, 2, action_mode="box", action_mask=True)
+    with pytest.raises(ConfigError, match="make it with action_mask=True"):
+        BatchedEconomy(CONFIG, 2).set_action_masks({})
 
 
 def test_all_economies_of_a_batch_are_reset_together():
