@@ -70,7 +70,7 @@ def blocks():
             yield pytest.param(title, code, id=title, marks=[pytest.mark.slow] if title == "RLlib" else [])
 
 
-@pytest.mark.parametrize(("title", "code"), blocks())
+@pytest.mark.parametrize(("title", "code"), list(blocks()))
 def test_the_code_of_a_section_runs_as_it_stands(title, code, tmp_path):
     if importlib.util.find_spec(NEEDS[title][0]) is None:
         pytest.skip(f"{NEEDS[title][0]} is not installed")
