@@ -308,9 +308,11 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         self._history.append(period)
 
     def _infos(self, period: PlayedPeriod) -> dict[str, Info]:
-        infos = iter(period_infos(self.config, period))
-        everybody = {f"{t}_{i}": next(infos) for t in AGENT_TYPES for i in range(self.config.agents(t))}
-        return {name: everybody[name] for name in self.possible_agents}
+        infos = period_infos(self.config, period)
+        if self._game.others is not None:
+            starts = {"consumer": 0, "firm": self.config.num_consumers, "government": len(infos) - 1}
+            infos = [infos[starts[t] + i] for t, numbers in self._game.trained.items() for i in numbers]
+        return dict(zip(self.possible_agents, infos, strict=True))
 
     def _split(self, observation: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Whole observations by agent: rows of one array a type."""

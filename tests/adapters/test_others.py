@@ -18,6 +18,7 @@ from tests.adapters.playing import episode, random_actions, random_indices
 
 SMALL = {"num_consumers": 5, "num_firms": 2, "horizon": 4}
 CONFIG = EconomyConfig(**SMALL)
+OWN_REWARD = {"consumer": "utility", "government": "welfare_total"}
 
 
 @pytest.fixture
@@ -73,6 +74,9 @@ def test_the_others_play_what_their_rules_say_and_the_trained_what_they_choose(m
         for name, reward in results[-1][1].items():
             agent_type, number = name.split("_")
             assert reward == rewards[agent_type].view(1, -1)[0, int(number)].item()
+            info = results[-1][4][name]
+            told = info["profit"] - info["corporate_tax_paid"] if agent_type == "firm" else info[OWN_REWARD[agent_type]]
+            assert told == pytest.approx(reward, rel=1e-5), name
         private = [observation[key].flatten() for key in ("global", *AGENT_TYPES)]
         assert np.array_equal(env.state(), torch.cat(private).numpy())
     assert all(results[-1][3].values()) and env.agents == []
