@@ -9,7 +9,7 @@ FILE  ?= rllib_configs/quickstart.yaml
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint bench evidence clean constraints
+.PHONY: help setup train test libraries lint bench evidence clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ else
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 endif
+
+libraries:  ## test the third-party libraries, each in an environment of its own: minutes
+	.ci/libraries
 
 lint: $(STAMP)  ## run ruff and mypy
 	$(BIN)/ruff check .

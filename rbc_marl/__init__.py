@@ -3,10 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rbc_marl.adapters import registration as _registration
 from rbc_marl.config import EconomyConfig, preset
 from rbc_marl.errors import ConfigError, MissingExtraError, UserError
 
 if TYPE_CHECKING:
+    from rbc_marl.adapters.homogeneous import homogenize
     from rbc_marl.adapters.pettingzoo import parallel_env
     from rbc_marl.choices import decode
     from rbc_marl.observations import join
@@ -23,6 +25,7 @@ __all__ = [
     "VectorEconomy",
     "__version__",
     "decode",
+    "homogenize",
     "join",
     "load_policies",
     "parallel_env",
@@ -33,10 +36,14 @@ __all__ = [
 _LATER = {
     "VectorEconomy": "rbc_marl.vector_env",
     "decode": "rbc_marl.choices",
+    "homogenize": "rbc_marl.adapters.homogeneous",
     "join": "rbc_marl.observations",
     "load_policies": "rbc_marl.policies.saved",
     "parallel_env": "rbc_marl.adapters.pettingzoo",
 }
+
+
+_registration.register()
 
 
 def __getattr__(name: str) -> object:

@@ -171,6 +171,44 @@ def check_ranges(config: EconomyConfig, indices: Mapping[str, Tensor]) -> None:
                 )
 
 
+def check_quantities(config: EconomyConfig, num_envs: int, actions: Actions) -> None:
+    """Refuse economic quantities that no agent can decide for. On an accelerator values are asserted, not read.
+
+    Raises:
+        ConfigError: A quantity has the wrong shape, is not finite or is out of its range; the message names it.
+    """
+    consumers, firms = config.num_consumers, config.num_firms
+    by_type = {"consumer": (num_envs, consumers), "firm": (num_envs, firms), "government": (num_envs,)}
+    for name, (agent_type, highest) in _QUANTITIES.items():
+        quantity: Tensor = getattr(actions, name)
+        shape = (*by_type[agent_type], firms) if name == "demand" else by_type[agent_type]
+        if tuple(quantity.shape) != shape:
+            raise ConfigError(f"{name} has shape {tuple(quantity.shape)}; it must have shape {shape}")
+        if quantity.is_floating_point() is (name == "employer"):
+            kind = "integers, the index of a firm each" if name == "employer" else "floating-point numbers"
+            raise ConfigError(f"{name} is {quantity.dtype}; it must be of {kind}")
+        most = firms - 1 if name == "employer" else highest
+        is_fine = ((quantity >= 0) & (quantity <= most)).all()
+        if quantity.device.type != "cpu":
+            torch._assert_async(is_fine, f"{name} must be from 0 to {most:g}")
+        elif not is_fine:
+            upper = "finite" if most == torch.finfo(torch.float32).max else f"at most {most:g}"
+            raise ConfigError(f"{name} holds a value that cannot be; every one must be at least 0 and {upper}")
+
+
+# Economic quantities: who decides, and the most there can be. No NaN lies below any number.
+_QUANTITIES = {
+    "demand": ("consumer", torch.finfo(torch.float32).max),
+    "hours": ("consumer", torch.finfo(torch.float32).max),
+    "employer": ("consumer", 0),
+    "price": ("firm", torch.finfo(torch.float32).max),
+    "wage": ("firm", torch.finfo(torch.float32).max),
+    "investment_fraction": ("firm", 1.0),
+    "income_tax": ("government", 1.0),
+    "corporate_tax": ("government", 1.0),
+}
+
+
 def _head_name(config: EconomyConfig, agent_type: str, head: int) -> str:
     """What a head decides, in words."""
     if agent_type != "consumer":

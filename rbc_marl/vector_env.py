@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rbc_marl.choices import check_ranges, check_shapes, decode, sample_indices
+from rbc_marl.choices import check_quantities, check_ranges, check_shapes, decode, sample_indices
 from rbc_marl.config import EconomyConfig, resolve_config
-from rbc_marl.economy import EconomyState, Flows, initial_state, period
+from rbc_marl.economy import Actions, EconomyState, Flows, initial_state, period
 from rbc_marl.errors import ConfigError
 from rbc_marl.observations import check_encoding, observe
 
@@ -92,17 +92,40 @@ class VectorEconomy:
         Raises:
             ConfigError: The indices cannot be used, or the episode has not begun or is over.
         """
-        state = self.require_state()
-        if self._periods_played >= self.config.horizon:
-            raise ConfigError("the episode is over; call reset() before the next step()")
+        self.check_running()
         check_shapes(self.config, self.num_envs, indices)
         try:
-            actions = decode(self.config, **indices, dtype=self.dtype)
-            next_state, flows = period(self.config, state, actions)
+            return self._play(decode(self.config, **indices, dtype=self.dtype))
         except (IndexError, RuntimeError):
             check_ranges(self.config, indices)  # says which index, where that is what went wrong
             raise
-        self.state = next_state
+
+    def play(self, actions: Actions) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Flows]:
+        """Play one period of economic quantities, which need not lie on the configured choices.
+
+        Args:
+            actions: Of all agents, in this batch's floating-point type. On an accelerator quantities that cannot be
+                stop the program, as in `step`.
+
+        Returns:
+            As `step`.
+
+        Raises:
+            ConfigError: A quantity has the wrong shape, is not a number or is out of its range; or the episode has not
+                begun or is over.
+        """
+        self.check_running()
+        check_quantities(self.config, self.num_envs, actions)
+        return self._play(actions)
+
+    def check_running(self) -> None:
+        """Raise ConfigError where there is no period to play: before the first reset, and after the last period."""
+        self.require_state()
+        if self._periods_played >= self.config.horizon:
+            raise ConfigError("the episode is over; call reset() before the next step()")
+
+    def _play(self, actions: Actions) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Flows]:
+        self.state, flows = period(self.config, self.require_state(), actions)
         self._periods_played += 1
         is_over = self._periods_played >= self.config.horizon
         observation = observe(self.config, self.state, self.encoding)
@@ -127,6 +150,11 @@ class VectorEconomy:
         if self.state is None:
             raise ConfigError("the economy has not been reset; call reset() first")
         return self.state
+
+    @property
+    def periods_left(self) -> int:
+        """Periods until the episodes end; a whole episode's before the first reset."""
+        return self.config.horizon - self._periods_played
 
     def sample_actions(self) -> dict[str, Tensor]:
         """Uniformly random indices for every agent, from this batch's own generator."""

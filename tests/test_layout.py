@@ -32,7 +32,8 @@ RANKS = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 CORE = {part for part, rank in RANKS.items() if rank < RANKS["rllib"]}
 # Third-party libraries that the economy may know.
 ECONOMY_KNOWS = {"torch"}
-OPTIONAL = {"ray", "pandas", "pyarrow", "matplotlib", "plotly", "torchrl", "stable_baselines3", "benchmarl"}
+OPTIONAL = {"ray", "pandas", "pyarrow", "matplotlib", "plotly"}
+OPTIONAL |= {"torchrl", "benchmarl", "stable_baselines3", "supersuit"}
 MAX_LINES = 400
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".ipynb", ""}
 FOLDERS = ("rbc_marl", "rllib_configs", "tests", "tutorials", "docs", ".ci")

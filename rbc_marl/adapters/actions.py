@@ -1,4 +1,4 @@
-"""Actions of single agents, checked and gathered into the index tensors of the core."""
+"""Actions of single agents, checked and gathered into one tensor for each agent type."""
 
 from __future__ import annotations
 
@@ -10,51 +10,62 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rbc_marl.choices import head_sizes
+from rbc_marl.adapters.action_modes import action_length, index_sizes
+from rbc_marl.adapters.masks import ActionMasks
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
 
-Indices = NDArray[np.int64]
-
 
 class ActionReader:
-    """Turns a dictionary of actions by agent into indices by agent type."""
+    """Turns a dictionary of actions by agent into arrays by agent type."""
 
-    def __init__(self, config: EconomyConfig, names: Mapping[str, list[str]]) -> None:
+    def __init__(
+        self,
+        config: EconomyConfig,
+        names: Mapping[str, list[str]],
+        mode: str = "multidiscrete",
+        masks: ActionMasks | None = None,
+    ) -> None:
         """Remember who acts and in which ranges.
 
         Args:
             config: The economy.
-            names: Agents of each type, in order.
+            names: Agents of each type that act, in order.
+            mode: The action mode.
+            masks: What they may choose; None: everything.
         """
         self._names = {agent_type: list(agents) for agent_type, agents in names.items()}
-        self._sizes = {
-            agent_type: np.array(head_sizes(config, agent_type)).reshape(_shape(agent_type, config))
-            for agent_type in names
-        }
+        self._masks = masks
+        self._kinds: dict[str, _Indices | _Positions] = {}
+        for agent_type in names:
+            length = action_length(config, agent_type, mode)
+            if mode == "box":
+                assert length is not None
+                self._kinds[agent_type] = _Positions(length)
+            else:
+                sizes = np.array(index_sizes(config, agent_type, mode))
+                self._kinds[agent_type] = _Indices(sizes if length is not None else sizes.reshape(()))
 
     def __call__(self, actions: Mapping[str, Any]) -> dict[str, Tensor]:
         """Check and gather.
 
         Args:
-            actions: One action for each agent: F + 2 integers for a consumer, one for a firm or the government.
+            actions: One action for each agent that acts.
 
         Returns:
-            "consumer" [1, C, F + 2], "firm" [1, F], "government" [1], int64, on the CPU.
+            By type, on the CPU, with a batch axis of 1: [1, A] or [1, A, n], int64, or float32 in the mode "box".
 
         Raises:
-            ConfigError: An agent is missing or unknown, or an action is not in its space.
+            ConfigError: An agent is missing or unknown, or an action is not in its space or forbidden by its mask.
         """
         self._check_agents(actions)
-        gathered = {
-            agent_type: torch.from_numpy(_gather([actions[name] for name in names], names, self._sizes[agent_type]))
-            for agent_type, names in self._names.items()
-        }
-        return {
-            "consumer": gathered["consumer"].unsqueeze(0),
-            "firm": gathered["firm"].unsqueeze(0),
-            "government": gathered["government"],
-        }
+        result = {}
+        for agent_type, names in self._names.items():
+            gathered = _gather([actions[name] for name in names], names, self._kinds[agent_type])
+            if self._masks is not None:
+                self._masks.check(agent_type, gathered)
+            result[agent_type] = torch.from_numpy(gathered).unsqueeze(0)
+        return result
 
     def _check_agents(self, actions: Mapping[str, Any]) -> None:
         if not isinstance(actions, Mapping):
@@ -70,37 +81,70 @@ class ActionReader:
             raise ConfigError(f"there is an action for {stranger!r}, which is not an agent{hint}")
 
 
-def _shape(agent_type: str, config: EconomyConfig) -> tuple[int, ...]:
-    return (config.num_firms + 2,) if agent_type == "consumer" else ()
+class _Indices:
+    """Indices of choices: how many alternatives there are at each place."""
+
+    dtype = np.int64
+
+    def __init__(self, sizes: NDArray[Any]) -> None:
+        self.sizes = sizes
+        self.shape = sizes.shape
+
+    def contain(self, stacked: NDArray[Any]) -> bool:
+        """Whether actions of the right shape [A, ...] are all fine."""
+        return bool(stacked.dtype.kind in "iu" and (stacked >= 0).all() and (stacked < self.sizes).all())
+
+    def complain(self, action: NDArray[Any], name: str) -> None:
+        """Say what is wrong with one agent's action, if anything is."""
+        if action.shape != self.shape:
+            several = f"{self.sizes.size} integers: units of each good, hours, employer"
+            expected = several if self.shape else "one integer"
+            raise ConfigError(f"the action of {name} has shape {action.shape}; it must be {expected}")
+        if action.dtype.kind not in "iu":
+            given = repr(action.tolist())
+            raise ConfigError(f"the action of {name} is {given}; it must be of integers (indices of choices)")
+        wrong = np.argwhere((action < 0) | (action >= self.sizes))
+        if len(wrong):
+            place = tuple(wrong[0])
+            where, most = f"[{place[0]}]" if place else "", self.sizes[place] - 1
+            raise ConfigError(f"the action{where} of {name} is {action[place]}; it must be from 0 to {most}")
 
 
-def _gather(actions: list[Any], names: list[str], sizes: NDArray[Any]) -> Indices:
+class _Positions:
+    """Numbers from -1 to 1."""
+
+    dtype = np.float32
+
+    def __init__(self, length: int) -> None:
+        self.shape = (length,)
+
+    def contain(self, stacked: NDArray[Any]) -> bool:
+        """Whether actions of the right shape [A, n] are all fine."""
+        return bool(stacked.dtype.kind in "fiu" and (np.abs(stacked) <= 1).all())  # no NaN is
+
+    def complain(self, action: NDArray[Any], name: str) -> None:
+        """Say what is wrong with one agent's action, if anything is."""
+        if action.shape != self.shape:
+            raise ConfigError(f"the action of {name} has shape {action.shape}; it must be {self.shape[0]} numbers")
+        if action.dtype.kind not in "fiu":
+            raise ConfigError(f"the action of {name} is {action.tolist()!r}; it must be of numbers from -1 to 1")
+        for place in np.flatnonzero(~(np.abs(action) <= 1)):
+            raise ConfigError(f"the action[{place}] of {name} is {action[place]}; it must be from -1 to 1")
+
+
+def _gather(actions: list[Any], names: list[str], kind: _Indices | _Positions) -> NDArray[Any]:
     """Stack the actions of one type [A, ...]; the usual case is checked as a whole, anything else one by one."""
     try:
         stacked = np.array(actions)
     except (ValueError, TypeError, RuntimeError):  # of different shapes, or not arrays at all
-        return _gather_singly(actions, names, sizes)
-    is_usual = stacked.dtype.kind in "iu" and stacked.shape == (len(names), *sizes.shape)
-    if is_usual and (stacked >= 0).all() and (stacked < sizes).all():
-        return stacked.astype(np.int64, copy=False)
-    return _gather_singly(actions, names, sizes)
+        return _gather_singly(actions, names, kind)
+    if stacked.shape == (len(names), *kind.shape) and kind.contain(stacked):
+        return stacked.astype(kind.dtype, copy=False)
+    return _gather_singly(actions, names, kind)
 
 
-def _gather_singly(actions: list[Any], names: list[str], sizes: NDArray[Any]) -> Indices:
-    checked = [_check(np.asarray(action), name, sizes) for action, name in zip(actions, names, strict=True)]
-    return np.stack(checked).astype(np.int64)
-
-
-def _check(action: NDArray[Any], name: str, sizes: NDArray[Any]) -> NDArray[Any]:
-    """Return one agent's action unchanged, or say what is wrong with it."""
-    if action.shape != sizes.shape:
-        expected = f"{sizes.size} integers: units of each good, hours, employer" if sizes.shape else "one integer"
-        raise ConfigError(f"the action of {name} has shape {action.shape}; it must be {expected}")
-    if action.dtype.kind not in "iu":
-        raise ConfigError(f"the action of {name} is {action.tolist()!r}; it must be of integers (indices of choices)")
-    wrong = np.argwhere((action < 0) | (action >= sizes))
-    if len(wrong):
-        place = tuple(wrong[0])
-        where = f"[{place[0]}]" if place else ""
-        raise ConfigError(f"the action{where} of {name} is {action[place]}; it must be from 0 to {sizes[place] - 1}")
-    return action
+def _gather_singly(actions: list[Any], names: list[str], kind: _Indices | _Positions) -> NDArray[Any]:
+    arrays = [np.asarray(action) for action in actions]
+    for array, name in zip(arrays, names, strict=True):
+        kind.complain(array, name)
+    return np.stack(arrays).astype(kind.dtype)

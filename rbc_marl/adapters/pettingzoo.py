@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
+from gymnasium.spaces import Space
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from rbc_marl.adapters.action_modes import action_space
 from rbc_marl.adapters.actions import ActionReader
+from rbc_marl.adapters.game import Game
 from rbc_marl.adapters.infos import PlayedPeriod, period_infos
+from rbc_marl.adapters.masks import ActionMasks
+from rbc_marl.adapters.others import Others
 from rbc_marl.adapters.picture import picture
 from rbc_marl.adapters.render import table
-from rbc_marl.choices import head_sizes
+from rbc_marl.adapters.spaces import observation_spaces, state_space
 from rbc_marl.config import AGENT_TYPES, EconomyConfig, resolve_config
 from rbc_marl.errors import ConfigError, nearest, require
-from rbc_marl.observations import bounds, join, observation_size
-from rbc_marl.vector_env import VectorEconomy
+from rbc_marl.observations import join
 
 Observation = NDArray[np.float32]
 Info = dict[str, Any]
@@ -32,6 +35,10 @@ def parallel_env(
     max_cycles: int | None = None,
     render_mode: str | None = None,
     encoding: str = "symlog",
+    action_mode: str = "multidiscrete",
+    action_mask: bool = False,
+    train_types: Sequence[str] | None = None,
+    others: Others = "monopoly",
     **overrides: Any,  # noqa: ANN401 - fields have many types, and are validated
 ) -> ParallelEconomy:
     """One economy as a PettingZoo `ParallelEnv` named "rbc_v0".
@@ -42,6 +49,11 @@ def parallel_env(
         render_mode: "ansi" (a table as text), "rgb_array" (a picture; needs the extra "analysis"), "human" (prints the
             table) or None.
         encoding: How money and units enter observations: "symlog" or "digits".
+        action_mode: How agents act: "multidiscrete", "discrete" or "box" (see `rbc_marl.adapters.action_modes`).
+        action_mask: Whether observations are dictionaries of "observation" and "action_mask".
+        train_types: Whom this environment is about: agent types or single agents ("firm_0"); None: everybody.
+        others: Who plays the rest: the name of rules, "random", the folder of a checkpoint or of a run, or policies
+            (see `rbc_marl.adapters.others`).
         **overrides: Fields of `EconomyConfig` to change.
 
     Raises:
@@ -51,7 +63,14 @@ def parallel_env(
     if max_cycles is not None and "horizon" in overrides:
         raise ConfigError("max_cycles and horizon are both given; they are the same thing: give one")
     return ParallelEconomy(
-        resolve_config(config, **overrides), max_cycles=max_cycles, render_mode=render_mode, encoding=encoding
+        resolve_config(config, **overrides),
+        max_cycles=max_cycles,
+        render_mode=render_mode,
+        encoding=encoding,
+        action_mode=action_mode,
+        action_mask=action_mask,
+        train_types=train_types,
+        others=others,
     )
 
 
@@ -62,15 +81,18 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
 
     Observations are float32 vectors with finite bounds: the global part [G], which all agents see, followed by the
     agent's private part (see `rbc_marl.observations`). Actions are indices (see `rbc_marl.choices`): a consumer's are
-    F + 2 integers (units of each good, hours, employer), a firm's and the government's are one integer. Rewards are
-    plain floats: utility, profit after tax, welfare. Infos say what happened to the agent in the period.
+    F + 2 integers (units of each good, hours, employer), a firm's and the government's are one integer. Other action
+    modes say the same in one integer, or in numbers from -1 to 1. Rewards are plain floats: utility, profit after tax,
+    welfare. Infos say what happened to the agent in the period.
 
-    Nothing in the economy is random: the seed given to `reset` has nothing to seed. Action spaces have generators of
-    their own, as everywhere in PettingZoo.
+    With ``train_types`` only some agents are agents of the environment; ``others`` play the rest of the economy.
+
+    Nothing in the economy is random: the seed given to `reset` has nothing to seed but the draws of the others. Action
+    spaces have generators of their own, as everywhere in PettingZoo.
 
     Attributes:
-        agents: Names of the agents still playing: all, or none.
-        possible_agents: Names of all agents.
+        agents: Names of the agents still playing: all of `possible_agents`, or none.
+        possible_agents: Names of all agents of the environment.
         state_space: Box of `state`: the global part and every private part, [G + C P + F Q].
         render_mode: As given.
     """
@@ -89,8 +111,12 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         max_cycles: int | None = None,
         render_mode: str | None = None,
         encoding: str = "symlog",
+        action_mode: str = "multidiscrete",
+        action_mask: bool = False,
+        train_types: Sequence[str] | None = None,
+        others: Others = "monopoly",
     ) -> None:
-        """Make the environment; `parallel_env` takes presets and overrides as well.
+        """Make the environment; see `parallel_env`, which takes presets and overrides as well.
 
         Raises:
             ConfigError: An argument is unknown or out of range.
@@ -100,36 +126,64 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         self.render_mode = render_mode
         self.max_cycles = config.horizon if max_cycles is None else max_cycles
         self.agents: list[str] = []
-        self._names = {t: [f"{t}_{i}" for i in range(config.agents(t))] for t in AGENT_TYPES}
-        self.possible_agents = [name for t in AGENT_TYPES for name in self._names[t]]
-        self._read_actions = ActionReader(config, self._names)
-        self._economy = VectorEconomy(config.replace(horizon=self.max_cycles), autoreset=False, encoding=encoding)
-        self._observation: dict[str, torch.Tensor] | None = None
+        self._game = Game(
+            config.replace(horizon=self.max_cycles),
+            action_mode=action_mode,
+            encoding=encoding,
+            train_types=train_types,
+            others=others,
+        )
+        self._names = {t: [f"{t}_{i}" for i in numbers] for t, numbers in self._game.trained.items()}
+        self.possible_agents = [name for names in self._names.values() for name in names]
+        self._masks = ActionMasks(config, action_mode, self._names) if action_mask else None
+        self._read_actions = ActionReader(config, self._names, action_mode, self._masks)
         self._history: list[PlayedPeriod] = []
-        self._observation_spaces = self._make_observation_spaces()
-        self._action_spaces: dict[str, Space[Any]] = {
-            name: _action_space(config, t) for t in AGENT_TYPES for name in self._names[t]
+        self._observation_spaces = observation_spaces(
+            config, encoding, self._names, action_mode if action_mask else None
+        )
+        self._action_spaces = {
+            name: action_space(config, t, action_mode) for t, names in self._names.items() for name in names
         }
-        self.state_space = self._make_state_space()
+        self.state_space = state_space(config, encoding)
 
     @property
     def config(self) -> EconomyConfig:
         """The economy now being played."""
-        return self._economy.config
+        return self._game.economy.config
 
     @property
     def encoding(self) -> str:
         """How money and units enter observations."""
-        return self._economy.encoding
+        return self._game.economy.encoding
+
+    @property
+    def action_mode(self) -> str:
+        """How agents act: "multidiscrete", "discrete" or "box"."""
+        return self._game.action_mode
+
+    def set_action_masks(self, masks: Mapping[str, Any]) -> None:
+        """Allow only some choices, at once and until the next call; see `rbc_marl.choices.firm_mask`.
+
+        Args:
+            masks: For some agent types [n], true where allowed: n joint choices in the mode "discrete"; otherwise the
+                alternatives of all of an agent's indices, side by side.
+
+        Raises:
+            ConfigError: A mask is of a type that is not trained, has the wrong length or leaves no choice; or the
+                environment was made without action masks.
+        """
+        if self._masks is None:
+            raise ConfigError("the environment has no action masks; make it with action_mask=True")
+        self._masks.set(masks)
 
     @property
     def labour_disutility_scale(self) -> float:
         """Factor on the disutility of labour, as curricula anneal it. A new value counts from the next `reset` on."""
-        return self._economy.labour_disutility_scale
+        return self._game.economy.labour_disutility_scale
 
     @labour_disutility_scale.setter
     def labour_disutility_scale(self, scale: float) -> None:
-        self._economy.labour_disutility_scale = scale
+        self._game.economy.labour_disutility_scale = scale
 
     @property
     def max_cycles(self) -> int:
@@ -160,22 +214,19 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         """Start a new episode.
 
         Args:
-            seed: Accepted for PettingZoo; the economy draws nothing.
+            seed: Of the draws of the others, where there are any; the economy itself draws nothing.
             options: Accepted for PettingZoo and not used.
 
         Returns:
             Observations and (empty) infos of every agent.
         """
-        if self.max_cycles != self.config.horizon:
-            scale, config = self.labour_disutility_scale, self.config.replace(horizon=self.max_cycles)
-            self._economy = VectorEconomy(config, autoreset=False, encoding=self.encoding)
-            self.labour_disutility_scale = scale
-        self._observation = self._economy.reset()
+        self._game.set_horizon(self.max_cycles)
+        observation = self._game.reset(seed)
         self._history = []
         self.agents = self.possible_agents[:]
         if self.render_mode == "human":
             self.render()
-        return self._split(self._observation), {name: {} for name in self.agents}
+        return self._split(observation), {name: {} for name in self.agents}
 
     def step(
         self, actions: Mapping[str, Any]
@@ -193,27 +244,23 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
                 its space.
         """
         self._check_running("step()")
-        before = self._economy.state
-        assert before is not None
-        indices = self._read_actions(actions)
-        self._observation, rewards, truncated, flows = self._economy.step(indices)
-        after = self._economy.state
-        assert after is not None
-        period = PlayedPeriod(before, indices["consumer"][0, :, -1], flows, after)
+        before = self._game.economy.require_state()
+        played = self._game.step(self._read_actions(actions))
+        after = self._game.economy.require_state()
+        period = PlayedPeriod(before, played.employer[0], played.flows, after)
         self._remember(period)
-        is_over = bool(truncated[0])
-        if is_over:
+        if played.is_over:
             self.agents = []
         if self.render_mode == "human":
             self.render()
         names = self.possible_agents
-        values = [value for t in AGENT_TYPES for value in rewards[t].flatten().tolist()]
+        values = [value for t in self._names for value in self._game.rows(played.rewards[t], t)[0].tolist()]
         return (
-            self._split(self._observation),
+            self._split(played.observation),
             dict(zip(names, values, strict=True)),
             dict.fromkeys(names, False),
-            dict.fromkeys(names, is_over),
-            dict(zip(names, period_infos(self.config, period), strict=True)),
+            dict.fromkeys(names, played.is_over),
+            self._infos(period),
         )
 
     def state(self) -> Observation:
@@ -226,8 +273,8 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
             ConfigError: Before the first reset.
         """
         self._check_reset("state()")
-        assert self._observation is not None
-        parts = [self._observation[key].flatten() for key in ("global", *AGENT_TYPES)]
+        assert self._game.observation is not None
+        parts = [self._game.observation[key].flatten() for key in ("global", *AGENT_TYPES)]
         result: Observation = torch.cat(parts).numpy()
         return result
 
@@ -243,8 +290,7 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         if self.render_mode is None:
             raise ConfigError('the environment has no render_mode; make it with render_mode="ansi" or "rgb_array"')
         self._check_reset("render()")
-        state = self._economy.state
-        assert state is not None
+        state = self._game.economy.require_state()
         if self.render_mode == "rgb_array":
             return picture(self.config, state, self._history)
         text = table(self.config, state, self._history[-1] if self._history else None)
@@ -261,25 +307,23 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
             self._history.clear()
         self._history.append(period)
 
-    def _split(self, observation: dict[str, torch.Tensor]) -> dict[str, Observation]:
+    def _infos(self, period: PlayedPeriod) -> dict[str, Info]:
+        infos = period_infos(self.config, period)
+        if self._game.others is not None:
+            starts = {"consumer": 0, "firm": self.config.num_consumers, "government": len(infos) - 1}
+            infos = [infos[starts[t] + i] for t, numbers in self._game.trained.items() for i in numbers]
+        return dict(zip(self.possible_agents, infos, strict=True))
+
+    def _split(self, observation: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Whole observations by agent: rows of one array a type."""
-        rows: list[Observation] = []
-        for agent_type in AGENT_TYPES:
-            rows.extend(join(observation, agent_type)[0].numpy())
-        return dict(zip(self.possible_agents, rows, strict=True))
-
-    def _make_observation_spaces(self) -> dict[str, Space[Observation]]:
-        spaces = {t: Box(*bounds(self.config, t, self.encoding), dtype=np.float32) for t in AGENT_TYPES}
-        return {name: spaces[t] for t in AGENT_TYPES for name in self._names[t]}
-
-    def _make_state_space(self) -> Box:
-        shared = observation_size(self.config, "government", self.encoding)[0]
-        both = []
-        for side in (0, 1):
-            limits = {t: bounds(self.config, t, self.encoding)[side] for t in AGENT_TYPES}
-            private = [np.tile(limits[t][shared:], self.config.agents(t)) for t in AGENT_TYPES]
-            both.append(np.concatenate([limits["government"], *private]))
-        return Box(both[0], both[1], dtype=np.float32)
+        result: dict[str, Any] = {}
+        for agent_type, names in self._names.items():
+            rows = self._game.rows(join(observation, agent_type), agent_type)[0].numpy()
+            result.update(zip(names, rows, strict=True))
+            if self._masks is not None:
+                for name in names:
+                    result[name] = {"observation": result[name], "action_mask": self._masks.of(agent_type)}
+        return result
 
     def _known(self, agent: str) -> str:
         if agent not in self._action_spaces:
@@ -287,18 +331,13 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         return agent
 
     def _check_reset(self, call: str) -> None:
-        if self._observation is None:
+        if self._game.observation is None:
             raise ConfigError(f"the environment has not been reset; call reset() before {call}")
 
     def _check_running(self, call: str) -> None:
         self._check_reset(call)
         if not self.agents:
             raise ConfigError(f"the episode is over; call reset() before the next {call}")
-
-
-def _action_space(config: EconomyConfig, agent_type: str) -> Space[Any]:
-    sizes = head_sizes(config, agent_type)
-    return MultiDiscrete(list(sizes)) if agent_type == "consumer" else Discrete(sizes[0])
 
 
 def _check_render_mode(render_mode: str | None) -> None:

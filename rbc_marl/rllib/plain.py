@@ -24,7 +24,12 @@ from rbc_marl.rllib.economy_config import ENV_PRESETS as ENV_PRESETS  # part of 
 from rbc_marl.rllib.economy_config import parse_env_config
 
 # What env_config may hold besides the fields of EconomyConfig, with the defaults.
-ENV_OPTIONS: dict[str, Any] = {"encoding": "symlog", "render_mode": None, "reward_scale": None}
+ENV_OPTIONS: dict[str, Any] = {
+    "encoding": "symlog",
+    "render_mode": None,
+    "reward_scale": None,
+    "action_mode": "multidiscrete",
+}
 
 
 class EconomyMultiAgentEnv(ParallelPettingZooEnv):
@@ -98,8 +103,8 @@ def read_env_config(name: str, env_config: Mapping[str, Any] | None) -> tuple[Ec
 
     Args:
         name: "rbc_open" or "rbc_closed".
-        env_config: Fields of `EconomyConfig` that differ from the preset's, "encoding", "render_mode", and
-            "reward_scale", a divisor of rewards by agent type, as in EconomyPPOConfig.
+        env_config: Fields of `EconomyConfig` that differ from the preset's, "encoding", "render_mode", "action_mode",
+            and "reward_scale", a divisor of rewards by agent type, as in EconomyPPOConfig.
 
     Raises:
         ConfigError: The name or a field is unknown, or a value is invalid.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rbc_marl.adapters.action_modes import to_box, to_joint
 from rbc_marl.adapters.pettingzoo import ParallelEconomy
 from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig
@@ -38,9 +39,18 @@ def as_tensors(indices: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     }
 
 
+def in_mode(config: EconomyConfig, indices: dict[str, np.ndarray], mode: str) -> dict[str, np.ndarray]:
+    """The same decisions, by agent type, in an action mode: arrays [A] or [A, n]."""
+    if mode == "multidiscrete":
+        return indices
+    translate = to_joint if mode == "discrete" else to_box
+    return {t: translate(config, t, torch.from_numpy(index)).numpy() for t, index in indices.items()}
+
+
 def random_actions(env: ParallelEconomy, seed: int) -> dict[str, Any]:
-    """A random action of every agent."""
-    return by_agent(random_indices(env.config, seed))
+    """A random action of every agent of the environment, in its mode: the same decisions in every mode."""
+    everybody = by_agent(in_mode(env.config, random_indices(env.config, seed), env.action_mode))
+    return {agent: everybody[agent] for agent in env.possible_agents}
 
 
 def episode(env: ParallelEconomy, seed: int = 0) -> Iterator[tuple[Any, ...]]:

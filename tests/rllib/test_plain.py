@@ -107,9 +107,20 @@ def test_the_names_of_tune_make_the_open_and_the_closed_economy():
         assert env.par_env.config.num_consumers == 4 and env.par_env.encoding == "digits"
 
 
+@pytest.mark.parametrize(("mode", "space"), [("discrete", gym.spaces.Discrete), ("box", gym.spaces.Box)])
+def test_agents_can_act_in_every_mode(mode, space):
+    choices = {"consumption_choices": [0.0, 4.0]}
+    env = plain.make_env("rbc_open", {**SMALL, **choices, "action_mode": mode})
+    assert all(isinstance(env.action_spaces[agent], space) for agent in env.agents)
+    expected = plain.make_env("rbc_open", {**SMALL, **choices})
+    for mine, same in zip(rollout(env), rollout(expected), strict=True):
+        assert data_equivalence(mine, same)
+
+
 @pytest.mark.parametrize(
     ("name", "env_config", "message"),
     [
+        ("rbc_open", {"action_mode": "boxes"}, "action_mode is 'boxes'"),
         ("rbc_opne", {}, "rbc_opne.*rbc_open or rbc_closed"),
         ("rbc_open", {"num_consumer": 3}, 'env_config.num_consumer is not a field.*"num_consumers"'),
         ("rbc_open", {"interest_rate": -0.2}, "env_config.interest_rate is -0.2"),

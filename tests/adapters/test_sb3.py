@@ -1,0 +1,90 @@
+"""The economy as Stable-Baselines3 meets it, through SuperSuit and alone."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from rbc_marl import homogenize, parallel_env
+from tests.adapters.examples import load_example
+from tests.adapters.playing import random_actions
+
+pytest.importorskip("stable_baselines3")
+supersuit = pytest.importorskip("supersuit")
+from stable_baselines3 import PPO, SAC  # noqa: E402 - skipped where it is not installed
+from stable_baselines3.common.env_checker import check_env  # noqa: E402
+
+SMALL = {"num_consumers": 5, "num_firms": 2, "horizon": 4}
+
+
+@pytest.fixture
+def example():
+    return load_example("ppo_sb3")
+
+
+def vector(env, count=2):
+    env = supersuit.pettingzoo_env_to_vec_env_v1(env)
+    return supersuit.concat_vec_envs_v1(env, count, num_cpus=1, base_class="stable_baselines3")
+
+
+def test_an_episode_through_supersuit_is_the_one_of_the_parallel_environment(example):
+    options = {**SMALL, "train_types": ["consumer"], "others": "cost_plus"}
+    envs, env = example.consumers(2, **SMALL), parallel_env(**options)
+    seen, expected = envs.reset(), env.reset()[0]
+    names = env.possible_agents
+    for period in range(4):
+        assert np.array_equal(seen, np.stack([expected[name] for name in names] * 2))
+        actions = random_actions(env, period)
+        expected, rewards, _, truncations, _ = env.step(actions)
+        seen, gained, over, infos = envs.step(np.stack([actions[name] for name in names] * 2))
+        assert gained == pytest.approx([rewards[name] / 5.0 for name in names] * 2, rel=1e-6)
+        assert set(over.astype(bool)) == set(truncations.values()) == {period == 3}
+    # The horizon is the end: Stable-Baselines3 bootstraps only where an info says that time ran out.
+    assert not any(info.get("TimeLimit.truncated", False) for info in infos)
+    for name, info in zip(names, infos, strict=False):
+        assert np.array_equal(info["terminal_observation"], expected[name])
+    assert np.array_equal(seen, envs.reset())
+
+
+@pytest.mark.parametrize("options", [{}, {"action_mode": "discrete"}, {"action_mode": "box"}, {"others": "random"}])
+@pytest.mark.parametrize("agent", ["Consumer", "Firm", "Government"])
+def test_the_checker_of_stable_baselines_finds_nothing(agent, options):
+    check_env(gymnasium.make(f"rbc_marl/{agent}-v0", **SMALL, consumption_choices=[0.0, 2.0], **options).unwrapped)
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.policy.state_dict().items()}
+
+
+def moved_parts(model, before):
+    after = weights(model)
+    assert all(value.isfinite().all() for value in after.values())
+    return {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+
+
+@pytest.mark.slow
+def test_the_example_trains_consumers_and_single_agents(example):
+    for env in (example.consumers(2, **SMALL), example.alone("Firm", 2, **SMALL)):
+        settings = {"n_steps": 4, "batch_size": 8}
+        torch.manual_seed(0)
+        before = weights(example.train(env, 0, **settings))
+        model = example.train(env, 5 * 4 * env.num_envs, **settings)
+        assert moved_parts(model, before) >= {"mlp_extractor", "action_net", "value_net"}
+        assert model.num_timesteps == 5 * 4 * env.num_envs
+
+
+@pytest.mark.slow
+def test_all_agents_can_share_one_policy_in_padded_spaces():
+    env = vector(homogenize(parallel_env(**SMALL), action_mask=False, invalid="first"))
+    model = PPO("MlpPolicy", env, n_steps=4, batch_size=16, device="cpu")
+    before = weights(model)
+    model.learn(3 * 4 * env.num_envs)
+    assert moved_parts(model, before) >= {"action_net", "value_net"}
+
+
+@pytest.mark.slow
+def test_continuous_actions_train_with_sac():
+    model = SAC("MlpPolicy", gymnasium.make("rbc_marl/Firm-v0", **SMALL, action_mode="box"), learning_starts=10, seed=0)
+    before = weights(model)
+    model.learn(30)
+    assert moved_parts(model, before) >= {"actor", "critic"}
