@@ -104,9 +104,7 @@ def run(code):
     return done.stdout.split()
 
 
-@pytest.mark.parametrize(
-    "imports", ["import rbc_marl, gymnasium", "import gymnasium, rbc_marl", "import rbc_marl, gymnasium.spaces"]
-)
+@pytest.mark.parametrize("imports", ["import rbc_marl, gymnasium", "import gymnasium, rbc_marl"])
 def test_the_names_are_known_whichever_is_imported_first(imports):
     code = f"{imports}\nprint(*(name for name in gymnasium.registry if 'rbc_marl' in name))"
     assert run(code) == NAMES
@@ -118,8 +116,8 @@ def test_gymnasium_can_import_the_package_by_itself():
     assert run(code) == ["consumer_0"]
 
 
-def test_importing_the_package_imports_neither_gymnasium_nor_torch():
-    assert run("import sys, rbc_marl\nprint(*({'gymnasium', 'torch', 'numpy'} & set(sys.modules)))") == []
+def test_importing_the_package_does_not_import_torch():
+    assert run("import sys, rbc_marl\nprint(*({'torch', 'ray', 'pettingzoo'} & set(sys.modules)))") == []
 
 
 def test_registering_again_changes_nothing():
