@@ -74,7 +74,7 @@ def test_help_lists_the_commands_without_importing_ray_or_torch():
         cli.main(["--help"])
     except SystemExit as end:
         assert end.code == 0
-    heavy = {"ray", "torch", "gymnasium", "pandas"} & set(sys.modules)
+    heavy = {"ray", "torch", "pettingzoo", "pandas"} & set(sys.modules)
     assert not heavy, heavy
     """
     done = subprocess.run(

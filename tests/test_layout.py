@@ -156,7 +156,9 @@ def test_no_file_names_a_folder_of_one_machine():
     assert found == []
 
 
-@pytest.mark.parametrize(("line", "is_one"), [("open('/ho" + "me/ann/x')", True), ("https://a.example/work/b", False)])
+@pytest.mark.parametrize(
+    ("line", "is_one"), [("open('/ho" + "me/ann/x')", True), ("https://a.example/wo" + "rk/b", False)]
+)
 def test_a_path_of_one_machine_is_told_from_an_address(line, is_one):
     assert bool(MACHINE_PATH.search(line)) is is_one
 

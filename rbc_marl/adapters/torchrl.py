@@ -68,8 +68,8 @@ class BatchedEconomy(EnvBase):
             others: Who plays the rest; see `rbc_marl.adapters.others`.
             state: Whether the root also holds "state" [B, G + C P + F Q], all that any agent sees, for central critics.
             split: Whether the global part of observations, which all agents see, stands once at the root, as "global"
-                [B, G], and ``(group, "observation")`` holds private parts only: rollouts then take a fraction of the
-                memory. A government has no private part, and no observation then.
+                [B, G], and ``(group, "observation")`` holds private parts only: rollouts then need less memory. A
+                government has no private part, and no observation then.
             action_mask: Whether groups also hold "action_mask" [B, A, m], true where allowed: an entry for each
                 alternative of each of an agent's indices, side by side. See `set_action_masks`.
             terminate_at_horizon: Whether the last period terminates the episode, so that nothing is bootstrapped from a

@@ -18,7 +18,7 @@ def sum_over_goods(units: Tensor, weights: Tensor) -> Tensor:
     return torch.matmul(weights.unsqueeze(1), units).squeeze(1)
 
 
-def afford(requested: Tensor, price: Tensor, budget: Tensor) -> tuple[Tensor, Tensor]:
+def afford(requested: Tensor, price: Tensor, budget: Tensor) -> Tensor:
     """Scale down the demand of consumers who ask for more than they can pay.
 
     Args:
@@ -27,13 +27,12 @@ def afford(requested: Tensor, price: Tensor, budget: Tensor) -> tuple[Tensor, Te
         budget: [B, C] money at the start of the period.
 
     Returns:
-        The share [B, C] of every request that its consumer can pay for, and the cost [B, C] of that share. All goods
-        of a consumer are scaled alike; a request that costs nothing is never scaled.
+        The share [B, C] of every request that its consumer can pay for. All goods of a consumer are scaled alike; a
+        request that costs nothing is never scaled.
     """
     cost = sum_over_goods(requested, price)
     is_short = (cost > 0) & (cost > budget)
-    share = torch.where(is_short, budget / torch.where(is_short, cost, 1.0), 1.0)
-    return share, cost * share
+    return torch.where(is_short, budget / torch.where(is_short, cost, 1.0), 1.0)
 
 
 def ration(total_demand: Tensor, inventory: Tensor) -> tuple[Tensor, Tensor]:

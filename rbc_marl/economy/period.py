@@ -26,7 +26,7 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
         The state at the start of the next period, and what happened in this one.
     """
     requested = actions.demand.transpose(1, 2)  # [B, F, C], see `markets`
-    share_paid, _ = markets.afford(requested, state.price, state.consumer_budget)
+    share_paid = markets.afford(requested, state.price, state.consumer_budget)
     demand = requested * share_paid.unsqueeze(1)
     total_demand = demand.sum(2)
     labour = markets.hours_by_employer(actions.hours, actions.employer, config.num_firms)

@@ -4,8 +4,8 @@
     python tutorials/examples/mappo_torchrl.py            # MAPPO: a critic sees all agents of its type
     python tutorials/examples/mappo_torchrl.py --ippo     # IPPO: a critic sees one agent
 
-Consumers learn, while firms and the government follow rules. With --everybody all learn at once; such economies tend to
-die without a curriculum (see tutorial 03).
+Consumers learn, while firms and the government follow rules. With --everybody all learn at once; an economy can die of
+that, and `rbc-marl train` has curricula against it (tutorial 03).
 Everything is TorchRL's but the environment and `Choices`, the distribution of a consumer's several decisions.
 """
 

@@ -7,8 +7,8 @@
 Nothing but torch and `rbc_marl.VectorEconomy`. Letters of the shapes: T periods, B economies, A agents of a type, n
 numbers in an observation, H decisions an agent takes at once (a consumer F + 2, the others one).
 
-With everybody learning from nothing an economy tends to die: firms learn to pay nothing before workers have learned to
-ask for pay. `rbc-marl train` has curricula against that (tutorial 03); they are left out here.
+With everybody learning from nothing an economy can die: nobody works any more, and nobody learns from that.
+`rbc-marl train` has curricula against it (tutorial 03); they are left out here.
 """
 
 from __future__ import annotations
