@@ -32,7 +32,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 def symlog(x: Tensor) -> Tensor:
     """Signed logarithm ``sign(x) log(1 + |x|) / 10`` of money or units; any shape."""
-    return x.sign() * x.abs().log1p() / SYMLOG_SCALE
+    return x.abs().log1p().div_(SYMLOG_SCALE).copysign_(x)
 
 
 def digits(x: Tensor) -> Tensor:

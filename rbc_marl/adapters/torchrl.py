@@ -97,6 +97,10 @@ class BatchedEconomy(EnvBase):
         self._has_state = state
         self._is_split = split
         self._masks = ActionMasks(self.config, action_mode, self.group_map) if action_mask else None
+        # What random actions are drawn from: everything, where nothing is masked. Continuous ones need no table.
+        self._choices = self._masks
+        if self._choices is None and action_mode != "box":
+            self._choices = ActionMasks(self.config, action_mode, self.group_map)
         self._make_specs()
 
     @property
@@ -131,13 +135,12 @@ class BatchedEconomy(EnvBase):
         for group, names in self.group_map.items():
             shape: tuple[int, ...] = (economy.num_envs, len(names))
             length = action_length(self.config, group, mode)
-            if mode == "box":
+            if self._choices is None:
                 assert length is not None
                 drawn_box = torch.rand(*shape, length, generator=economy.generator, device=economy.device)
                 result[group] = drawn_box.to(economy.dtype) * 2.0 - 1.0
                 continue
-            masks = self._masks or ActionMasks(self.config, mode, self.group_map)
-            heads = masks.draw(group, shape, economy.generator)
+            heads = self._choices.draw(group, shape, economy.generator)
             result[group] = heads.squeeze(-1) if length is None else heads
         return result
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +14,15 @@ Row = Mapping[str, Any]
 
 # Outcome of a run that a scheduler ended before its time: it counts neither as alive nor as dead.
 STOPPED = "stopped"
+
+
+def csv_text(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Rows as CSV with the columns ``names``, of which a row may lack some."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, names, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from rbc_marl.analysis.tables import csv_text
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS, Settings
 from rbc_marl.errors import MissingExtraError
@@ -79,7 +79,7 @@ class Report:
         return {
             one["checkpoint"]: verdict(
                 one["outcome"], [row for row in self.rows if row["checkpoint"] == one["checkpoint"]]
-            )
+            )[1]
             for one in self.checkpoints
         }
 
@@ -150,10 +150,7 @@ class Report:
         record = {"command": list(command) or sys.argv, "versions": versions(), "git_commit": git_commit()}
         text = json.dumps({**self.to_dict(), **record}, indent=2, allow_nan=False)
         replace_file(folder / "report.json", text + "\n")
-        with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        replace_file(folder / "rows.csv", csv_text(self.rows, list(self.rows[0])))
         try:
             best_response_bars(self, folder / "best_response.png")
         except MissingExtraError:
@@ -174,33 +171,34 @@ def epsilon(row: Mapping[str, Any]) -> float | None:
     return max(float(row["gain_over_level"]), 0.0)
 
 
-def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Whether policies can be called an epsilon-equilibrium, in words.
+def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]:
+    """Whether policies can be called an epsilon-equilibrium, and why, in words.
 
     They cannot where the economy is not living, where a firm, or all firms, gain by a constant choice (surely, and more
     than 1% of the level), or where a type gains more of its level than the paper's bound; and nothing is said where a
     type was not checked, or its control failed.
     """
     if outcome != "living":
-        return f"no equilibrium: the economy is {outcome}, whatever anybody gains"
+        return False, f"no equilibrium: the economy is {outcome}, whatever anybody gains"
     firms = [row for row in rows if row["agent_type"] == "firm" and row["constant_gain_low"] > 0]
     firms = [row for row in firms if row["constant_gain"] > FIRM_CONSTANT_SHARE * abs(row["level"])]
     if firms:
         row = max(firms, key=lambda row: row["constant_gain"])
         who = "firms gain" if row["agent"] is None else f"firm {row['agent']} gains"
         share = f" ({row['constant_gain'] / abs(row['level']):.1%} of the level)" if row["level"] else ""
-        return f"no equilibrium: {who} {_number(row['constant_gain'])}{share} by a constant choice: {row['constant']}"
+        gain = f"{_number(row['constant_gain'])}{share}"
+        return False, f"no equilibrium: {who} {gain} by a constant choice: {row['constant']}"
     types = {row["agent_type"]: row for row in rows if row["kind"] == "type"}
     for agent_type, row in types.items():
-        gain = epsilon(row)
-        if gain is None or gain > PAPER_BOUNDS[agent_type]:
-            share = "an unknown share" if gain is None else f"{gain:.1%}"
-            return f"no equilibrium: {agent_type} gains {share} of its level, more than {PAPER_BOUNDS[agent_type]:.0%}"
+        gained, bound = epsilon(row), PAPER_BOUNDS[agent_type]
+        if gained is None or gained > bound:
+            share = "an unknown share" if gained is None else f"{gained:.1%}"
+            return False, f"no equilibrium: {agent_type} gains {share} of its level, more than {bound:.0%}"
     unsure = [t for t in AGENT_TYPES if t not in types or not types[t]["verified"]]
     if unsure:
-        return f"undecided: {' and '.join(unsure)} not checked or not verified"
+        return False, f"undecided: {' and '.join(unsure)} not checked or not verified"
     gains = ", ".join(f"{agent_type} {epsilon(row) or 0.0:.2%}" for agent_type, row in types.items())
-    return f"an equilibrium of types within {gains} of their levels"
+    return True, f"an equilibrium of types within {gains} of their levels"
 
 
 def _number(value: float, digits: int = 3) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.equilibrium.checks import check_keys, number, whole
 from rbc_marl.equilibrium.constants import Target
 from rbc_marl.errors import ConfigError, nearest
 
@@ -64,17 +65,14 @@ class Settings:
             ("agent_economies", 1),
             ("evaluation_seed", 0),
         ):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"{name} is {value!r}; it must be a whole number, at least {least}")
-        if self.economies is not None and (type(self.economies) is not int or self.economies < 1):
-            raise ConfigError(f"economies is {self.economies!r}; it must be a whole number, at least 1")
+            whole(getattr(self, name), name, least)
+        if self.economies is not None:
+            whole(self.economies, "economies")
         if not self.seeds or not all(type(seed) is int and seed >= 0 for seed in self.seeds):
             raise ConfigError(f"seeds is {self.seeds!r}; give at least one whole number, such as [0, 1, 2]")
-        if not isinstance(self.entropy, int | float) or not self.entropy >= 0:
-            raise ConfigError(f"entropy is {self.entropy!r}; it must be a number, at least 0")
-        if not isinstance(self.damage, int | float) or not 0 < self.damage <= 1:
-            raise ConfigError(f"damage is {self.damage!r}; it must be above 0 and at most 1")
+        number(self.entropy, "entropy", 0.0)
+        if number(self.damage, "damage", 0.0, 1.0) == 0.0:
+            raise ConfigError("damage is 0; it must be above 0, or the control has nothing to win back")
         if isinstance(self.checkpoints, str) and self.checkpoints != "all":
             raise ConfigError(f'checkpoints is {self.checkpoints!r}; give iterations, or "all"')
         for agent_type in self.types:
@@ -83,8 +81,8 @@ class Settings:
         for agent_type, rate in self.lr.items():
             if agent_type not in AGENT_TYPES:
                 raise ConfigError(f"lr.{agent_type} is not an agent type{_close(agent_type)}")
-            if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
-                raise ConfigError(f"lr.{agent_type} is {rate!r}; it must be a number above 0")
+            if number(rate, f"lr.{agent_type}", 0.0) == 0.0:
+                raise ConfigError(f"lr.{agent_type} is 0; it must be above 0, or nobody learns")
         self._check_agents()
 
     def _check_agents(self) -> None:
@@ -96,9 +94,9 @@ class Settings:
             if agent_type not in ("consumer", "firm"):
                 mend = _close(agent_type) or "; single agents are consumers or firms"
                 raise ConfigError(f"agents.{agent_type} cannot deviate alone{mend}")
-            for number in numbers:
-                if number != "all" and (type(number) is not int or number < 0):
-                    raise ConfigError(f'agents.{agent_type} has {number!r}; give whole numbers, at least 0, or "all"')
+            for one in numbers:
+                if one != "all" and (type(one) is not int or one < 0):
+                    raise ConfigError(f'agents.{agent_type} has {one!r}; give whole numbers of at least 0, or "all"')
 
     @classmethod
     def of(cls, given: Mapping[str, Any], where: str = "best_response") -> Settings:
@@ -111,12 +109,7 @@ class Settings:
         Raises:
             ConfigError: A field is unknown or out of range.
         """
-        if not isinstance(given, Mapping):
-            raise ConfigError(f"{where} is {given!r}; it must be a mapping, such as {{iterations: 200}}")
-        known = [one.name for one in dataclasses.fields(cls)]
-        for name in given:
-            if name not in known:
-                raise ConfigError(f"{where}.{name} is not a setting of best responses{nearest(str(name), known)}")
+        check_keys(given, [one.name for one in dataclasses.fields(cls)], where, "a setting of best responses")
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
         }
@@ -140,13 +133,13 @@ class Settings:
         found = [Target(agent_type) for agent_type in AGENT_TYPES if agent_type in self.types]
         for agent_type, numbers in self._numbers(economy).items():
             count = economy.agents(agent_type)
-            for number in dict.fromkeys(numbers):
-                if number >= count:
+            for one in dict.fromkeys(numbers):
+                if one >= count:
                     raise ConfigError(
-                        f"{agent_type} {number} is not in this economy; its {count} agents of type {agent_type} are "
+                        f"{agent_type} {one} is not in this economy; its {count} agents of type {agent_type} are "
                         f"numbered from 0 to {count - 1}"
                     )
-                found.append(Target(agent_type, number))
+                found.append(Target(agent_type, one))
         if not found:
             raise ConfigError("nobody is to be checked; name a type or an agent")
         return found
@@ -156,7 +149,7 @@ class Settings:
             return {
                 agent_type: tuple(range(economy.agents(agent_type)))
                 if "all" in numbers
-                else tuple(number for number in numbers if isinstance(number, int))
+                else tuple(one for one in numbers if isinstance(one, int))
                 for agent_type, numbers in self.agents.items()
             }
         single = [agent_type for agent_type in ("consumer", "firm") if agent_type in self.types]

@@ -11,7 +11,13 @@ from typing import Any, Protocol
 
 from rbc_marl.errors import UserError
 
-ROWS = "rows"
+# Where a trial's configuration holds the key of its piece of work.
+KEY = "key"
+
+
+def row_file(folder: Path, key: str) -> Path:
+    """Where the result of a piece of work is kept, once it is done."""
+    return folder / "rows" / f"{key}.json"
 
 
 class Job(Protocol):
@@ -55,8 +61,7 @@ def run_jobs(
     Raises:
         UserError: A job failed, or all were stopped before they were done.
     """
-    (folder / ROWS).mkdir(parents=True, exist_ok=True)
-    missing = {job.key: job for job in jobs if not _file(folder, job.key).exists()}
+    missing = {job.key: job for job in jobs if not row_file(folder, job.key).exists()}
     if missing:
         done = len(jobs) - len(missing)
         if done:
@@ -67,10 +72,10 @@ def run_jobs(
             counter = _Counter(report, done, len(jobs))
             for job in missing.values():
                 counter.ended(_do(job, folder)["line"])
-    left = [job.key for job in jobs if not _file(folder, job.key).exists()]
+    left = [job.key for job in jobs if not row_file(folder, job.key).exists()]
     if left:  # Tune was interrupted, and ends without an error then
         raise UserError(f"stopped with {len(left)} of {len(jobs)} pieces of work left; run it again to go on")
-    return {job.key: json.loads(_file(folder, job.key).read_text(encoding="utf-8")) for job in jobs}
+    return {job.key: json.loads(row_file(folder, job.key).read_text(encoding="utf-8")) for job in jobs}
 
 
 class _Counter:
@@ -84,10 +89,6 @@ class _Counter:
         self.report(f"{self.done}/{self.total}  {line}")
 
 
-def _file(folder: Path, key: str) -> Path:
-    return folder / ROWS / f"{key}.json"
-
-
 def _do(job: Job, folder: Path) -> dict[str, Any]:
     from rbc_marl.rllib.run_folder import replace_file
 
@@ -98,15 +99,51 @@ def _do(job: Job, folder: Path) -> dict[str, Any]:
         raise UserError(f"{job.key} failed: {type(error).__name__}: {error}") from error
     row["seconds"] = round(time.perf_counter() - started, 1)
     row["line"] = f"{row['line']}  {row['seconds']:.0f} s"
-    replace_file(_file(folder, job.key), json.dumps(row, allow_nan=False))
+    path = row_file(folder, job.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(row, allow_nan=False))
     return row
 
 
 def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Counter) -> None:
+    root = folder.resolve()
+    run_trials(
+        lambda key: {"line": _do(jobs[key], root)["line"]},
+        list(jobs),
+        folder,
+        workers,
+        ended=lambda _, result: counter.ended(result["line"]),
+    )
+
+
+def run_trials(
+    work: Callable[[str], dict[str, Any]],
+    keys: Sequence[str],
+    folder: Path,
+    workers: int,
+    *,
+    ended: Callable[[str, dict[str, Any]], None],
+    reported: Callable[[str, dict[str, Any]], None] | None = None,
+    gpus: float = 0.0,
+    scheduler: Any = None,  # noqa: ANN401 - Tune's
+) -> None:
+    """Do pieces of work as trials of Ray Tune, each with one CPU and one thread.
+
+    Args:
+        work: Done in a trial's process, with a key; what it returns is the trial's last report.
+        keys: One for each trial.
+        folder: Where Tune keeps its records.
+        workers: Trials side by side.
+        ended: Told, in this process, the key and the last report of each trial that ends.
+        reported: Told of every report.
+        gpus: Share of a GPU for each trial.
+        scheduler: Tune's, which may end trials early.
+
+    Raises:
+        UserError: A trial failed.
+    """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables of trials
     from ray import tune
-
-    root = folder.resolve()
 
     def trial(config: dict[str, Any]) -> None:
         import torch
@@ -115,33 +152,45 @@ def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Co
 
         quieten(0)
         torch.set_num_threads(1)
-        tune.report({"line": _do(jobs[config["job"]], root)["line"]})
+        tune.report(work(config[KEY]))
 
-    class Reporter(tune.Callback):
-        """Passes on what Tune says of trials that end. Tune keeps a copy of it, which has nobody to tell."""
+    class Listener(tune.Callback):
+        """Passes on what Tune says of trials. Tune keeps a copy of it, which has nobody to tell."""
 
-        def __init__(self, counter: _Counter) -> None:
-            self.counter = counter
+        def __init__(self, ended: Callable[..., None], reported: Callable[..., None] | None) -> None:
+            self.ended, self.reported = ended, reported
 
         def __getstate__(self) -> dict[str, Any]:
             return {}
 
+        def on_trial_result(
+            self,
+            iteration: int,
+            trials: list[Any],
+            trial: Any,  # noqa: ANN401
+            result: dict[str, Any],
+            **info: Any,  # noqa: ANN401
+        ) -> None:
+            if self.reported is not None:
+                self.reported(trial.config[KEY], result)
+
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-            self.counter.ended(trial.last_result["line"])
+            self.ended(trial.config[KEY], trial.last_result)
 
     tuner = tune.Tuner(
-        tune.with_resources(trial, {"cpu": 1}),
-        param_space={"job": tune.grid_search(list(jobs))},
-        # A new process takes longer to import everything than many jobs take.
-        tune_config=tune.TuneConfig(max_concurrent_trials=workers, reuse_actors=True),
+        tune.with_resources(trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
+        param_space={KEY: tune.grid_search(list(keys))},
+        # A new process takes longer to import everything than small pieces of work take. One that is stopped leaves its
+        # process in the middle of its work, where no other could begin.
+        tune_config=tune.TuneConfig(max_concurrent_trials=workers, scheduler=scheduler, reuse_actors=scheduler is None),
         run_config=tune.RunConfig(
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",
-            storage_path=str(root),
+            storage_path=str(folder.resolve()),
             verbose=0,
-            callbacks=[Reporter(counter)],
+            callbacks=[Listener(ended, reported)],
         ),
     )
     errors = [result.error for result in tuner.fit() if result.error]
     if errors:
-        last = str(errors[0]).strip().splitlines()[-1]
-        raise UserError(f"{len(errors)} trials failed, the first with: {last.removeprefix('rbc_marl.errors.')}")
+        last = str(errors[0]).strip().splitlines()[-1].removeprefix("rbc_marl.errors.")
+        raise UserError(f"{len(errors)} of {len(keys)} failed, the first with: {last}")

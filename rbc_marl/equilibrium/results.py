@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rbc_marl.analysis.tables import composition_summary, summary
+from rbc_marl.analysis.tables import composition_summary, csv_text, summary
 from rbc_marl.equilibrium import verdicts
 from rbc_marl.equilibrium.figures_of_sweeps import spectrum, tax_bars
 from rbc_marl.equilibrium.grouping import equilibria, group
@@ -87,10 +85,8 @@ def finish(
     for row, name in zip(found, group(found, sweep.groups), strict=True):
         row["group"] = name
     groups = equilibria(found, sweep.varied)
-    write_table(found, folder / "table.csv")
-    write_table(groups, folder / "equilibria.csv", first=("group",))
-    for table in ("table", "equilibria"):
-        write_parquet(folder / f"{table}.csv", found if table == "table" else groups)
+    write_table(found, folder, "table")
+    write_table(groups, folder, "equilibria", first=("group",))
     parts = [summary(found), "What total welfare is made of, over the runs that are alive:", composition_summary(found)]
     if sweep.taxes is not None:
         economy = sweep.runs[0].load(folder).env_config
@@ -105,28 +101,19 @@ def finish(
     return text
 
 
-def write_table(rows: Sequence[Row], path: Path, first: Sequence[str] = FIRST) -> None:
-    """Write rows as CSV, the columns that matter most first. The file appears whole or not at all."""
-    names = _columns(rows, first)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
+def write_table(rows: Sequence[Row], folder: Path, name: str, first: Sequence[str] = FIRST) -> None:
+    """Write rows as ``<name>.csv`` and ``<name>.parquet``, the columns that matter most first.
 
+    A file appears whole or not at all. In Parquet a column of mixed kinds becomes text.
+    """
+    from rbc_marl.rllib.run_folder import replace_file
 
-def write_parquet(table: Path, rows: Sequence[Row]) -> None:
-    """Write rows beside their CSV, with the same columns; a column of mixed kinds becomes text."""
     pandas = require("pandas", "analysis")
-    with table.open(encoding="utf-8", newline="") as file:
-        names = next(csv.reader(file))
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    frame = pandas.DataFrame({name: _of_one_kind(values) for name, values in columns.items()})
-    path = table.with_suffix(".parquet")
-    temporary = path.with_name(f".{path.name}.tmp")
-    frame.to_parquet(temporary, engine="pyarrow", index=False)
-    os.replace(temporary, path)
+    names = _columns(rows, first)
+    replace_file(folder / f"{name}.csv", csv_text(rows, names))
+    columns = {column: [row.get(column) for row in rows] for column in names}
+    frame = pandas.DataFrame({column: _of_one_kind(values) for column, values in columns.items()})
+    replace_file(folder / f"{name}.parquet", frame.to_parquet(engine="pyarrow", index=False))
 
 
 def _check(

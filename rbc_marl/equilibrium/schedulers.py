@@ -11,6 +11,7 @@ from typing import Any
 
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.equilibrium.checks import check_keys, number, whole
+from rbc_marl.equilibrium.jobs import KEY
 from rbc_marl.errors import ConfigError, nearest
 
 REPORTS = "reports"
@@ -111,7 +112,7 @@ def tune_scheduler(settings: Asha, iterations: int, folder: Path, keys: list[str
         stop_last_trials=False,
     )
     for key in keys:
-        earlier = SimpleNamespace(config={"run": key})
+        earlier = SimpleNamespace(config={KEY: key})
         scheduler.on_trial_add(None, earlier)
         for result in reports_of(folder, key):
             scheduler.on_trial_result(None, earlier, result)
@@ -148,4 +149,4 @@ def reporter(
 
 
 def _named(trial: Any) -> SimpleNamespace:  # noqa: ANN401 - a Tune trial
-    return SimpleNamespace(trial_id=trial.config["run"])
+    return SimpleNamespace(trial_id=trial.config[KEY])

@@ -70,7 +70,7 @@ class Subject:
             return ScriptedPolicies(self.economy, self.rules, self.encoding)
         policies = load_policies(self.checkpoint)
         for network in policies.networks.values():
-            network.log_mask.zero_()
+            network.lift_mask()
         return policies
 
     def fresh(self, agent_type: str, seed: int) -> PolicyNetwork:

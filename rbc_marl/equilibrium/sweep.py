@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rbc_marl.analysis.tables import STOPPED
-from rbc_marl.equilibrium.schedulers import Asha, reporter, reports_of, tune_scheduler
+from rbc_marl.equilibrium.jobs import row_file, run_trials
+from rbc_marl.equilibrium.schedulers import reporter, reports_of, tune_scheduler
 from rbc_marl.equilibrium.sweep_file import Run, Sweep
 from rbc_marl.equilibrium.sweep_run import finished_run
 from rbc_marl.equilibrium.taxes import kept_pairs, pair_of, play_substitutes
 from rbc_marl.errors import UserError
-
-ROWS = "rows"
 
 
 def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
@@ -54,55 +52,74 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], 
 
 
 def _run_all(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], None]) -> list[dict[str, Any]]:
-    rows = folder / ROWS
-    rows.mkdir(parents=True, exist_ok=True)
-    missing = [run for run in sweep.runs if not (rows / f"{run.key}.json").exists()]
+    missing = [run for run in sweep.runs if not row_file(folder, run.key).exists()]
     for run in sweep.runs:
-        _check_made_alike(rows / f"{run.key}.json", run)
+        _check_made_alike(row_file(folder, run.key), run)
     report(f"{len(sweep.runs) - len(missing)} of {len(sweep.runs)} runs are done; {workers} at a time")
     if missing:
         _tune(sweep, missing, folder, workers, report)
-    left = [run.key for run in sweep.runs if not (rows / f"{run.key}.json").exists()]
+    left = [run.key for run in sweep.runs if not row_file(folder, run.key).exists()]
     if left:
         report(f"interrupted: {len(left)} of {len(sweep.runs)} runs are missing; the same command goes on with them")
         raise KeyboardInterrupt
-    return [json.loads((rows / f"{run.key}.json").read_text(encoding="utf-8")) for run in sweep.runs]
+    return [_read(row_file(folder, run.key)) for run in sweep.runs]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return row
+
+
+def _write(path: Path, row: Mapping[str, Any]) -> None:
+    from rbc_marl.rllib.run_folder import replace_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(row))
 
 
 def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, report: Callable[[str], None]) -> None:
     """Run what is missing, as many at a time as there are workers."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables of trials
-    from ray import tune
-
     _check_gpus(sweep.gpus_per_trial)
     by_key = {run.key: run for run in missing}
-    root, asha, gpus = folder.resolve(), sweep.scheduler, sweep.gpus_per_trial
+    root, asha, done = folder.resolve(), sweep.scheduler, len(sweep.runs) - len(missing)
     limits = {run.key: _iterations(run) for run in missing} if asha else {}
+    endings = itertools.count(done + 1)
 
-    def trial(config: dict[str, Any]) -> None:
-        run = by_key[config["run"]]
-        after = reporter(asha, limits[run.key], root, run.key, tune.report) if asha else None
-        tune.report(run_one(run, root, after))
+    def work(key: str) -> dict[str, Any]:
+        from ray import tune
+
+        after = reporter(asha, limits[key], root, key, tune.report) if asha else None
+        return run_one(by_key[key], root, after)
+
+    def reported(key: str, result: dict[str, Any]) -> None:
+        path = row_file(root, key)
+        if asha and result.get("done") and not path.exists():
+            _write(path, _stopped_row(by_key[key], root))
+
+    def ended(key: str, _: dict[str, Any]) -> None:
+        row = _read(row_file(root, key))
+        report(f"{next(endings)}/{len(sweep.runs)}  {_line(row)}")
 
     scheduler = None
     if asha:
         scheduler = tune_scheduler(asha, max(limits.values()), root, [run.key for run in sweep.runs])
-    tuner = tune.Tuner(
-        tune.with_resources(trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
-        param_space={"run": tune.grid_search(list(by_key))},
-        # A new process takes longer to import everything than small runs take. A run that is stopped leaves its process
-        # in the middle of training, where no other could begin.
-        tune_config=tune.TuneConfig(max_concurrent_trials=workers, scheduler=scheduler, reuse_actors=asha is None),
-        run_config=tune.RunConfig(
-            name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",
-            storage_path=str(root),
-            verbose=0,
-            callbacks=[_reporter(report, by_key, root, len(sweep.runs), asha)],
-        ),
+    run_trials(
+        work,
+        list(by_key),
+        folder,
+        workers,
+        ended=ended,
+        reported=reported,
+        gpus=sweep.gpus_per_trial,
+        scheduler=scheduler,
     )
-    errors = [result.error for result in tuner.fit() if result.error]
-    if errors:
-        raise UserError(f"{len(errors)} runs failed, the first with: {str(errors[0]).strip().splitlines()[-1]}")
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """What a run came to."""
+    welfare = f"welfare {row['welfare_total']:,.0f} (consumers {row['welfare_consumers']:,.0f})"
+    taken = f"{row['seconds']:.0f} s" if "seconds" in row else f"after {row['iterations']} iterations"
+    return f"{row['arm']} seed {row['seed']}: {row['outcome']}  hours {row['hours']:.0f}  {welfare}  {taken}"
 
 
 def run_one(run: Run, folder: Path, after_iteration: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
@@ -117,16 +134,12 @@ def run_one(run: Run, folder: Path, after_iteration: Callable[[dict[str, Any]], 
         The row: arm, seed, outcome, the reported quantities, what welfare is made of, consumers' responses, and how
         long training took.
     """
-    import torch
-
     from rbc_marl.analysis.composition import composition
     from rbc_marl.analysis.outcomes import outcome
     from rbc_marl.analysis.responses import responses
     from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.policies.saved import load_policies
-    from rbc_marl.rllib.run_folder import replace_file
 
-    torch.set_num_threads(1)
     trained = finished_run(run, folder, after_iteration)
     policies = load_policies(trained.checkpoint)
     episodes = play(policies, run.episodes, seed=run.seed, record=True)
@@ -146,7 +159,7 @@ def run_one(run: Run, folder: Path, after_iteration: Callable[[dict[str, Any]], 
         "changes": " ".join(run.sets),
         "fingerprint": run.fingerprint,
     }
-    replace_file(folder / ROWS / f"{run.key}.json", json.dumps(row))
+    _write(row_file(folder, run.key), row)
     return row
 
 
@@ -167,7 +180,7 @@ def _check_made_alike(path: Path, run: Run) -> None:
     """Refuse a row of the same name that other settings made: the table would compare what is not alike."""
     if not path.exists():
         return
-    made = json.loads(path.read_text(encoding="utf-8")).get("fingerprint", run.fingerprint)
+    made = _read(path).get("fingerprint", run.fingerprint)
     if made != run.fingerprint:
         raise UserError(
             f"{path} was made with other settings than {run.key} has now; give another folder with --out, or remove "
@@ -193,41 +206,3 @@ def _stopped_row(run: Run, folder: Path) -> dict[str, Any]:
 
 def _iterations(run: Run) -> int:
     return int(run.load(Path("results")).stop["training_iteration"])
-
-
-def _reporter(
-    report: Callable[[str], None], runs: Mapping[str, Run], folder: Path, total: int, asha: Asha | None
-) -> Any:  # noqa: ANN401 - a Tune callback
-    from ray import tune
-
-    from rbc_marl.rllib.run_folder import replace_file
-
-    class Reporter(tune.Callback):
-        """Says what each run came to, and leaves the rows of those that the scheduler stops."""
-
-        def __init__(self) -> None:
-            self.ended = total - len(runs)
-
-        def on_trial_result(
-            self,
-            iteration: int,
-            trials: list[Any],
-            trial: Any,  # noqa: ANN401
-            result: dict[str, Any],
-            **info: Any,  # noqa: ANN401
-        ) -> None:
-            run = runs[trial.config["run"]]
-            path = folder / ROWS / f"{run.key}.json"
-            if asha and result.get("done") and not path.exists():
-                replace_file(path, json.dumps(_stopped_row(run, folder)))
-
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-            self.ended += 1
-            path = folder / ROWS / f"{trial.config['run']}.json"
-            row = json.loads(path.read_text(encoding="utf-8"))
-            words = [f"{self.ended}/{total}", f"{row['arm']} seed {row['seed']}: {row['outcome']}"]
-            welfare = f"welfare {row['welfare_total']:,.0f} (consumers {row['welfare_consumers']:,.0f})"
-            time_taken = f"{row['seconds']:.0f} s" if "seconds" in row else f"after {row['iterations']} iterations"
-            report("  ".join([*words, f"hours {row['hours']:.0f}", welfare, time_taken]))
-
-    return Reporter()

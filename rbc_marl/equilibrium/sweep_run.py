@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbc_marl.config import load_yaml
+from rbc_marl.equilibrium.jobs import row_file
 from rbc_marl.equilibrium.sweep_file import Run
 from rbc_marl.errors import UserError
 
@@ -68,7 +69,8 @@ def checkpoint_of(run: Run, folder: Path) -> Path:
     """
     earlier = _earlier(run.load(folder / RUNS / run.key))
     if earlier is None or not earlier.checkpoints():
-        raise UserError(f"{folder / RUNS / run.key} holds no checkpoint; remove {folder / 'rows'} to train again")
+        mend = f"remove {row_file(folder, run.key)} to train again"
+        raise UserError(f"{folder / RUNS / run.key} holds no checkpoint; {mend}")
     return earlier.checkpoints()[-1]
 
 

@@ -76,7 +76,7 @@ def verdict(deviations: Sequence[Row] | None, outcome: str) -> dict[str, Any]:
         (`rbc_marl.equilibrium.best_response_report.verdict`). A run that is not living is never one.
     """
     from rbc_marl.equilibrium.best_response_report import epsilon
-    from rbc_marl.equilibrium.best_response_report import verdict as in_words
+    from rbc_marl.equilibrium.best_response_report import verdict as judge
 
     found: dict[str, Any] = {}
     for kind, prefix, types in (("type", "epsilon_", AGENT_TYPES), ("agent", "epsilon_one_", AGENT_TYPES[:2])):
@@ -84,5 +84,5 @@ def verdict(deviations: Sequence[Row] | None, outcome: str) -> dict[str, Any]:
             rows = [row for row in deviations or () if (row["kind"], row["agent_type"]) == (kind, agent_type)]
             gains = [gain for row in rows if (gain := epsilon(row)) is not None]
             found[f"{prefix}{agent_type}"] = round(max(gains), 5) if gains else None
-    words = in_words(outcome, deviations or ())
-    return {**found, "equilibrium": YES if words.startswith("an equilibrium") else "no", "verdict": words}
+    is_equilibrium, words = judge(outcome, deviations or ())
+    return {**found, "equilibrium": YES if is_equilibrium else "no", "verdict": words}

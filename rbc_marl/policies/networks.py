@@ -57,6 +57,10 @@ class PolicyNetwork(nn.Module):
             raise ConfigError("a mask must leave every head at least one choice")
         self.log_mask.copy_(torch.where(allowed, 0.0, MASKED_LOGIT))
 
+    def lift_mask(self) -> None:
+        """Allow every choice."""
+        self.log_mask.zero_()
+
     def forward(self, shared: Tensor, private: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values.
 

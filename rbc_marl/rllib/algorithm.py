@@ -364,7 +364,7 @@ class _TakeWeights:
         for module_id, state in self.states.items():
             network = learner.module[module_id].unwrapped().network
             network.load_state_dict(state)
-            network.log_mask.zero_()
+            network.lift_mask()
 
 
 class _TakeState:

@@ -15,7 +15,7 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
-from rbc_marl.policies.scripted import ScriptedPolicies
+from rbc_marl.policies.scripted import Rules, ScriptedPolicies, resolve_rules
 from rbc_marl.rllib.roles import DEVIATOR
 from rbc_marl.rllib.rollout import Rollout, RolloutBuilder, index_dtype
 from rbc_marl.vector_env import VectorEconomy
@@ -61,10 +61,14 @@ class Player:
         self.encoding = encoding
         self.device = device
         self.deviator = dict(deviator or {})
-        self.scripted = {
-            agent_type: ScriptedPolicies(economy, rules, encoding, device)
-            for agent_type, rules in (scripted or {}).items()
-        }
+        # Rules decide for all agents at once: types that follow the same ones share them.
+        made: dict[Rules, ScriptedPolicies] = {}
+        self.scripted: dict[str, ScriptedPolicies] = {}
+        for agent_type, given in (scripted or {}).items():
+            rules = resolve_rules(given)
+            if rules not in made:
+                made[rules] = ScriptedPolicies(economy, rules, encoding, device)
+            self.scripted[agent_type] = made[rules]
         self.env: VectorEconomy | None = None
 
     def batch(self, count: int) -> VectorEconomy:
@@ -123,10 +127,15 @@ class Player:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Actions [E, A, H] of every agent type, in the smallest integers, and their log-probabilities [E, A]."""
         actions, logp = {}, {}
+        decided = {
+            policies: policies.act(observation, generator, not plan.explore, state=state)
+            for policies in dict.fromkeys(self.scripted.values())
+        }
         for agent_type in AGENT_TYPES:
             network = modules[agent_type].network
             if agent_type in self.scripted:
-                taken, logp[agent_type] = self._by_rules(modules, agent_type, observation, state, plan, generator)
+                indices = decided[self.scripted[agent_type]][agent_type]
+                taken, logp[agent_type] = self._by_rules(modules, agent_type, indices, observation, plan, generator)
             else:
                 choices = self._choices(modules, agent_type, observation, plan)
                 taken, logp[agent_type] = _draw(choices, plan.explore or agent_type in plan.random, generator)
@@ -161,13 +170,12 @@ class Player:
         self,
         modules: Any,  # noqa: ANN401 - a MultiRLModule
         agent_type: str,
+        indices: Tensor,
         observation: dict[str, Tensor],
-        state: EconomyState,
         plan: Plan,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Actions [E, A, H] of a type that follows rules, and log-probabilities [E, A]: 0 but for a deviator's."""
-        indices = self.scripted[agent_type].act(observation, generator, not plan.explore, state=state)[agent_type]
         shape = (*observation[agent_type].shape[:2], len(modules[agent_type].network.head_sizes))
         taken, logp = indices.reshape(shape), observation["global"].new_zeros(shape[:2])
         if agent_type == self.deviator.get("type"):

@@ -188,10 +188,10 @@ def iteration_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(CHECKPOINT))
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file whole: a reader sees the old text or the new one."""
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file whole: a reader sees the old content or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rbc_marl.analysis.tables import composition_summary, summary
 from rbc_marl.equilibrium.figures_of_sweeps import explained_by_a_line, spectrum
-from rbc_marl.equilibrium.results import write_parquet, write_table
+from rbc_marl.equilibrium.results import write_table
 from rbc_marl.errors import UserError
 
 ROW = {
@@ -40,8 +40,7 @@ STOPPED |= {"welfare_total": 1.0, "welfare_consumers": 1.0}
 
 def test_tables_say_the_same_as_csv_and_as_parquet(tmp_path):
     rows = [{**ROW, "quota": 10, "choice": "a", "fingerprint": "x"}, {**STOPPED, "quota": 50, "choice": 3, "key": "k"}]
-    write_table(rows, tmp_path / "table.csv")
-    write_parquet(tmp_path / "table.csv", rows)
+    write_table(rows, tmp_path, "table")
     with (tmp_path / "table.csv").open(encoding="utf-8") as file:
         header, first, second = csv.reader(file)
     assert header[:6] == ["arm", "seed", "outcome", "hours", "welfare_total", "welfare_consumers"]

@@ -255,7 +255,7 @@ def test_a_run_that_fails_is_said_and_the_others_keep_their_rows(files):
     process = command(files)
     output = process.communicate(timeout=280)[0]
     assert process.returncode == 2, output
-    assert "1 runs failed" in output
+    assert "1 of 3 failed, the first with: " in output
     assert len(list((files / "results" / "twins" / "rows").glob("plain-*.json"))) == 2
 
 
