@@ -10,6 +10,7 @@ import torch
 from ray import tune
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.tune.schedulers import PopulationBasedTraining
 
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.observations import ENCODINGS
@@ -273,3 +274,43 @@ def test_an_interrupted_experiment_of_tune_goes_on_where_it_stood(tmp_path, unin
         ours = networks[t].state_dict()
         expected = uninterrupted["weights"][3][t]
         assert all(torch.equal(ours[k.removeprefix("network.")], x) for k, x in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Consider boosting PBT performance")
+def test_population_based_training_goes_on_from_the_best_with_other_settings_in_force(ray_running, tmp_path):
+    reported = {}
+
+    class Recorder(tune.Callback):
+        """Keeps what is looked at below."""
+
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            rates = [result["learners"][t]["default_optimizer_learning_rate"] for t in AGENT_TYPES]
+            now = (result["config"]["lr"], result["num_env_steps_sampled_lifetime"], [float(rate) for rate in rates])
+            reported.setdefault(trial.trial_id, []).append(now)
+
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        metric="env_runners/welfare_total",
+        mode="max",
+        perturbation_interval=2,
+        quantile_fraction=0.5,  # of two the worse one always goes on from the better one
+        hyperparam_mutations={"lr": [1e-5, 1e-4, 1e-3, 1e-2]},
+        synch=True,
+    )
+    curriculum = {"learning_rate": {"begin": 0, "end": 100, "floor": 0.0}}
+    results = tune.Tuner(
+        EconomyPPO,
+        param_space=small_config(lr=tune.grid_search([1e-4, 1e-3]), curriculum=curriculum),
+        tune_config=tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=2),
+        run_config=tune.RunConfig(
+            stop={"training_iteration": 4}, storage_path=str(tmp_path), verbose=0, callbacks=[Recorder()]
+        ),
+    ).fit()
+    assert not results.errors
+    rates = [[rate for rate, _, _ in trial] for trial in reported.values()]
+    assert any(len(set(trial)) > 1 for trial in rates)  # somebody took another's place, and another rate with it
+    for trial in reported.values():
+        for i, (rate, env_steps, in_force) in enumerate(trial):
+            assert env_steps == (i + 1) * ROWS
+            assert in_force == pytest.approx([rate * (1.0 - i / 100.0)] * 3)  # the curriculum goes on where it stood
