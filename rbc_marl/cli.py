@@ -202,7 +202,9 @@ def best_response(
     episodes: Annotated[int, typer.Option(metavar="N", min=2, help="Fresh ones, to measure gains on.")] = 1024,
     lr: Annotated[list[str] | None, typer.Option(metavar="TYPE=RATE", help="Learning rate. Repeatable.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Deviations side by side.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Instead of PATH/best_response.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Instead of best_response in the run's folder.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure what types and single agents gain by deviating from PATH. Run again, it goes on where it stopped."""
@@ -211,9 +213,11 @@ def best_response(
 
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.equilibrium.best_response_settings import parse_settings
+    from rbc_marl.policies.saved import find_checkpoint
 
     settings = parse_settings(type_, agent, checkpoint, lr, seeds, iterations=iterations, episodes=episodes)
-    folder = out or path / "best_response"
+    newest = find_checkpoint(path)
+    folder = out or (path if path == newest else newest.parent) / "best_response"
     tell = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
     report = best_responses(path, settings, folder, workers or os.cpu_count() or 1, tell)
     saved = report.save(folder, ["rbc-marl", *sys.argv[1:]])

@@ -5,7 +5,8 @@ stand too, with three commands shortened by a stand-in that is first on the PATH
 - `make TARGET` becomes `make -n TARGET`: the target exists and its recipe can be written out, but does not run;
 - `pip install` only looks up the extras it is asked for in pyproject.toml;
 - `rbc-marl` is the real command with something appended: `train` stops after two iterations, `evaluate` plays four
-  episodes, and `bench` shows its help.
+  episodes, `best-response` checks the government with one iteration, `sweep` makes sure that its file is there, and
+  `bench` shows its help.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ COMMAND = f"""#!/bin/sh
 case "$1" in
 train) set -- "$@" --set stop.training_iteration=2 ;;
 evaluate) set -- "$@" --episodes 4 ;;
+best-response) set -- "$@" --type government --seeds 1 --iterations 1 --episodes 8 ;;
+sweep) test -f "$2" && set -- "$@" --help ;;
 bench) set -- "$@" --help ;;
 esac
 exec '{sys.executable}' -m rbc_marl.cli "$@"
@@ -116,6 +119,7 @@ def test_every_bash_block_runs(here):
     [folder] = (here / "results" / "quickstart").iterdir()
     assert {"config.yaml", "run.json", "progress.csv", "result.json"} <= {path.name for path in folder.iterdir()}
     assert folder.name.endswith("_seed1") and list(folder.glob("checkpoint_*/policies.json"))
+    assert (folder / "best_response" / "report.json").is_file()
 
 
 @pytest.mark.parametrize(
