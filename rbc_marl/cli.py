@@ -111,7 +111,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Save every period played.")] = None,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
-    from rbc_marl.analysis.outcomes import outcome, reference_welfare
+    from rbc_marl.analysis.outcomes import BEST, outcome, reference_welfare
     from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
     from rbc_marl.policies.saved import find_checkpoint, load_policies
 
@@ -122,7 +122,7 @@ def evaluate(
     evaluation = Evaluation.of(played)
     if out is not None:
         save_parquet(played, out)
-    rules = str(policies.info.get("rules", "monopoly"))
+    rules = str(policies.info.get("rules", BEST))
     became = outcome(policies.config, evaluation.means, rules)
     if as_json:
         print(json.dumps({**evaluation.to_dict(), "outcome": became, "rules": rules}, indent=2))
@@ -131,7 +131,8 @@ def evaluate(
 
     Console(highlight=False).print(evaluation.table())
     reference = reference_welfare(policies.config, rules)
-    print(f"outcome: {became} (welfare of the rule-based economy {rules}: {reference:,.0f})")
+    held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"
+    print(f"outcome: {became} (welfare of the {held_against}: {reference:,.0f})")
     print(f"policies: {find_checkpoint(checkpoint)}")
     if out is not None:
         print(f"periods: {out}")
@@ -163,24 +164,26 @@ def sweep(
     """Train and evaluate every variant and seed of FILE, in one table. Run again, it goes on where it stopped."""
     require("ray.rllib", "rllib")
     from rbc_marl.equilibrium import results
-    from rbc_marl.equilibrium.sweep import run_sweep
+    from rbc_marl.equilibrium.sweep import check_rows, rows_of, run_sweep
     from rbc_marl.equilibrium.sweep_file import load_sweep
     from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
 
     quieten(verbose)
-    found = load_sweep(file, set_ or (), arm or (), small=small)
+    found = load_sweep(file, set_ or (), small=small)
+    asked = found.only(arm or ())
     folder = out or Path("results") / found.name
     side_by_side = workers or os.cpu_count() or 1
+    check_rows(found, folder)
     results.begin(found, folder, ["rbc-marl", *sys.argv[1:]])
 
     def report(text: str) -> None:
         print(text, flush=True)
 
     with ray_session(RayOptions(num_cpus=side_by_side, verbosity=verbose), side_by_side):
-        rows = run_sweep(found, folder, side_by_side, report)
-        print(results.finish(found, rows, folder, side_by_side, report))
+        run_sweep(asked, folder, side_by_side, report)
+        print(results.finish(found, rows_of(found, folder), folder, side_by_side, report, asked.arms))
     print(f"results: {folder} (summary.md; table and equilibria as .csv and .parquet; figures; runs/)")
-    first = found.runs[0]
+    first = asked.runs[0]
     place = folder / "runs" / first.key / first.load(folder).name
     print(f"next: rbc-marl evaluate {shlex.quote(str(place))}")
 

@@ -8,13 +8,29 @@ from functools import lru_cache
 from rbc_marl.analysis.metrics import collapsed
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.config import EconomyConfig
-from rbc_marl.policies.scripted import ScriptedPolicies
+from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.policies.scripted import RULES, ScriptedPolicies
 
 # A living economy reaches at least this share of the welfare of the rule-based one.
 IMPAIRED_SHARE = 0.8
+BEST = "best"
+"""Stands for the better of `CANDIDATES`, for whichever welfare the government maximises."""
+CANDIDATES = ("monopoly", "cost_plus")
 
 
-def outcome(config: EconomyConfig, means: Mapping[str, float], rules: str = "monopoly") -> str:
+def check_reference(rules: object) -> str:
+    """Return the name of a rule-based economy that runs can be held against.
+
+    Raises:
+        ConfigError: There is none of that name; the message begins with what was given.
+    """
+    known = (BEST, *RULES)
+    if not isinstance(rules, str) or rules not in known:
+        raise ConfigError(f"{rules!r}; it must be one of {', '.join(known)}{nearest(str(rules), known)}")
+    return rules
+
+
+def outcome(config: EconomyConfig, means: Mapping[str, float], rules: str = BEST) -> str:
     """Classify an economy by its means over episodes.
 
     Args:
@@ -24,15 +40,17 @@ def outcome(config: EconomyConfig, means: Mapping[str, float], rules: str = "mon
 
     Returns:
         "collapsed" (hardly anybody works), "impaired" (the welfare that its government maximises is below 80% of the
-        rule-based economy's) or "living".
+        rule-based economy's, or below 0, which is what it comes to when nobody does anything) or "living".
     """
     if collapsed(config, means["hours"]):
         return "collapsed"
-    key = f"welfare_{config.welfare}"
-    return "impaired" if means[key] < IMPAIRED_SHARE * reference_welfare(config, rules) else "living"
+    least = max(IMPAIRED_SHARE * reference_welfare(config, rules), 0.0)
+    return "impaired" if means[f"welfare_{config.welfare}"] < least else "living"
 
 
 @lru_cache(maxsize=32)
-def reference_welfare(config: EconomyConfig, rules: str = "monopoly") -> float:
+def reference_welfare(config: EconomyConfig, rules: str = BEST) -> float:
     """Welfare of the rule-based economy, as the configuration defines welfare: mean of 256 episodes with seed 0."""
+    if rules == BEST:
+        return max(reference_welfare(config, name) for name in CANDIDATES)
     return evaluate(ScriptedPolicies(config, rules), 256, 0).means[f"welfare_{config.welfare}"]

@@ -33,7 +33,12 @@ UNITS = {"consumer": "utility", "firm": "money", "government": "welfare"}
 
 
 def best_responses(
-    checkpoint: Path, settings: Settings, folder: Path, workers: int = 1, report: Callable[[str], None] = print
+    checkpoint: Path,
+    settings: Settings,
+    folder: Path,
+    workers: int = 1,
+    report: Callable[[str], None] = print,
+    reference: str | None = None,
 ) -> Report:
     """Measure how much types and single agents gain by deviating from the policies of a checkpoint.
 
@@ -48,12 +53,15 @@ def best_responses(
         workers: Deviations side by side, each a Ray Tune trial with one thread; 0: one after another in this process,
             which is how to call it inside another trial.
         report: Told of each piece of work that ends.
+        reference: Name of the rule-based economy that the outcome is held against; None: the run's.
 
     Raises:
         UserError: A checkpoint is missing or damaged, an agent is not in its economy (both before anything trains), or
             a trial failed.
+        KeyboardInterrupt: The search was interrupted.
     """
-    return best_responses_to(find_subjects(checkpoint, settings.checkpoints), settings, folder, workers, report)
+    subjects = find_subjects(checkpoint, settings.checkpoints, reference)
+    return best_responses_to(subjects, settings, folder, workers, report)
 
 
 def best_responses_to(
@@ -135,7 +143,7 @@ def _row(
     assert picked.learned is not None and picked.constant is not None  # both are always searched for
     found_by = "learned" if picked.learned["selection_gain"] >= picked.constant["selection_gain"] else "constant"
     gain, before = final[found_by], final["level"]
-    over_training, training_note = _over_training(target, gain["gain"], before, level)
+    training_gain, training_note = _training_gain(target, before, level)
     verified, reason = _verdict(control)
     over_level = gain["gain"] / abs(before) if before else None
     notes = [training_note, "" if before else "the level is 0: there is no gain over it", reason]
@@ -151,7 +159,8 @@ def _row(
         "gain_low": gain["low"],
         "gain_high": gain["high"],
         "gain_over_level": over_level,
-        "gain_over_training": over_training,
+        "training_gain": training_gain,
+        "gain_over_training": gain["gain"] / training_gain if training_gain else None,
         "paper_bound": PAPER_BOUNDS[target.agent_type],
         "found_by": found_by,
         "learned_gain": final["learned"]["gain"],
@@ -165,15 +174,15 @@ def _row(
     }
 
 
-def _over_training(target: Target, gain: float, before: float, level: Mapping[str, Any]) -> tuple[float | None, str]:
-    """The paper's measure: gain over what training had brought, and a note where that has no meaning."""
+def _training_gain(target: Target, before: float, level: Mapping[str, Any]) -> tuple[float | None, str]:
+    """What training had brought, of which the paper's measure is a share; a note where that has no meaning."""
     if level["untrained"] is None:
         return None, "rules are not trained: there is no gain in training"
     untrained = level["untrained"][target.agent_type]
     start = sum(untrained) / len(untrained) if target.agent is None else untrained[target.agent]
     if before <= start:
         return None, f"the reward fell in training ({start:.4g} to {before:.4g}): there is no gain in training"
-    return gain / (before - start), ""
+    return before - start, ""
 
 
 def _verdict(control: Mapping[str, Any]) -> tuple[bool, str]:

@@ -174,31 +174,57 @@ def epsilon(row: Mapping[str, Any]) -> float | None:
 def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]:
     """Whether policies can be called an epsilon-equilibrium, and why, in words.
 
-    They cannot where the economy is not living, where a firm, or all firms, gain by a constant choice (surely, and more
-    than 1% of the level), or where a type gains more of its level than the paper's bound; and nothing is said where a
-    type was not checked, or its control failed.
+    They cannot where the economy is not living; where firms, or one firm, gain by a constant choice (surely, and more
+    than 1% of the level); where a type or one agent surely gains more of its level than the paper's bound, or a type of
+    its gain in training. Nothing is said where a type was not checked, its control failed, or the interval of its gain
+    reaches beyond the bound.
+
+    Args:
+        outcome: What became of the economy.
+        rows: Of its best responses; "surely" is by their 95% intervals.
     """
     if outcome != "living":
         return False, f"no equilibrium: the economy is {outcome}, whatever anybody gains"
+    others = [row["outcome"] for row in rows if row["outcome"] != "living"]
+    if others:
+        return False, f"undecided: on the episodes of the best responses the economy is {others[0]}"
     firms = [row for row in rows if row["agent_type"] == "firm" and row["constant_gain_low"] > 0]
     firms = [row for row in firms if row["constant_gain"] > FIRM_CONSTANT_SHARE * abs(row["level"])]
     if firms:
         row = max(firms, key=lambda row: row["constant_gain"])
-        who = "firms gain" if row["agent"] is None else f"firm {row['agent']} gains"
         share = f" ({row['constant_gain'] / abs(row['level']):.1%} of the level)" if row["level"] else ""
         gain = f"{_number(row['constant_gain'])}{share}"
-        return False, f"no equilibrium: {who} {gain} by a constant choice: {row['constant']}"
+        return False, f"no equilibrium: {_who(row)} {gain} by a constant choice: {row['constant']}"
+    for row in rows:
+        bound = PAPER_BOUNDS[row["agent_type"]]
+        for words, scale in _scales(row).items():
+            if row["gain_low"] > bound * scale:
+                share = f"{row['gain'] / scale:.1%} of the {words}"
+                return False, f"no equilibrium: {_who(row)} {share}, more than {bound:.0%}"
     types = {row["agent_type"]: row for row in rows if row["kind"] == "type"}
-    for agent_type, row in types.items():
-        gained, bound = epsilon(row), PAPER_BOUNDS[agent_type]
-        if gained is None or gained > bound:
-            share = "an unknown share" if gained is None else f"{gained:.1%}"
-            return False, f"no equilibrium: {agent_type} gains {share} of its level, more than {bound:.0%}"
-    unsure = [t for t in AGENT_TYPES if t not in types or not types[t]["verified"]]
+    unsure = [t for t in AGENT_TYPES if t not in types or not types[t]["verified"] or not types[t]["level"]]
     if unsure:
         return False, f"undecided: {' and '.join(unsure)} not checked or not verified"
+    for agent_type, row in types.items():
+        bound = PAPER_BOUNDS[agent_type]
+        if any(row["gain_high"] > bound * scale for scale in _scales(row).values()):
+            return False, f"undecided: {agent_type} may gain more than {bound:.0%}; its interval reaches beyond"
     gains = ", ".join(f"{agent_type} {epsilon(row) or 0.0:.2%}" for agent_type, row in types.items())
     return True, f"an equilibrium of types within {gains} of their levels"
+
+
+def _scales(row: Mapping[str, Any]) -> dict[str, float]:
+    """What a gain is held against, as far as it has a meaning."""
+    scales = {"level": abs(row["level"])}
+    if row["kind"] == "type" and row["training_gain"] is not None:
+        scales["gain in training"] = row["training_gain"]
+    return {words: scale for words, scale in scales.items() if scale > 0}
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    if row["agent"] is not None:
+        return f"{row['agent_type']} {row['agent']} alone gains"
+    return "the government gains" if row["agent_type"] == "government" else f"{row['agent_type']}s gain"
 
 
 def _number(value: float, digits: int = 3) -> str:

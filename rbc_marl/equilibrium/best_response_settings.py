@@ -185,8 +185,7 @@ def parse_settings(
     given: dict[str, Any] = {"seeds": tuple(range(seeds)), **others}
     if types or agents:
         given["types"] = tuple(types or ())
-    if agents:
-        given["agents"] = _parse_agents(agents)
+        given["agents"] = _parse_agents(agents or ())
     if checkpoints:
         wrong = [word for word in checkpoints if word != "all" and not word.isdigit()]
         if wrong:

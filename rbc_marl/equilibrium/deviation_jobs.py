@@ -50,7 +50,7 @@ class DeviationJob:
 
     @property
     def key(self) -> str:
-        """Subject, target and piece in words, and a digest of everything that decides the result."""
+        """Subject, target and piece in words, and a digest of everything that decides the result but the code."""
         decides = [self.subject.digest, asdict(self.target), self._decides(), __version__]
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.subject.name}-{self.target.name}-{self._piece()}-{digest}"
@@ -88,7 +88,8 @@ class LevelJob(DeviationJob):
         return "level"
 
     def _decides(self) -> Any:  # noqa: ANN401
-        return [self.settings.episodes, self.settings.evaluation_seed]
+        settings = self.settings
+        return [settings.episodes, settings.selection_episodes, settings.evaluation_seed, self.subject.reference]
 
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.equilibrium.jobs.Job`."""

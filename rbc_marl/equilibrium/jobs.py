@@ -59,7 +59,8 @@ def run_jobs(
         Results by key.
 
     Raises:
-        UserError: A job failed, or all were stopped before they were done.
+        UserError: A job failed.
+        KeyboardInterrupt: They were interrupted.
     """
     missing = {job.key: job for job in jobs if not row_file(folder, job.key).exists()}
     if missing:
@@ -74,7 +75,8 @@ def run_jobs(
                 counter.ended(_do(job, folder)["line"])
     left = [job.key for job in jobs if not row_file(folder, job.key).exists()]
     if left:  # Tune was interrupted, and ends without an error then
-        raise UserError(f"stopped with {len(left)} of {len(jobs)} pieces of work left; run it again to go on")
+        report(f"interrupted: {len(left)} of {len(jobs)} pieces of work are left; the same command goes on with them")
+        raise KeyboardInterrupt
     return {job.key: json.loads(row_file(folder, job.key).read_text(encoding="utf-8")) for job in jobs}
 
 

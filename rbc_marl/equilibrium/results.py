@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 # Columns that come first in a table; the others follow as they are.
 FIRST = ("arm", "seed", "outcome", "group", "hours", "welfare_total", "welfare_consumers")
 # Columns that are no results.
-HIDDEN = ("fingerprint", "key")
+HIDDEN = ("fingerprint", "key", "scheduler")
 
 
 def begin(sweep: Sweep, folder: Path, command: Sequence[str] = ()) -> None:
@@ -43,7 +43,7 @@ def begin(sweep: Sweep, folder: Path, command: Sequence[str] = ()) -> None:
     except OSError as error:
         raise UserError(f"{folder} cannot be made ({error.strerror}); choose another with --out") from None
     path = folder / "sweep.json"
-    earlier = json.loads(path.read_text(encoding="utf-8"))["invocations"] if path.exists() else []
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"invocations": []}
     now = {
         "command": list(command),
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -54,7 +54,7 @@ def begin(sweep: Sweep, folder: Path, command: Sequence[str] = ()) -> None:
     record = {
         "name": sweep.name,
         "source": str(sweep.source),
-        "invocations": [*earlier, now],
+        "invocations": [*earlier["invocations"], now],
         "runs": {
             run.key: {"base": str(run.base), "seed": run.seed, "sets": run.sets, "fingerprint": run.fingerprint}
             for run in sweep.runs
@@ -64,24 +64,44 @@ def begin(sweep: Sweep, folder: Path, command: Sequence[str] = ()) -> None:
 
 
 def finish(
-    sweep: Sweep, rows: Sequence[Row], folder: Path, workers: int = 1, report: Callable[[str], None] = print
+    sweep: Sweep,
+    rows: Sequence[Row],
+    folder: Path,
+    workers: int = 1,
+    report: Callable[[str], None] = print,
+    arms: Sequence[str] | None = None,
 ) -> str:
     """Group the outcomes, check them where the file asks for it, and write tables, summary and figures.
 
+    They are written before best responses are searched for as well: these take long, and can be interrupted.
+
     Args:
-        sweep: What ran.
-        rows: A row per run.
+        sweep: All that could have run.
+        rows: A row per run that did.
         folder: Of the sweep.
         workers: Best responses side by side.
         report: Told what happens.
+        arms: Those whose best responses are searched for; None: all. Others keep what has been found before.
 
     Returns:
         The summary, as Markdown.
+
+    Raises:
+        KeyboardInterrupt: The search for best responses was interrupted.
     """
+    found = [dict(row) for row in rows]
+    if sweep.best_response is None:
+        return _write(sweep, found, folder)
+    _check(sweep, found, folder, workers, report, ())
+    _write(sweep, found, folder)
+    _check(sweep, found, folder, workers, report, sweep.arms if arms is None else arms)
+    return _write(sweep, found, folder)
+
+
+def _write(sweep: Sweep, found: list[dict[str, Any]], folder: Path) -> str:
+    """Write tables, figures and the summary of rows, and return the latter."""
     from rbc_marl.rllib.run_folder import replace_file
 
-    found = [dict(row) for row in rows]
-    _check(sweep, found, folder, workers, report)
     for row, name in zip(found, group(found, sweep.groups), strict=True):
         row["group"] = name
     groups = equilibria(found, sweep.varied)
@@ -91,9 +111,11 @@ def finish(
     if sweep.taxes is not None:
         economy = sweep.runs[0].load(folder).env_config
         anchors = play_anchors(economy) if economy is not None else []
-        replace_file(folder / "taxes.json", json.dumps(to_dict(found, anchors), indent=1) + "\n")
-        parts = ["Learned taxes against fixed ones:", tax_summary(found, anchors), *parts]
-        tax_bars(found, folder / "taxes.png")
+        coarse = sweep.coarse_seeds()
+        replace_file(folder / "taxes.json", json.dumps(to_dict(found, anchors, coarse), indent=1) + "\n")
+        parts = ["Learned taxes against fixed ones:", tax_summary(found, anchors, coarse), *parts]
+        if any(row["policy"] == "learned" for row in found):
+            tax_bars(found, folder / "taxes.png")
     if any(row["outcome"] not in ("collapsed", "stopped") for row in found):
         spectrum(found, folder / "spectrum.png")
     text = "\n\n".join([*parts, "Outcomes that are qualitatively the same:", _groups(groups)])
@@ -117,19 +139,25 @@ def write_table(rows: Sequence[Row], folder: Path, name: str, first: Sequence[st
 
 
 def _check(
-    sweep: Sweep, rows: Sequence[dict[str, Any]], folder: Path, workers: int, report: Callable[[str], None]
+    sweep: Sweep,
+    rows: Sequence[dict[str, Any]],
+    folder: Path,
+    workers: int,
+    report: Callable[[str], None],
+    arms: Sequence[str],
 ) -> None:
-    """Add the columns of best responses, where the file asks for them."""
-    if sweep.best_response is None:
-        return
+    """Add the columns of best responses: searched for in some arms, as found before in the others."""
     by_key = {run.key: run for run in sweep.runs}
     for row in rows:
         row["key"] = f"{row['arm']}-{row['seed']}"
     settings = verdicts.parse_settings(sweep.best_response, f"{sweep.name}.best_response")
-    checkpoints = {row["key"]: checkpoint_of(by_key[row["key"]], folder) for row in rows if row["outcome"] == "living"}
-    found = verdicts.respond(rows, checkpoints, settings, folder, workers, report)
+    living = [by_key[row["key"]] for row in rows if row["outcome"] == "living"]
+    checked = {run.key: (checkpoint_of(run, folder), run.rules) for run in living if run.arm in arms}
+    found = verdicts.respond(checked, settings, folder, workers, report)
     for row in rows:
-        row |= verdicts.verdict(found.get(row["key"]), row["outcome"])
+        key = row["key"]
+        deviations = found[key] if key in found else verdicts.found_before(folder, key)
+        row |= verdicts.verdict(deviations, row["outcome"])
 
 
 def _columns(rows: Sequence[Row], first: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rbc_marl.analysis.outcomes import BEST
 from rbc_marl.config import AGENT_TYPES, EconomyConfig, load_yaml_file
 from rbc_marl.errors import UserError
 from rbc_marl.policies import Policies
@@ -59,7 +60,7 @@ class Subject:
     """Learning rate of each agent type in the run."""
     seed: int = 0
     """Of the run."""
-    reference: str = "monopoly"
+    reference: str = BEST
     """Name of the rule-based economy that the outcome is held against."""
     notes: tuple[str, ...] = ()
 
@@ -105,11 +106,15 @@ class Subject:
         return config.debugging(log_level="ERROR")
 
 
-def checkpoint_subject(path: Path) -> Subject:
+def checkpoint_subject(path: Path, reference: str | None = None) -> Subject:
     """The policies of a checkpoint, with the settings of its run where that lies around it.
 
     Only plain data is read: ``policies.json``, weights, and the run's ``config.yaml``, of which `PPO_KEYS`, the
     learning rates and the networks count. Without a run the settings are EconomyPPO's own.
+
+    Args:
+        path: A checkpoint, or the folder of a run.
+        reference: Name of the rule-based economy that the outcome is held against; None: the run's.
 
     Raises:
         UserError: The checkpoint is missing or damaged, or the run's settings are not valid.
@@ -135,7 +140,7 @@ def checkpoint_subject(path: Path) -> Subject:
         ppo=ppo,
         rates=rates,
         seed=int(policies.info.get("seed") or 0),
-        reference=str(policies.info.get("rules", "monopoly")),
+        reference=reference or str(policies.info.get("rules", BEST)),
         notes=notes,
     )
     subject.algorithm_config()
@@ -178,20 +183,23 @@ def rules_subject(
     return subject
 
 
-def find_subjects(path: Path, iterations: Sequence[int] | str = ()) -> list[Subject]:
+def find_subjects(
+    path: Path, iterations: Sequence[int] | str = (), reference: str | None = None
+) -> list[Subject]:
     """The checkpoints of a run that are to be checked.
 
     Args:
         path: A checkpoint, or the folder of a run or of an experiment.
         iterations: Iterations of the run's checkpoints; "all" for every one it has kept; empty for the one at
             ``path``, or its newest.
+        reference: As in `checkpoint_subject`.
 
     Raises:
         UserError: A checkpoint is missing.
     """
     newest = find_checkpoint(path)
     if not iterations:
-        return [checkpoint_subject(newest)]
+        return [checkpoint_subject(newest, reference)]
     run = newest.parent
     kept = {
         int(folder.name.removeprefix("checkpoint_")): folder
@@ -203,7 +211,7 @@ def find_subjects(path: Path, iterations: Sequence[int] | str = ()) -> list[Subj
         if number not in kept:
             known = ", ".join(map(str, sorted(kept))) or "none"
             raise UserError(f"{run} has no checkpoint of iteration {number}; it has kept {known}")
-    return [checkpoint_subject(kept[number]) for number in wanted]
+    return [checkpoint_subject(kept[number], reference) for number in wanted]
 
 
 def _run_settings(path: Path) -> tuple[dict[str, Any], dict[str, float], tuple[str, ...]]:

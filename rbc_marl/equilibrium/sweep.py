@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rbc_marl.analysis.tables import STOPPED
 from rbc_marl.equilibrium.jobs import row_file, run_trials
-from rbc_marl.equilibrium.schedulers import reporter, reports_of, tune_scheduler
+from rbc_marl.equilibrium.schedulers import Asha, reporter, reports_of, tune_scheduler
 from rbc_marl.equilibrium.sweep_file import Run, Sweep
 from rbc_marl.equilibrium.sweep_run import finished_run
 from rbc_marl.equilibrium.taxes import kept_pairs, pair_of, play_substitutes
@@ -38,9 +38,10 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], 
         UserError: A run failed, or the folder holds rows that were made with other settings.
         KeyboardInterrupt: The sweep was interrupted.
     """
-    if sweep.taxes is None or sweep.taxes.coarse_seeds is None:
+    check_rows(sweep, folder)
+    seeds = sweep.coarse_seeds()
+    if sweep.taxes is None or not seeds:
         return _run_all(sweep, folder, workers, report)
-    seeds = sorted({run.seed for run in sweep.runs})[: sweep.taxes.coarse_seeds]
     coarse = [run for run in sweep.runs if run.seed in seeds]
     report(f"coarse grid: every pair of rates with {len(seeds)} of the seeds")
     rows = _run_all(replace(sweep, runs=tuple(coarse)), folder, workers, report)
@@ -52,17 +53,48 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], 
 
 
 def _run_all(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], None]) -> list[dict[str, Any]]:
-    missing = [run for run in sweep.runs if not row_file(folder, run.key).exists()]
-    for run in sweep.runs:
-        _check_made_alike(row_file(folder, run.key), run)
+    missing = [run for run in sweep.runs if not _is_done(sweep, run, folder)]
     report(f"{len(sweep.runs) - len(missing)} of {len(sweep.runs)} runs are done; {workers} at a time")
     if missing:
         _tune(sweep, missing, folder, workers, report)
-    left = [run.key for run in sweep.runs if not row_file(folder, run.key).exists()]
+    left = [run.key for run in sweep.runs if not _is_done(sweep, run, folder)]
     if left:
         report(f"interrupted: {len(left)} of {len(sweep.runs)} runs are missing; the same command goes on with them")
         raise KeyboardInterrupt
     return [_read(row_file(folder, run.key)) for run in sweep.runs]
+
+
+def rows_of(sweep: Sweep, folder: Path) -> list[dict[str, Any]]:
+    """The rows there are of a sweep's runs, in its order."""
+    return [_read(row_file(folder, run.key)) for run in sweep.runs if _is_done(sweep, run, folder)]
+
+
+def check_rows(sweep: Sweep, folder: Path) -> None:
+    """Refuse rows that other settings made: a table would compare what is not alike.
+
+    Raises:
+        UserError: A run has such a row.
+    """
+    for run in sweep.runs:
+        path = row_file(folder, run.key)
+        if path.exists() and _read(path).get("fingerprint", run.fingerprint) != run.fingerprint:
+            raise UserError(
+                f"{path} was made with other settings than {run.key} has now; "
+                f"give another folder with --out, or remove {path.parents[1]}"
+            )
+
+
+def _is_done(sweep: Sweep, run: Run, folder: Path) -> bool:
+    """Whether a run has its row. One that a scheduler stopped is done for that scheduler alone."""
+    path = row_file(folder, run.key)
+    if not path.exists():
+        return False
+    row = _read(path)
+    return row["outcome"] != STOPPED or row.get("scheduler") == _described(sweep.scheduler)
+
+
+def _described(scheduler: Asha | None) -> str:
+    return json.dumps(asdict(scheduler) if scheduler else None, sort_keys=True)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -92,9 +124,8 @@ def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, repo
         return run_one(by_key[key], root, after)
 
     def reported(key: str, result: dict[str, Any]) -> None:
-        path = row_file(root, key)
-        if asha and result.get("done") and not path.exists():
-            _write(path, _stopped_row(by_key[key], root))
+        if asha and result.get("done") and not _is_done(sweep, by_key[key], root):
+            _write(row_file(root, key), {**_stopped_row(by_key[key], root), "scheduler": _described(asha)})
 
     def ended(key: str, _: dict[str, Any]) -> None:
         row = _read(row_file(root, key))
@@ -174,18 +205,6 @@ def _check_gpus(share: float) -> None:
     found = ray.cluster_resources().get("GPU", 0.0) if share else 0.0
     if found < share:
         raise UserError(f"gpus_per_trial is {share:g}, but Ray has {found:g} GPUs here; leave it out to train on CPUs")
-
-
-def _check_made_alike(path: Path, run: Run) -> None:
-    """Refuse a row of the same name that other settings made: the table would compare what is not alike."""
-    if not path.exists():
-        return
-    made = _read(path).get("fingerprint", run.fingerprint)
-    if made != run.fingerprint:
-        raise UserError(
-            f"{path} was made with other settings than {run.key} has now; give another folder with --out, or remove "
-            f"{path.parents[1]}"
-        )
 
 
 def _stopped_row(run: Run, folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbc_marl.analysis.outcomes import BEST, check_reference
 from rbc_marl.config import load_yaml_file
 from rbc_marl.equilibrium import taxes
 from rbc_marl.equilibrium.checks import check_keys, number, whole
@@ -18,7 +19,6 @@ from rbc_marl.equilibrium.schedulers import Asha, parse_scheduler
 from rbc_marl.equilibrium.variants import Variant, expand
 from rbc_marl.equilibrium.verdicts import parse_settings
 from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.policies.scripted import RULES
 
 if TYPE_CHECKING:
     from rbc_marl.rllib.config_file import Experiment
@@ -75,6 +75,8 @@ class Run:
         """
         from rbc_marl.rllib.config_file import load_experiments
 
+        if self.base.suffix == ".py":
+            raise ConfigError(f"{self.base} is a Python file; a sweep needs a YAML file, which says what decides a run")
         sets = [*self.sets, f"seed={self.seed}", f"storage_path={json.dumps(str(storage))}"]
         found = load_experiments(self.base, self.experiment, sets=sets)
         if len(found) != 1:
@@ -106,6 +108,22 @@ class Sweep:
         """Names of the arms, in the file's order."""
         return tuple(dict.fromkeys(run.arm for run in self.runs))
 
+    def coarse_seeds(self) -> list[int]:
+        """Seeds on which a coarse grid of taxes picks the pairs that get all seeds; empty where there is none."""
+        count = self.taxes.coarse_seeds if self.taxes else None
+        return sorted({run.seed for run in self.runs})[:count] if count else []
+
+    def only(self, arms: Sequence[str]) -> Sweep:
+        """The same sweep with some of its arms; with all of them where none is named.
+
+        Raises:
+            ConfigError: It has no such arm.
+        """
+        for arm in arms:
+            if arm not in self.arms:
+                raise ConfigError(f"{arm} is not an arm of {self.source}{nearest(arm, self.arms)}")
+        return replace(self, runs=tuple(run for run in self.runs if not arms or run.arm in arms))
+
 
 @dataclass(frozen=True)
 class _Arm:
@@ -117,7 +135,7 @@ class _Arm:
     governments: bool = False
 
 
-def load_sweep(path: str | Path, sets: Sequence[str] = (), arms: Sequence[str] = (), *, small: bool = False) -> Sweep:
+def load_sweep(path: str | Path, sets: Sequence[str] = (), *, small: bool = False) -> Sweep:
     """Read and validate a sweep file; every run is checked before anything starts.
 
     Args:
@@ -126,7 +144,6 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), arms: Sequence[str] =
             `--set` takes them), ``variants`` (see `rbc_marl.equilibrium.variants.expand`) and ``taxes`` (see
             `rbc_marl.equilibrium.taxes`).
         sets: Further changes, to every run.
-        arms: Only these arms; empty for all.
         small: Whether to put the file's ``small`` section in place of what it says otherwise.
 
     Raises:
@@ -136,10 +153,7 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), arms: Sequence[str] =
     name, spec = _read(path, small)
     scheduler = parse_scheduler(spec.get("scheduler"), f"{name}.scheduler")
     found, tax_settings = _arms(path, name, spec)
-    for arm in arms:
-        if arm not in (known := [one.name for one in found]):
-            raise ConfigError(f"{arm} is not an arm of {path}{nearest(arm, known)}")
-    runs = [run for arm in found if not arms or arm.name in arms for run in _runs(path, name, spec, arm, tuple(sets))]
+    runs = [run for arm in found for run in _runs(path, name, spec, arm, tuple(sets))]
     if scheduler is not None:
         _check_scheduled(runs, tax_settings is not None, f"{name}.scheduler")
     # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
@@ -189,10 +203,15 @@ def _arms(path: Path, name: str, spec: Mapping[str, Any]) -> tuple[list[_Arm], t
         for key in ("arms", "variants"):
             if spec.get(key) is not None:
                 raise ConfigError(f"{name}.{key} stands beside {name}.taxes; a sweep of taxes has arms of its own")
+        if spec.get("best_response") is not None:
+            raise ConfigError(
+                f"{name}.best_response stands beside {name}.taxes, where governments with fixed taxes have no choice; "
+                "check the learned policies with rbc-marl best-response"
+            )
         economy = _economy(path, name, spec)
         settings = taxes.parse_taxes(spec["taxes"], economy, f"{name}.taxes")
         arms_of_taxes = taxes.arms(settings)
-        return [_Arm(a.name, {"set": a.set, "rules": a.rules}, a.variant, a.learned) for a in arms_of_taxes], settings
+        return [_Arm(a.name, {"set": a.set}, a.variant, a.learned) for a in arms_of_taxes], settings
     arms = spec.get("arms") if spec.get("arms") is not None else {"": {}}
     if not isinstance(arms, Mapping) or not arms:
         raise ConfigError(f"{name}.arms must be a mapping of names to what they change, such as {{plain: {{}}}}")
@@ -209,9 +228,10 @@ def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple
     """The runs of an arm, the first of them checked: seeds make no difference to what is valid."""
     changes = arm.changes
     _check_not_varied(arm.variant, sets)
-    rules = str(changes.get("rules", spec.get("rules", "monopoly")))
-    if rules not in RULES:
-        raise ConfigError(f"{name}.rules is {rules!r}; it must be one of {', '.join(RULES)}{nearest(rules, RULES)}")
+    try:
+        rules = check_reference(changes.get("rules", spec.get("rules", BEST)))
+    except ConfigError as error:
+        raise ConfigError(f"{name}.rules is {error}") from None
     common = [f"{key}={json.dumps(value)}" for key, value in (spec.get("set") or {}).items()]
     own = [f"{key}={json.dumps(value)}" for key, value in (changes.get("set") or {}).items()]
     gpus = spec.get("gpus_per_trial")
@@ -272,6 +292,8 @@ def _best_response(given: Any, runs: Sequence[Run], where: str) -> Mapping[str, 
     if given is None:
         return None
     settings = parse_settings(given, where)
+    if settings.checkpoints:
+        raise ConfigError(f"{where}.checkpoints is for rbc-marl best-response; a sweep checks the last one of each run")
     for run in {run.arm: run for run in runs}.values():
         economy = run.load(Path("results")).env_config
         if economy is None:

@@ -1,4 +1,4 @@
-"""Learned taxes against fixed ones: paired seeds, collapsed runs included, intervals by bootstrap."""
+"""Learned taxes against fixed ones: paired seeds, collapsed runs counted, no pair judged on seeds that picked it."""
 
 from __future__ import annotations
 
@@ -10,115 +10,131 @@ from typing import Any
 import numpy as np
 
 from rbc_marl.equilibrium.taxes import PAPER_GRID, SUBSTITUTES, Pair, by_rates, pair_of
+from rbc_marl.errors import require
 
 Row = Mapping[str, Any]
 
-RESAMPLES = 10_000
+# With fewer seeds an interval would say nothing.
+LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A learned policy against the best of some fixed pairs, on the seeds that all of them have."""
+    """A learned policy against the best of some fixed pairs, seed by seed.
+
+    The best pair of a few noisy means is flattered by the luck of having been picked on them. So each seed is judged by
+    the pair that is best on all other seeds, and seeds on which a coarse grid picked its pairs judge nothing.
+    """
 
     welfare: str
     against: str
     """Which pairs: "every pair" or "equal rates of 20-80%"."""
     pairs: int
-    """How many there are."""
+    """How many of them have all seeds."""
+    tried: int
+    """How many there were, those included that a coarse grid left behind."""
     seeds: tuple[int, ...]
+    """Those that judge."""
+    learned: float
+    """Mean welfare of the learned policy on these seeds."""
     best: Pair
     """The pair with the highest mean on these very seeds."""
-    learned: float
-    """Mean welfare of the learned policy."""
     fixed: float
-    """Mean welfare of the best pair: too high by the luck of being picked on the seeds it is judged on."""
-    held_out: float
-    """Mean over seeds of the pair that is best on all others: free of that luck. NaN with one seed."""
-    difference: tuple[float, float]
-    """95% interval of ``learned - fixed``, over seeds, the best pair picked anew in every resample."""
+    """Its mean: too high by luck."""
+    held_out: float | None
+    """Mean, over these seeds, of the pair that is best on all others: free of that luck. None with one seed."""
+    difference: tuple[float, float] | None
+    """95% interval of learned minus the best pair, whichever that really is; None with fewer than three seeds. It holds
+    for all pairs at once: from the least of their lower ends to the least of their upper ends, by Student's t over
+    paired seeds, the upper ones corrected for their number (Bonferroni)."""
     ratio: float | None
-    """``learned / fixed``; None where the fixed mean is not positive."""
-    ratio_interval: tuple[float, float] | None
-    """Likewise; an end is infinite where resamples have a fixed mean that is not positive."""
+    """``learned / held_out``; None where that is not positive."""
 
 
-def compare(rows: Sequence[Row], welfare: str, equal_rates_only: bool = False, seed: int = 0) -> Comparison | None:
+def compare(
+    rows: Sequence[Row], welfare: str, equal_rates_only: bool = False, picked_on: Sequence[int] = ()
+) -> Comparison | None:
     """Hold the policy learned for a welfare against fixed pairs of rates.
 
     Args:
         rows: Of a sweep of taxes.
         welfare: "total" or "consumers".
-        equal_rates_only: Whether only the paper's grid counts.
-        seed: Of the bootstrap.
+        equal_rates_only: Whether only the paper's grid counts, which has all seeds whatever a coarse grid says.
+        picked_on: Seeds of the coarse grid. Where it left pairs behind they take part in picking the best, and judge
+            nothing.
 
     Returns:
         The comparison; None where no learned run shares a seed with the fixed ones.
     """
     name = f"welfare_{welfare}"
     learned = {row["seed"]: row[name] for row in rows if row["policy"] == "learned" and row["welfare"] == welfare}
-    fixed = by_rates(rows, name)
+    tried = by_rates(rows, name)
     if equal_rates_only:
-        fixed = {pair: values for pair, values in fixed.items() if pair in PAPER_GRID}
-    # Pairs that a coarse grid left behind have fewer seeds than the learned policy, and are not compared.
-    fixed = {pair: values for pair, values in fixed.items() if learned.keys() <= values.keys()}
+        tried = {pair: values for pair, values in tried.items() if pair in PAPER_GRID}
+    fixed = {pair: values for pair, values in tried.items() if learned.keys() <= values.keys()}
     if not learned or not fixed:
         return None
+    judging = [s not in picked_on or len(fixed) == len(tried) for s in sorted(learned)]
+    if not any(judging):
+        return None
     seeds, pairs = sorted(learned), sorted(fixed)
-    gained = np.array([learned[s] for s in seeds])
     table = np.array([[fixed[pair][s] for s in seeds] for pair in pairs])
-    best = int(table.mean(axis=1).argmax())
-    differences, ratios = _resampled(gained, table, seed)
-    mean, fixed_mean = float(gained.mean()), float(table[best].mean())
+    own, others, judged = np.array([learned[s] for s in seeds])[judging], _held_out(table), table[:, judging]
+    best = int(judged.mean(axis=1).argmax())
+    mean = float(own.mean())
+    held_out = None if others is None else float(others[judging].mean())
     return Comparison(
         welfare=welfare,
         against="equal rates of 20-80%" if equal_rates_only else "every pair",
         pairs=len(pairs),
-        seeds=tuple(seeds),
-        best=pairs[best],
+        tried=len(tried),
+        seeds=tuple(s for s, judges in zip(seeds, judging, strict=True) if judges),
         learned=mean,
-        fixed=fixed_mean,
-        held_out=_held_out(table),
-        difference=_interval(differences),
-        ratio=mean / fixed_mean if fixed_mean > 0 else None,
-        ratio_interval=_interval(ratios) if fixed_mean > 0 else None,
+        best=pairs[best],
+        fixed=float(judged[best].mean()),
+        held_out=held_out,
+        difference=_over_best(own - judged) if len(own) >= LEAST_SEEDS else None,
+        ratio=mean / held_out if held_out is not None and held_out > 0 else None,
     )
 
 
-def comparisons(rows: Sequence[Row]) -> list[Comparison]:
+def comparisons(rows: Sequence[Row], picked_on: Sequence[int] = ()) -> list[Comparison]:
     """Every definition of welfare that was learned for, against every pair and against the paper's grid."""
     learned = dict.fromkeys(row["welfare"] for row in rows if row["policy"] == "learned")
-    found = [compare(rows, welfare, equal) for welfare in learned for equal in (False, True)]
+    found = [compare(rows, welfare, equal, picked_on) for welfare in learned for equal in (False, True)]
     return [one for one in found if one is not None]
 
 
-def to_dict(rows: Sequence[Row], anchors: Sequence[Row] = ()) -> dict[str, Any]:
+def to_dict(rows: Sequence[Row], anchors: Sequence[Row] = (), picked_on: Sequence[int] = ()) -> dict[str, Any]:
     """Plain data for JSON: the comparisons and the rule-based anchors."""
-    return {"comparisons": [_finite(asdict(one)) for one in comparisons(rows)], "anchors": list(anchors)}
+    return {"comparisons": [_finite(asdict(one)) for one in comparisons(rows, picked_on)], "anchors": list(anchors)}
 
 
-def tax_summary(rows: Sequence[Row], anchors: Sequence[Row] = ()) -> str:
+def tax_summary(rows: Sequence[Row], anchors: Sequence[Row] = (), picked_on: Sequence[int] = ()) -> str:
     """The experiment as Markdown: comparisons, what each policy came to, and economies run by rules."""
-    lines = []
-    for one in comparisons(rows):
-        low, high = one.difference
-        line = (
-            f"- Welfare ({one.welfare}), {len(one.seeds)} seeds, against {one.against} ({one.pairs}): learned "
-            f"{one.learned:,.0f}, best fixed pair {one.best[0]:.0%} income / {one.best[1]:.0%} corporate "
-            f"{one.fixed:,.0f}; difference {one.learned - one.fixed:+,.0f} (95% interval {low:+,.0f} to {high:+,.0f})"
-        )
-        if one.ratio is not None and one.ratio_interval is not None:
-            line += f", ratio {one.ratio:.2f} ({one.ratio_interval[0]:.2f} to {one.ratio_interval[1]:.2f})"
-        else:
-            line += ", no ratio: the fixed mean is not positive"
-        if math.isfinite(one.held_out):
-            line += f"; best pair of the other seeds {one.held_out:,.0f}"
-        lines.append(line)
+    lines = [_sentence(one) for one in comparisons(rows, picked_on)]
     note = (
-        "Means count collapsed runs. The best fixed pair is picked on the seeds on which it is then compared, which "
-        'flatters it; intervals resample seeds and pick it anew each time, and "best pair of the other seeds" judges '
-        "each seed by the pair that is best on all others."
+        "Means count collapsed runs. The best pair is picked on the seeds on which its mean is taken, which flatters "
+        "it: what counts is the pair picked on the other seeds, seed by seed. Seeds on which a coarse grid dropped "
+        "pairs help to pick, and judge nothing."
     )
     return "\n".join([*lines, "", note, "", *_policies(rows), "", *_anchors(anchors)]).rstrip()
+
+
+def _sentence(one: Comparison) -> str:
+    count = str(one.pairs) if one.pairs == one.tried else f"the {one.pairs} kept of {one.tried}"
+    line = (
+        f"- Welfare ({one.welfare}), {len(one.seeds)} seeds, against {one.against} ({count}): "
+        f"learned {one.learned:,.0f}; best pair {one.best[0]:.0%} income / {one.best[1]:.0%} corporate {one.fixed:,.0f}"
+    )
+    if one.held_out is None:
+        return line
+    line += f"; pair picked on the other seeds {one.held_out:,.0f}, difference {one.learned - one.held_out:+,.0f}"
+    line += ", no ratio: that mean is not positive" if one.ratio is None else f", ratio {one.ratio:.2f}"
+    if one.difference is None:
+        return line
+    low, high = one.difference
+    return f"{line}; learned minus the best pair, whichever it is, 95% interval {low:+,.0f} to {high:+,.0f}"
 
 
 def _policies(rows: Sequence[Row]) -> list[str]:
@@ -158,28 +174,22 @@ def _anchors(anchors: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _resampled(learned: Any, table: Any, seed: int) -> tuple[Any, Any]:  # noqa: ANN401 - arrays [S], [P, S]
-    """Differences and ratios [R] of resampled seeds, the best pair picked anew in each."""
-    count = len(learned)
-    drawn = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
-    weights = np.stack([np.bincount(row, minlength=count) for row in drawn]) / count  # [R, S]
-    best = (weights @ table.T).max(axis=1)
-    own = weights @ learned
-    return own - best, np.divide(own, best, out=np.full(RESAMPLES, math.inf), where=best > 0)
-
-
-def _held_out(table: Any) -> float:  # noqa: ANN401 - an array [P, S]
+def _held_out(table: Any) -> Any:  # noqa: ANN401 - an array [P, S]
+    """By seed, the pair that is best on all others [S]; None with one seed."""
     count = table.shape[1]
     if count < 2:
-        return math.nan
+        return None
     others = (table.sum(axis=1, keepdims=True) - table) / (count - 1)
-    return float(table[others.argmax(axis=0), np.arange(count)].mean())
+    return table[others.argmax(axis=0), np.arange(count)]
 
 
-def _interval(values: Any) -> tuple[float, float]:  # noqa: ANN401 - an array
-    ordered = np.sort(values)
-    low, high = int(0.025 * len(ordered)), math.ceil(0.975 * len(ordered)) - 1
-    return float(ordered[low]), float(ordered[high])
+def _over_best(gains: Any) -> tuple[float, float]:  # noqa: ANN401 - an array [P, S]
+    """Interval of what the learned policy has over the best pair, from what it has over each."""
+    stats = require("scipy.stats", "analysis")
+    pairs, seeds = gains.shape
+    means, errors = gains.mean(axis=1), gains.std(axis=1, ddof=1) / math.sqrt(seeds)
+    low, high = stats.t.ppf(0.975, seeds - 1), stats.t.ppf(1.0 - 0.025 / pairs, seeds - 1)
+    return float((means - low * errors).min()), float((means + high * errors).min())
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - plain data

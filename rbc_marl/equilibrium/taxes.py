@@ -15,7 +15,7 @@ from rbc_marl.config import EconomyConfig
 from rbc_marl.equilibrium.checks import check_keys, whole
 from rbc_marl.equilibrium.variants import Variant
 from rbc_marl.errors import ConfigError
-from rbc_marl.policies.scripted import GOVERNMENTS, RULES
+from rbc_marl.policies.scripted import GOVERNMENTS
 
 if TYPE_CHECKING:
     from rbc_marl.policies.saved import PolicySet
@@ -29,7 +29,7 @@ PAPER_GRID: tuple[Pair, ...] = ((0.2, 0.2), (0.4, 0.4), (0.6, 0.6), (0.8, 0.8))
 SHUFFLED = "shuffled"
 # Governments that a learned policy's consumers and firms also meet, without learning again.
 SUBSTITUTES = (SHUFFLED, *GOVERNMENTS)
-_KEYS = ("income", "corporate", "pairs", "welfare", "rules", "coarse")
+_KEYS = ("income", "corporate", "pairs", "welfare", "coarse")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class TaxSettings:
     """Fixed rates of income and corporate tax."""
     welfare: tuple[str, ...] = WELFARES
     """Definitions of welfare for which a policy is learned."""
-    rules: Mapping[str, str] | None = None
-    """By definition of welfare: the rule-based economy that tells impaired runs from living ones."""
     coarse_seeds: int | None = None
     """Seeds of which every pair is tried; None: all."""
     coarse_keep: int = 6
@@ -54,7 +52,6 @@ class TaxArm:
 
     name: str
     set: Mapping[str, Any]
-    rules: str
     variant: Variant
     learned: bool
 
@@ -64,8 +61,8 @@ def parse_taxes(given: Any, economy: EconomyConfig, where: str) -> TaxSettings: 
 
     Args:
         given: ``income`` and ``corporate`` (rates, every pair of which is tried; left out: all that the government can
-            choose; an empty list: none), ``pairs`` (further ones, such as ``[[0, 0.8]]``), ``welfare``, ``rules`` (by
-            definition of welfare) and ``coarse`` (``{seeds: 2, keep: 6}``).
+            choose; an empty list: none), ``pairs`` (further ones, such as ``[[0, 0.8]]``), ``welfare`` and ``coarse``
+            (``{seeds: 2, keep: 6}``).
         economy: Whose choices the rates must be.
         where: Place in the file.
 
@@ -86,17 +83,11 @@ def parse_taxes(given: Any, economy: EconomyConfig, where: str) -> TaxSettings: 
     welfare = given.get("welfare", list(WELFARES))
     if not isinstance(welfare, list) or not welfare or not set(welfare) <= set(WELFARES):
         raise ConfigError(f"{where}.welfare is {welfare!r}; give a list of {' and '.join(WELFARES)}")
-    rules = {"total": "monopoly", "consumers": "cost_plus", **(given.get("rules") or {})}
-    check_keys(rules, WELFARES, f"{where}.rules", "a definition of welfare")
-    for name, value in rules.items():
-        if value not in RULES:
-            raise ConfigError(f"{where}.rules.{name} is {value!r}; it must be one of {', '.join(RULES)}")
     coarse = given.get("coarse") or {}
     check_keys(coarse, ("seeds", "keep"), f"{where}.coarse", "a setting of the coarse grid")
     return TaxSettings(
         pairs=tuple(dict.fromkeys(pairs)),
         welfare=tuple(dict.fromkeys(welfare)),
-        rules=rules,
         coarse_seeds=whole(coarse.get("seeds", 2), f"{where}.coarse.seeds") if coarse else None,
         coarse_keep=whole(coarse.get("keep", 6), f"{where}.coarse.keep"),
     )
@@ -104,19 +95,16 @@ def parse_taxes(given: Any, economy: EconomyConfig, where: str) -> TaxSettings: 
 
 def arms(settings: TaxSettings) -> list[TaxArm]:
     """Every learned policy, then every fixed pair, as arms of a sweep."""
-    rules = settings.rules or {}
     found = []
     for welfare in settings.welfare:
         variant = _labelled("learned", welfare, None, None)
-        found.append(
-            TaxArm(f"learned-{welfare}", {"env_config.welfare": welfare}, rules[welfare], variant, learned=True)
-        )
+        found.append(TaxArm(f"learned-{welfare}", {"env_config.welfare": welfare}, variant, learned=True))
     first = settings.welfare[0]
     for income, corporate in settings.pairs:
         rates = {"income": income, "corporate": corporate}
         changes: dict[str, Any] = {"env_config.welfare": first, "curriculum.taxes.fixed": rates}
         variant = _labelled("fixed", None, income, corporate)
-        found.append(TaxArm(fixed_name((income, corporate)), changes, rules[first], variant, learned=False))
+        found.append(TaxArm(fixed_name((income, corporate)), changes, variant, learned=False))
     return found
 
 
@@ -199,11 +187,12 @@ def play_anchors(economy: EconomyConfig, episodes: int = 256, seed: int = 0) -> 
     Returns:
         Plain data, a row per economy and government: ``rules``, ``government``, both welfares and the hours.
     """
+    from rbc_marl.analysis.outcomes import CANDIDATES
     from rbc_marl.analysis.rollouts import evaluate
-    from rbc_marl.policies.scripted import Rules, ScriptedPolicies
+    from rbc_marl.policies.scripted import RULES, Rules, ScriptedPolicies
 
     rows = []
-    for rules, (name, rates) in product(("monopoly", "cost_plus"), GOVERNMENTS.items()):
+    for rules, (name, rates) in product(CANDIDATES, GOVERNMENTS.items()):
         means = evaluate(ScriptedPolicies(economy, Rules(**{**vars(RULES[rules]), **rates})), episodes, seed).means
         quantities = {quantity: means[quantity] for quantity in ("welfare_total", "welfare_consumers", "hours")}
         rows.append({"rules": rules, "government": name, **quantities})

@@ -28,20 +28,18 @@ def parse_settings(given: Any, where: str) -> Any:  # noqa: ANN401 - Settings of
 
 
 def respond(
-    rows: Sequence[Row],
-    checkpoints: Mapping[str, Path],
+    runs: Mapping[str, tuple[Path, str]],
     settings: Any,  # noqa: ANN401 - Settings of best responses
     folder: Path,
     workers: int,
     report: Callable[[str], None],
 ) -> dict[str, list[dict[str, Any]]]:
-    """Best responses to every living run; what has been searched for already is not searched for again.
+    """Best responses to living runs; what has been searched for already is not searched for again.
 
-    Collapsed, impaired and stopped runs get none: their small gains would say nothing.
+    Collapsed, impaired and stopped runs should get none: their small gains would say nothing.
 
     Args:
-        rows: Of the sweep, with their ``key``.
-        checkpoints: By key.
+        runs: By key, the checkpoint and the name of the rule-based economy that tells impaired runs from living ones.
         settings: As `parse_settings` gives them.
         folder: Of the sweep.
         workers: Deviations side by side.
@@ -53,14 +51,20 @@ def respond(
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.rllib.run_folder import replace_file
 
-    living = [row["key"] for row in rows if row["outcome"] == "living"]
     found = {}
-    for i, key in enumerate(living, start=1):
-        report(f"best responses to run {i} of {len(living)}: {key}")
-        made = best_responses(checkpoints[key], settings, folder / FOLDER / key, workers=workers, report=report)
+    for i, (key, (checkpoint, rules)) in enumerate(runs.items(), start=1):
+        report(f"best responses to run {i} of {len(runs)}: {key}")
+        made = best_responses(checkpoint, settings, folder / FOLDER / key, workers, report, rules)
         replace_file(folder / FOLDER / f"{key}.json", json.dumps(made.to_dict(), indent=1) + "\n")
         found[key] = list(made.rows)
     return found
+
+
+def found_before(folder: Path, key: str) -> list[dict[str, Any]] | None:
+    """The rows of a run's report that was written earlier; None where there is none."""
+    path = folder / FOLDER / f"{key}.json"
+    rows: list[dict[str, Any]] | None = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else None
+    return rows
 
 
 def verdict(deviations: Sequence[Row] | None, outcome: str) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rbc_marl.analysis.outcomes import BEST, check_reference
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import build_curriculum
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies.build import build_network, check_network_spec
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import save_policies
-from rbc_marl.policies.scripted import resolve_rules
 from rbc_marl.rllib.callbacks import CurriculumCallback
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
@@ -69,7 +69,7 @@ class EconomyPPOConfig(PPOConfig):
         self.huber_delta = 1.0
         self.networks: dict[str, Any] = dict.fromkeys(AGENT_TYPES, "flat")
         self.curriculum: Any = None
-        self.rules: str = "monopoly"
+        self.rules: str = BEST
         self.agents_per_update: dict[str, int] = {}
         self.probe_economies: dict[str, Any] = {}
         self.deviator: dict[str, Any] = {}
@@ -96,8 +96,8 @@ class EconomyPPOConfig(PPOConfig):
             huber_delta: Scaled error from which the value loss grows linearly.
             networks: Network by agent type: "flat", or {kind: flat, hidden: [128, 128]}; types left out keep theirs.
             curriculum: Parts of a `rbc_marl.curriculum.Curriculum`, its name, or any schedule; None for none.
-            rules: Name of the rule-based economy that the trained one is held against ("monopoly", "cost_plus", ...):
-                with less than 80% of its welfare a living economy counts as impaired.
+            rules: Name of the rule-based economy that the trained one is held against ("monopoly", "cost_plus", ...; by
+                default the better of these two): with less than 80% of its welfare an economy counts as impaired.
             agents_per_update: How many agents of a type, drawn anew for each update, it learns from.
             probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a
                 batch one type acts uniformly at random, and only ``learners`` learn from them. They show consumers
@@ -122,8 +122,10 @@ class EconomyPPOConfig(PPOConfig):
         if curriculum is not NotProvided:
             self.curriculum = curriculum
         if rules is not NotProvided:
-            resolve_rules(rules)
-            self.rules = rules
+            try:
+                self.rules = check_reference(rules)
+            except ConfigError as error:
+                raise ConfigError(f"rules is {error}") from None
         if agents_per_update is not NotProvided:
             self.agents_per_update = dict(agents_per_update)
         if probe_economies is not NotProvided:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from rbc_marl.analysis.outcomes import outcome
+from rbc_marl.analysis.outcomes import BEST, outcome
 from rbc_marl.errors import UserError
 from rbc_marl.rllib.config_file import Experiment, load_experiments, to_yaml
 from rbc_marl.rllib.config_keys import first_line
@@ -238,7 +238,7 @@ def _became(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, str
     means = {name: results[f"env_runners/{name}"] for name in names if f"env_runners/{name}" in results}
     if experiment.env_config is None or len(means) < len(names):
         return {}
-    return {"outcome": outcome(experiment.env_config, means, getattr(experiment.config, "rules", "monopoly"))}
+    return {"outcome": outcome(experiment.env_config, means, getattr(experiment.config, "rules", BEST))}
 
 
 def _restore(algorithm: Algorithm, experiment: Experiment, folder: RunFolder | None) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rbc_marl import preset
-from rbc_marl.analysis.outcomes import outcome, reference_welfare
+from rbc_marl import ConfigError, preset
+from rbc_marl.analysis.outcomes import BEST, CANDIDATES, check_reference, outcome, reference_welfare
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.policies.scripted import ScriptedPolicies
 
@@ -37,3 +37,25 @@ def test_the_welfare_that_counts_is_that_of_the_government():
 @pytest.mark.parametrize("rules", ["monopoly", "full_employment"])
 def test_the_rule_based_economies_live_by_their_own_measure(rules):
     assert outcome(TOTAL, evaluate(ScriptedPolicies(TOTAL, rules), 64, 5).means, rules) == "living"
+
+
+@pytest.mark.parametrize("welfare", ["total", "consumers"])
+@pytest.mark.parametrize("is_open", ["open", "closed"])
+def test_the_best_rules_are_those_that_bring_most_of_the_welfare_that_counts(is_open, welfare):
+    config = preset(is_open, num_consumers=10, num_firms=2, welfare=welfare)
+    found = {name: reference_welfare(config, name) for name in CANDIDATES}
+    assert reference_welfare(config) == reference_welfare(config, BEST) == max(found.values())
+    assert len(set(found.values())) == 2
+
+
+def test_where_rules_lose_an_economy_must_still_do_better_than_nobody_doing_anything():
+    closed = preset("closed", num_consumers=10, num_firms=2)
+    assert reference_welfare(closed, "monopoly") < 0
+    assert outcome(closed, means(500, total=-1.0), "monopoly") == "impaired"
+    assert outcome(closed, means(500, total=1.0), "monopoly") == "living"
+
+
+def test_rules_that_are_not_there_are_refused():
+    assert check_reference("cost_plus") == "cost_plus" and check_reference("best") == "best"
+    with pytest.raises(ConfigError, match=r"'monopol'; it must be one of best, .*did you mean \"monopoly\""):
+        check_reference("monopol")

@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from rbc_marl.equilibrium.best_response import _over_training, _verdict
+from rbc_marl.equilibrium.best_response import _training_gain, _verdict
 from rbc_marl.equilibrium.best_response_report import Report
 from rbc_marl.equilibrium.best_response_settings import Settings
 from rbc_marl.equilibrium.constants import Target
@@ -32,6 +32,7 @@ def row(agent_type, share=0.0, agent=None, *, constant=-0.5, checkpoint="checkpo
         "gain_low": (share - 0.001) * level,
         "gain_high": (share + 0.001) * level,
         "gain_over_level": share,
+        "training_gain": None,
         "gain_over_training": None,
         "paper_bound": {"consumer": 0.03, "firm": 0.1, "government": 0.01}[agent_type],
         "found_by": "constant" if share == constant else "learned",
@@ -79,12 +80,24 @@ def test_an_economy_that_does_not_live_has_no_epsilon_and_is_no_equilibrium(outc
     ("rows", "words"),
     [
         (near(), "an equilibrium of types within consumer 2.00%, firm 0.00%, government 0.50% of their levels"),
-        ([*near(), row("firm", 0.17, 3, constant=0.17)], "no equilibrium: firm 3 gains 222,490 (17.0% of"),
+        ([*near(), row("firm", 0.17, 3, constant=0.17)], "no equilibrium: firm 3 alone gains 222,490 (17.0% of"),
         (near(firm={"constant": 0.02}), "no equilibrium: firms gain 26,175 (2.0% of the level)"),
         # What is within chance, or only saves the randomness of a policy, says nothing against it.
         (near(firm={"constant": 0.02, "constant_gain_low": -1.0}), "an equilibrium"),
         (near(firm={"constant": 0.005}), "an equilibrium"),
-        ([row("consumer", 0.04), *near()[1:]], "no equilibrium: consumer gains 4.0% of its level, more than 3%"),
+        ([row("consumer", 0.04), *near()[1:]], "no equilibrium: consumers gain 4.0% of the level, more than 3%"),
+        # The paper's bounds are on the gain over what training had brought, where there is such a thing.
+        (near(firm={"training_gain": -5.0}), "an equilibrium"),
+        (near(government={"training_gain": 9_946.0}), "no equilibrium: the government gains 1.7% of the gain in"),
+        # A measurement that could be on either side of the bound proves neither.
+        ([row("consumer", 0.0295), *near()[1:]], "undecided: consumer may gain more than 3%"),
+        ([row("consumer", 0.0305), *near()[1:]], "undecided: consumer may gain more than 3%"),
+        # One agent that learns to gain is enough, if it surely does.
+        ([*near(), row("consumer", 0.17, 99)], "no equilibrium: consumer 99 alone gains 17.0% of the level"),
+        ([*near(), row("consumer", 0.17, 99, gain_low=-1.0)], "an equilibrium"),
+        ([*near(), row("firm", 0.05, 3)], "an equilibrium"),
+        (near(consumer={"level": 0.0}), "undecided: consumer not checked or not verified"),
+        (near(consumer={"outcome": "impaired"}), "undecided: on the episodes of the best responses the economy is imp"),
         (near()[:2], "undecided: government not checked or not verified"),
         (near(consumer={"verified": False}), "undecided: consumer not checked or not verified"),
     ],
@@ -104,12 +117,12 @@ def test_single_agents_come_to_their_largest_and_mean_gain():
 
 def test_the_papers_measure_is_given_where_it_has_a_meaning():
     level = {"untrained": {"firm": [2.0, 4.0], "consumer": [9.0]}}
-    assert _over_training(Target("firm"), 1.0, 7.0, level) == (0.25, "")
-    assert _over_training(Target("firm", 1), 1.0, 6.0, level) == (0.5, "")
-    share, note = _over_training(Target("consumer"), 1.0, 7.0, level)
-    assert share is None and note == "the reward fell in training (9 to 7): there is no gain in training"
-    share, note = _over_training(Target("firm"), 1.0, 7.0, {"untrained": None})
-    assert share is None and "rules are not trained" in note
+    assert _training_gain(Target("firm"), 7.0, level) == (4.0, "")
+    assert _training_gain(Target("firm", 1), 6.0, level) == (2.0, "")
+    gain, note = _training_gain(Target("consumer"), 7.0, level)
+    assert gain is None and note == "the reward fell in training (9 to 7): there is no gain in training"
+    gain, note = _training_gain(Target("firm"), 7.0, {"untrained": None})
+    assert gain is None and "rules are not trained" in note
 
 
 @pytest.mark.parametrize(("recovered", "verified"), [(0.5, True), (1.2, True), (0.49, False), (None, False)])

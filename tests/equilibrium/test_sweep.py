@@ -72,7 +72,10 @@ def test_a_file_gives_every_arm_its_seeds_and_the_first_seeds_come_first(files):
 
 
 def test_arms_can_be_picked(files):
-    assert load_sweep(files / "sweep.yaml", arms=("eager",)).arms == ("eager",)
+    sweep = load_sweep(files / "sweep.yaml")
+    assert sweep.only(["eager"]).arms == ("eager",) and sweep.only([]) == sweep
+    with pytest.raises(ConfigError, match=r'eagr is not an arm of .*did you mean "eager"'):
+        sweep.only(["eagr"])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_arms_can_be_picked(files):
         ("  arms:", "  armes:", "twins.armes is not a setting"),
         ("seeds: [1, 2]", "seeds: [1, 1]", "twins.arms.plain.seeds is [1, 1], where a seed stands twice"),
         ("episodes: 8", "episodes: 0", "twins.episodes is 0; it must be a whole number of at least 1"),
-        ("episodes: 8", "rules: monopol", 'twins.rules is \'monopol\'; it must be one of monopoly'),
+        ("episodes: 8", "rules: monopol", 'twins.rules is \'monopol\'; it must be one of best'),
         ("episodes: 8", "groups: {hour: 1}", "twins.groups.hour is not a measure"),
         ("episodes: 8", "gpus_per_trial: -1", "twins.gpus_per_trial is -1; it must be a number at least 0"),
         ("episodes: 8", "scheduler: pbt", "twins.scheduler is pbt, which changes settings in the middle of runs"),
@@ -212,7 +215,8 @@ def test_rows_that_other_settings_made_are_refused(files):
     sweep = load_sweep(files / "sweep.yaml", ["lr=0.5"])
     done = files / "out" / "rows"
     done.mkdir(parents=True)
-    (done / "plain-1.json").write_text(json.dumps({"fingerprint": "of something else"}), encoding="utf-8")
+    row = {"outcome": "living", "fingerprint": "of something else"}
+    (done / "plain-1.json").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(UserError, match=r"plain-1\.json was made with other settings .* with --out"):
         run_sweep(sweep, files / "out", 1)
 

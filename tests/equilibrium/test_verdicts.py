@@ -23,6 +23,9 @@ def deviation(agent_type, over_level, kind="type", outcome="living", verified=Tr
         "agent": 3 if kind == "agent" else None,
         "level": 100.0,
         "gain": 100.0 * over_level,
+        "gain_low": 100.0 * over_level - 0.1,
+        "gain_high": 100.0 * over_level + 0.1,
+        "training_gain": None,
         "gain_over_level": over_level,
         "verified": verified,
         "constant": "price 2500",
@@ -35,10 +38,10 @@ TYPES = [deviation("consumer", 0.01), deviation("firm", -0.02), deviation("gover
 
 
 def test_a_living_run_whose_types_gain_little_is_an_equilibrium():
-    found = verdict([*TYPES, deviation("firm", 0.3, "agent")], "living")
+    found = verdict([*TYPES, deviation("firm", 0.06, "agent")], "living")
     assert found["equilibrium"] == "yes"
     assert (found["epsilon_consumer"], found["epsilon_firm"], found["epsilon_government"]) == (0.01, 0.0, 0.004)
-    assert (found["epsilon_one_consumer"], found["epsilon_one_firm"]) == (None, 0.3)
+    assert (found["epsilon_one_consumer"], found["epsilon_one_firm"]) == (None, 0.06)
 
 
 @pytest.mark.parametrize("outcome", ["collapsed", "impaired", "stopped"])
@@ -56,8 +59,9 @@ def test_a_run_that_is_not_living_is_none_however_small_its_gains(outcome):
         [*TYPES[:2], deviation("government", 0.02)],
         [*TYPES[:2], deviation("government", 0.0, verified=False)],
         [*TYPES, deviation("firm", 0.0, "agent", constant=20.0)],
+        [*TYPES, deviation("firm", 0.3, "agent")],
     ],
-    ids=["unchecked", "a type unchecked", "beyond the bound", "not verified", "a firm gains by a constant price"],
+    ids=["unchecked", "a type unchecked", "beyond the bound", "not verified", "by a constant price", "alone"],
 )
 def test_a_living_run_is_none_without_proof(deviations):
     assert verdict(deviations, "living")["equilibrium"] == "no"
@@ -69,6 +73,7 @@ def test_a_living_run_is_none_without_proof(deviations):
         ("{iteration: 3}", r"x\.best_response\.iteration is not a setting of best responses"),
         ("{seeds: []}", r"x\.best_response\.seeds is \(\)"),
         ("{agents: {firm: [2]}}", r"x\.best_response: firm 2 is not in this economy"),
+        ("{checkpoints: all}", r"x\.best_response\.checkpoints is for rbc-marl best-response"),
     ],
 )
 def test_best_responses_that_cannot_be_searched_for_are_refused_before_anything_trains(tmp_path, settings, message):
@@ -105,5 +110,14 @@ checked:
     table = pd.read_csv(results / "table.csv").set_index("arm")
     assert table.outcome.to_dict() == {"living": "living", "impaired": "impaired"}
     assert table.equilibrium.to_dict() == {"living": "no", "impaired": "no"}
-    assert table.verdict["living"].startswith("undecided: consumer and firm") or "gains" in table.verdict["living"]
+    living = table.verdict["living"]
+    assert living.startswith("undecided: consumer and firm") or "gains" in living.removesuffix("whatever anybody gains")
     assert table.epsilon_government.notna().to_dict() == {"living": True, "impaired": False}
+
+
+def test_taxes_and_best_responses_do_not_go_together(tmp_path):
+    (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
+    text = "x: {base: base.yaml, seeds: [1], taxes: {income: [0], corporate: [0]}, best_response: {seeds: [0]}}"
+    (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"x\.best_response stands beside x\.taxes"):
+        load_sweep(tmp_path / "sweep.yaml")
