@@ -16,6 +16,10 @@ Row = Mapping[str, Any]
 STOPPED = "stopped"
 
 
+# The column of the welfare that a run's own government maximises.
+WELFARE = "government_return"
+
+
 def csv_text(rows: Sequence[Row], names: Sequence[str]) -> str:
     """Rows as CSV with the columns ``names``, of which a row may lack some."""
     file = io.StringIO()
@@ -40,17 +44,17 @@ def fisher(alive: int, runs: int, other_alive: int, other_runs: int) -> float:
 def summary(rows: Sequence[Row]) -> str:
     """A Markdown summary of a sweep: a table with a line per arm, then every seed's welfare.
 
-    The first arm is the one that the others are compared with: paired differences over seeds they share, and Fisher's
-    test of the shares that are alive (not collapsed). Runs that a scheduler stopped are counted at the end only.
+    The table's welfare is what a run's own government maximises. The first arm is the one that the others are compared
+    with: paired differences over seeds they share, and Fisher's test of the shares that are alive (not collapsed). Runs
+    that a scheduler stopped are counted at the end only.
     """
     stopped = sum(row["outcome"] == STOPPED for row in rows)
     rows = [row for row in rows if row["outcome"] != STOPPED]
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     by_arm = {arm: [row for row in rows if row["arm"] == arm] for arm in arms}
-    head = (
-        "| arm | alive | 95% interval | living | welfare: median | least | most | hours | price-demand | wage-labour "
-    )
-    lines = [head + "| paired difference | Fisher p |", "|" + "---|" * 12]
+    head = "| arm | alive | 95% interval | living | government's welfare: median | least | most "
+    head += "| hours | price-demand | wage-labour | paired difference | Fisher p |"
+    lines = [head, "|" + "---|" * 12]
     lines += [_line(arm, by_arm[arm], by_arm[arms[0]], is_first=arm == arms[0]) for arm in arms]
     lines += ["", "Total welfare of each seed (consumers' welfare in brackets):", ""]
     for arm in arms:
@@ -98,7 +102,7 @@ def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_first: bool) -
     alive = sum(row["outcome"] != "collapsed" for row in rows)
     living = sum(row["outcome"] == "living" for row in rows)
     low, high = wilson(alive, len(rows))
-    welfare = [row["welfare_total"] for row in rows]
+    welfare = [row[WELFARE] for row in rows]
     cells = [
         arm,
         f"{alive}/{len(rows)}",
@@ -118,9 +122,9 @@ _MEANS = {"hours": ".0f", "price_demand": ".2f", "wage_labour": ".2f"}
 
 
 def _paired(rows: Sequence[Row], first: Sequence[Row]) -> str:
-    """Mean difference of total welfare from the first arm on the same seeds, with its standard error."""
-    reference = {row["seed"]: row["welfare_total"] for row in first}
-    differences = [row["welfare_total"] - reference[row["seed"]] for row in rows if row["seed"] in reference]
+    """Mean difference of welfare from the first arm on the same seeds, with its standard error."""
+    reference = {row["seed"]: row[WELFARE] for row in first}
+    differences = [row[WELFARE] - reference[row["seed"]] for row in rows if row["seed"] in reference]
     if len(differences) < 2:
         return ""
     error = statistics.stdev(differences) / len(differences) ** 0.5

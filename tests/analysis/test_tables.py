@@ -9,8 +9,8 @@ from rbc_marl.analysis.tables import fisher, summary, wilson
 
 def row(arm, seed, welfare, outcome="living"):
     return {
-        "arm": arm, "seed": seed, "outcome": outcome, "hours": 400.0, "welfare_total": welfare,
-        "welfare_consumers": 1.0, "price_demand": -0.5, "wage_labour": 0.25,
+        "arm": arm, "seed": seed, "outcome": outcome, "hours": 400.0, "government_return": welfare,
+        "welfare_total": welfare + 0.2, "welfare_consumers": 1.0, "price_demand": -0.5, "wage_labour": 0.25,
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ ROW = {
     "seed": 100,
     "outcome": "living",
     "hours": 400.0,
+    "government_return": 30000.0,
     "welfare_total": 30000.0,
     "welfare_consumers": 400.0,
     "consumption": 2.0,
