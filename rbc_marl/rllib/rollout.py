@@ -130,8 +130,3 @@ class RolloutBuilder:
             },
             is_probe=is_probe,
         )
-
-
-def index_dtype(head_sizes: Sequence[int]) -> torch.dtype:
-    """The smallest integer type that holds every index of some heads."""
-    return torch.uint8 if max(head_sizes) <= 256 else torch.int16 if max(head_sizes) <= 32767 else torch.int32
