@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from math import ceil
 from typing import Any
 
@@ -140,18 +141,18 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             explore=self.config.explore if explore is None else explore,
             random=frozenset(AGENT_TYPES) if random_actions else phase.random,
             labour_disutility=phase.labour_disutility,
-            probes=self._probes(),
             probe_random=self.config.probe_economies.get("random", "firm"),
         )
+        # A number of episodes or steps is asked for to evaluate; training samples without one.
+        probes = self._probes() if num_episodes is None and num_timesteps is None else 0
         sizes = self._slab_sizes(count)
-        # Probes are the last economies of all, so they stand in the last slab.
-        plans = [replace(plan, probes=0)] * (len(sizes) - 1) + [plan]
+        plans = [replace(plan, probes=of_slab) for of_slab in _last(probes, sizes)]
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
-            played = [self._play(size, each, generator) for size, each in zip(sizes, plans, strict=False)]
+            played = [self._play(size, each, generator) for size, each in zip(sizes, plans, strict=True)]
         rollouts = [rollout for rollout, _ in played]
         summaries = [summary for _, summary in played]
-        log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, plan.probes)
+        log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, probes)
         make_callback(
             "on_sample_end",
             callbacks_objects=self._callbacks,
@@ -272,6 +273,12 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Nothing to release."""
+
+
+def _last(count: int, sizes: Sequence[int]) -> list[int]:
+    """How many of the last ``count`` economies of all stand in each slab."""
+    ends = accumulate(sizes)
+    return [min(max(count - (sum(sizes) - end), 0), size) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _instances(callbacks: Any) -> list[RLlibCallback]:  # noqa: ANN401 - a class or a list of classes
