@@ -58,10 +58,13 @@ class EconomyPPOLearner(PPOTorchLearner):
         self._reports: dict[str, list[tuple[float | Tensor, LossTerms, Tensor]]] = {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore, also to an earlier state: RLlib ignores weights that are older than the present ones."""
+        """Restore, also to an earlier state: RLlib ignores weights that are older than the present ones.
+
+        Who learns is a setting of this run, which the state of another would undo.
+        """
         if COMPONENT_RL_MODULE in state:
             self._weights_seq_no = 0
-        super().set_state(state)
+        super().set_state({key: value for key, value in state.items() if key != "should_module_be_updated"})
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Set masks, entropy weights and learning rates of this update.
@@ -107,6 +110,9 @@ class EconomyPPOLearner(PPOTorchLearner):
     ) -> Iterator[MultiAgentBatch]:
         batch = self._make_batch_if_necessary(training_data=training_data)
         batches = {module_id: dict(columns) for module_id, columns in batch.policy_batches.items()}
+        if not batches:  # RLlib wants at least one step to report
+            yield MultiAgentBatch({}, env_steps=0)
+            return
         rows = batch.env_steps()
         size = min(minibatch_size or rows, rows)
         generator = generator_at("cpu", self.config.seed or 0, _MINIBATCH_STREAM, self._env_steps)
@@ -152,7 +158,9 @@ class EconomyPPOLearner(PPOTorchLearner):
         return terms.total
 
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
-        """One gradient step, its gradient summed over slabs of rows where a CPU works faster so."""
+        """One gradient step, its gradient summed over slabs of rows where a CPU works faster so; none for nobody."""
+        if not batch:
+            return {}, {}, {}
         columns = {module_id: dict(part) for module_id, part in batch.items()}
         device = torch.device(self._device)
         cuts = {}
