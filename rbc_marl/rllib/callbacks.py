@@ -17,7 +17,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 
 from rbc_marl.curriculum import Phase
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
-from rbc_marl.rllib.phases import PhaseTracker
+from rbc_marl.rllib.phases import STEPS_PER_ITERATION, PhaseTracker
 
 
 class CurriculumCallback(RLlibCallback):
@@ -61,6 +61,7 @@ class CurriculumCallback(RLlibCallback):
 
     def _set_phase(self, algorithm: Any) -> Phase:  # noqa: ANN401 - an Algorithm
         tracker = PhaseTracker(algorithm.config, "cpu", self.curriculum)
+        tracker.steps_per_iteration = getattr(algorithm, STEPS_PER_ITERATION, tracker.steps_per_iteration)
         steps = int(algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
         phase = tracker.at(steps)
         if algorithm.config.env_runner_cls is not EconomyEnvRunner:
