@@ -177,6 +177,7 @@ class EconomyPPOConfig(PPOConfig):
             super().training(train_batch_size_per_learner=episodes * economy.horizon // learners)
         if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
             self.minibatch_size = self.train_batch_size_per_learner
+        self._take_over_curriculum(economy)
         if build_curriculum(self.curriculum, economy) is not None:
             self._follow_curriculum()
             self._check_iteration(economy)
@@ -188,10 +189,27 @@ class EconomyPPOConfig(PPOConfig):
             )
         super().validate()
 
+    def _callback_classes(self) -> list[Any]:
+        given = self.callbacks_class
+        return list(given) if isinstance(given, (list, tuple)) else [given]
+
+    def _take_over_curriculum(self, economy: EconomyConfig) -> None:
+        """Follow a callback's own curriculum: on this path the callback reports, and the setting decides."""
+        for cls in self._callback_classes():
+            given = cls.curriculum if issubclass(cls, CurriculumCallback) else None
+            if given is None:
+                continue
+            if self.curriculum is None:
+                self.curriculum = given
+            same = self.curriculum == given
+            if not same and build_curriculum(self.curriculum, economy) != build_curriculum(given, economy):
+                raise ConfigError(
+                    "curriculum is given twice: as a setting, and to curriculum_callback another one; keep one"
+                )
+
     def _follow_curriculum(self) -> None:
         """Add the callback that reports where the run stands in its curriculum."""
-        given = self.callbacks_class
-        classes = list(given) if isinstance(given, (list, tuple)) else [given]
+        classes = self._callback_classes()
         if not any(issubclass(cls, CurriculumCallback) for cls in classes):
             self.callbacks_class = [*classes, CurriculumCallback]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from rbc_marl import ConfigError
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.curriculum import Phase
+from rbc_marl.curriculum import NAMED_CURRICULA, Phase
 from rbc_marl.rllib.algorithm import EconomyPPO
+from rbc_marl.rllib.callbacks import curriculum_callback
 from tests.rllib.small import built, changed, runner_weights_of, small_config, weights_of
+from tests.rllib.test_phases import parameters, plain_config
 
 pytestmark = pytest.mark.usefixtures("ray_running")
 
@@ -69,3 +72,32 @@ def test_the_run_decides_who_learns_and_not_the_checkpoint_that_it_starts_from(t
         assert learnt(algorithm) == {"firm"}
     finally:
         algorithm.stop()
+
+
+def test_the_curriculum_of_a_callback_is_followed():
+    with built(small_config(lr=1e-2).callbacks(curriculum_callback(LATE))) as algorithm:
+        assert [learnt(algorithm) for _ in range(3)] == [set(), set(), set(AGENT_TYPES)]
+        assert algorithm.config.curriculum == LATE
+
+
+def test_a_curriculum_that_is_given_twice_must_be_the_same():
+    small_config(curriculum="paper_short").callbacks(curriculum_callback("paper_short")).validate()
+    small_config(curriculum=NAMED_CURRICULA["paper_short"]).callbacks(curriculum_callback("paper_short")).validate()
+    with pytest.raises(ConfigError, match="curriculum is given twice"):
+        small_config(curriculum=LATE).callbacks(curriculum_callback("paper_short")).validate()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning")
+@pytest.mark.parametrize(
+    "policies", [["firm", "government"], lambda module_id, batch: module_id != "consumer"], ids=["names", "function"]
+)
+def test_on_the_plain_path_a_curriculum_lets_learn_only_those_whom_the_run_asks_for(policies):
+    config = plain_config({"start": {"firm": 2, "government": 3}}).multi_agent(policies_to_train=policies)
+    seen = []
+    with built(config) as algorithm:
+        for _ in range(4):
+            before = parameters(weights_of(algorithm))
+            algorithm.train()
+            seen.append(changed(before, parameters(weights_of(algorithm))))
+    assert seen == [set(), set(), {"firm"}, {"firm", "government"}]
