@@ -53,8 +53,9 @@ class Experiment:
     """One validated experiment of a file, ready to run.
 
     `config` builds the algorithm. `resolved` is plain data that gives the same experiment again when it is written to
-    a YAML file (for a Python file it is only a summary, and `sets` are the changes made to it). `spaces` is not empty
-    for a sweep.
+    a YAML file (for a Python file it is only a summary). `sets` are the changes that must be made to the file's copy in
+    the run's folder: all those to a Python file, and those to a YAML file's run when it was resumed. `spaces` is not
+    empty for a sweep.
     """
 
     name: str
