@@ -32,8 +32,8 @@ else
 	$(BIN)/coverage report
 endif
 
-libraries:  ## test the third-party libraries, each in an environment of its own: minutes
-	.ci/libraries
+libraries: $(STAMP)  ## test the third-party libraries, each in an environment of its own: minutes
+	PYTHON=$(BIN)/python .ci/libraries
 
 lint: $(STAMP)  ## run ruff and mypy
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rbc_marl.choices import index_dtype
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.slabs import slabs
@@ -89,7 +90,7 @@ class BareLoop:
                 if self.probes and t == self.settings.probe_economies["random"]:
                     for head, size in enumerate(network.head_sizes):
                         taken[-self.probes :, :, head].random_(size, generator=self.generator)
-                actions[t] = taken.to(torch.uint8)
+                actions[t] = taken.to(index_dtype(network.head_sizes))
             indices = {
                 "consumer": actions["consumer"],
                 "firm": actions["firm"].squeeze(-1),

@@ -7,7 +7,7 @@ corporate_i``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -65,6 +65,11 @@ def head_sizes(config: EconomyConfig, agent_type: str) -> tuple[int, ...]:
     if agent_type == "government":
         return (len(config.income_tax_choices) * len(config.corporate_tax_choices),)
     raise ConfigError(f'"{agent_type}" is not an agent type; they are {", ".join(AGENT_TYPES)}')
+
+
+def index_dtype(head_sizes: Sequence[int]) -> torch.dtype:
+    """The smallest integer type that holds every index of some heads."""
+    return torch.uint8 if max(head_sizes) <= 256 else torch.int16 if max(head_sizes) <= 32767 else torch.int32
 
 
 def decode(

@@ -116,6 +116,8 @@ class ValueWidening(Widening):
         """Lowest and highest value allowed."""
         share = self.share(iteration)
         low, high = min(choices), max(choices)
+        if share >= 1.0:  # exactly: the sums below may miss the last choice by a rounding
+            return low, high
         return self.around - (self.around - low) * share, self.around + (high - self.around) * share
 
 

@@ -231,3 +231,46 @@ def test_a_sweep_prints_its_trials():
     assert lines[-3] == "finished: 2 of 2 trials are done"
     assert [line.split("  ")[:2] for line in lines[-5:-3]] == [["lr=0.001", "iteration 2"], ["lr=0.01", "iteration 2"]]
     assert lines[-1].startswith("next: tensorboard --logdir results/tiny/")
+
+
+OWN_CURRICULUM = """
+from rbc_marl.curriculum import Phase
+
+
+class Late:
+    def phase(self, iteration):
+        return Phase(learning=frozenset({"firm"}))
+"""
+
+OWN_CALLBACK = """
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+
+class Mine(RLlibCallback):
+    def on_sample_end(self, *, env_runner, metrics_logger, samples, **kwargs):
+        metrics_logger.log_value("worker_of_mine", env_runner.worker_index, window=1)
+"""
+
+
+@pytest.mark.slow
+def test_classes_of_ones_own_are_found_by_the_console_script_and_by_its_processes(in_empty_folder):
+    """As from a console script, Python puts no folder of the user on its path (PYTHONSAFEPATH)."""
+    beside, work = in_empty_folder / "beside", in_empty_folder / "work"
+    for folder in (beside, work):
+        folder.mkdir()
+    settings = "curriculum: late.Late\n    callbacks: mine.Mine\n    num_env_runners: 1"
+    (beside / "own.yaml").write_text(f"{FILE.rstrip()}\n    {settings}\n", encoding="utf-8")
+    (beside / "mine.py").write_text(OWN_CALLBACK, encoding="utf-8")
+    (work / "late.py").write_text(OWN_CURRICULUM, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+
+    def typed(*arguments):
+        code = f"from rbc_marl.cli import main; main({list(arguments)!r})"
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=240)
+
+    assert typed("check", "../beside/own.yaml").returncode == 0
+    done = typed("train", "../beside/own.yaml", "--stop", "{training_iteration: 1}")
+    assert done.returncode == 0, done.stderr
+    (result,) = (work / "results" / "tiny").glob("*/result.json")
+    assert json.loads(result.read_text(encoding="utf-8"))["env_runners/worker_of_mine"] == 1

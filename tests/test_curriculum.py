@@ -52,6 +52,15 @@ class TestPublishedSchedules:
         np.testing.assert_allclose(factors[trains], golden(schedule, f"{agent_type}_entropy_coef")[trains], rtol=1e-6)
 
 
+def test_a_widened_mask_is_open_to_the_last_choice_whatever_floats_make_of_the_sums():
+    assert 0.4 + (1.7 - 0.4) < 1.7
+    economy = OPEN.replace(price_choices=(0.1, 0.4, 1.7), wage_choices=(0.1, 0.9))
+    given = {"prices": {"around": 0.4, "end": 5}, "wages": {"around": 0.9, "end": 0}}
+    curriculum = build_curriculum(given, economy)
+    assert curriculum.phase(5).price == (0.1, 1.7) and curriculum.phase(0).wage == (0.1, 0.9)
+    assert curriculum.phase(5).masks(economy)["firm"].all() and not curriculum.phase(4).masks(economy)["firm"].all()
+
+
 def test_without_parts_everything_is_allowed_from_the_start():
     phase = build_curriculum({}, OPEN).phase(0)
     assert phase.learning == frozenset(AGENT_TYPES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,13 @@ def test_the_code_of_a_section_runs_as_it_stands(title, code, tmp_path):
 def test_every_link_of_the_page_leads_somewhere():
     links = [link for link in re.findall(r"\]\(([^)#\s]+)\)", TEXT) if "://" not in link]
     assert len(links) >= 5 and [link for link in links if not (PAGE.parent / link).exists()] == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_tests_the_libraries_with_the_python_that_it_has_found(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    told = subprocess.run(["make", "-n", "libraries"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    *before, last = told.stdout.splitlines()
+    assert last == "PYTHON=.venv/bin/python .ci/libraries"
+    assert any("-m venv" in line for line in before)

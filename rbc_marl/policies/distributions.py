@@ -18,7 +18,9 @@ from torch import Tensor
 
 # Added to the logit of a forbidden choice. Anything below half of it counts as forbidden.
 MASKED_LOGIT = -1e9
-# Logits are held within +-40: beyond, exponentials in float32 overflow or vanish, and a choice is certain anyway.
+# A logit beyond +-40 counts as +-40 in everything below, so that sums of exponentials stay finite and above zero in
+# float32. This does depend on where the logits of a head lie, as a softmax does not: 50 and 45 are a tie. Subtracting
+# each head's largest logit instead would cost another pass over them.
 LOGIT_LIMIT = 40.0
 # Uniform draws stay below one by more than rounding, so that the last choice drawn is always an allowed one.
 _BELOW_ONE = 1.0 - 1e-6
@@ -68,6 +70,12 @@ def _spread(values: Tensor, blocks: Blocks) -> Tensor:
     return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
 
+def _limited(logits: Tensor, is_masked: bool) -> Tensor:
+    """Clamped logits [M, K], forbidden ones left where they are."""
+    clamped = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+    return torch.where(logits > MASKED_LOGIT / 2, clamped, logits) if is_masked else clamped
+
+
 def _weights(logits: Tensor, is_masked: bool) -> tuple[Tensor, Tensor]:
     """Clamped logits, and their exponentials (zero where forbidden): both [M, K]."""
     clamped = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
@@ -115,7 +123,8 @@ class FactorisedCategorical:
     """H independent categorical choices per agent, from logits side by side.
 
     Args:
-        logits: [..., K] unnormalised log-probabilities; forbidden choices at `MASKED_LOGIT`.
+        logits: [..., K] unnormalised log-probabilities, of which those beyond `LOGIT_LIMIT` count as the limit;
+            forbidden choices at `MASKED_LOGIT`.
         head_sizes: Alternatives of each choice (K_1 .. K_H), summing to K.
         is_masked: Whether choices may be forbidden. False saves a pass over the logits.
     """
@@ -163,7 +172,8 @@ class FactorisedCategorical:
 
     def mode(self) -> Tensor:
         """The likeliest choice of each head [..., H] (int64)."""
-        modes = [_view(self._flat, block).argmax(-1) for block in self.blocks]
+        logits = _limited(self._flat, self.is_masked)
+        modes = [_view(logits, block).argmax(-1) for block in self.blocks]
         return torch.cat(modes, dim=-1).view(*self._leading, len(self.head_sizes))
 
     def logp_and_entropy(self, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,9 +196,10 @@ class FactorisedCategorical:
     def kl(self, other: FactorisedCategorical) -> Tensor:
         """Kullback-Leibler divergence [...] from ``other``, summed over heads."""
         divergence = torch.zeros(self._flat.shape[0], dtype=self.logits.dtype, device=self.logits.device)
+        own, others = _limited(self._flat, self.is_masked), _limited(other._flat, other.is_masked)
         for block in self.blocks:
-            mine = _view(self._flat, block).log_softmax(-1)
-            theirs = _view(other._flat, block).log_softmax(-1)
+            mine = _view(own, block).log_softmax(-1)
+            theirs = _view(others, block).log_softmax(-1)
             divergence = divergence + (mine.exp() * (mine - theirs)).sum((-1, -2))
         return divergence.view(self._leading)
 

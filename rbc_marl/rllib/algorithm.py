@@ -15,7 +15,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rbc_marl.analysis.outcomes import BEST, check_reference
-from rbc_marl.config import AGENT_TYPES
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import build_curriculum
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies.build import build_network, check_network_spec
@@ -25,9 +25,12 @@ from rbc_marl.rllib.callbacks import CurriculumCallback
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
+from rbc_marl.rllib.messages import TakeIterationLength, TakeState, TakeWeights
 from rbc_marl.rllib.modules import EconomyModule, agent_spaces
+from rbc_marl.rllib.phases import STEPS_PER_ITERATION
 from rbc_marl.rllib.plain import policy_mapping_fn
 from rbc_marl.rllib.roles import DEVIATOR, agent_type_of, check_deviator, check_roles, check_scripted, module_ids
+from rbc_marl.rllib.subsets import check_agents_per_update, check_probe_economies
 
 # Divisors of the paper's appendix: rewards of all types come to about one.
 PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
@@ -176,8 +179,10 @@ class EconomyPPOConfig(PPOConfig):
             super().training(train_batch_size_per_learner=episodes * economy.horizon // learners)
         if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
             self.minibatch_size = self.train_batch_size_per_learner
+        self._take_over_curriculum(economy)
         if build_curriculum(self.curriculum, economy) is not None:
             self._follow_curriculum()
+            self._check_iteration(economy)
         count = self.probe_economies.get("count", 0)
         if count >= self.num_envs_per_env_runner:
             raise ConfigError(
@@ -186,12 +191,39 @@ class EconomyPPOConfig(PPOConfig):
             )
         super().validate()
 
+    def _callback_classes(self) -> list[Any]:
+        given = self.callbacks_class
+        return list(given) if isinstance(given, (list, tuple)) else [given]
+
+    def _take_over_curriculum(self, economy: EconomyConfig) -> None:
+        """Follow a callback's own curriculum: on this path the callback reports, and the setting decides."""
+        for cls in self._callback_classes():
+            given = cls.curriculum if issubclass(cls, CurriculumCallback) else None
+            if given is None:
+                continue
+            if self.curriculum is None:
+                self.curriculum = given
+            same = self.curriculum == given
+            if not same and build_curriculum(self.curriculum, economy) != build_curriculum(given, economy):
+                raise ConfigError(
+                    "curriculum is given twice: as a setting, and to curriculum_callback another one; keep one"
+                )
+
     def _follow_curriculum(self) -> None:
         """Add the callback that reports where the run stands in its curriculum."""
-        given = self.callbacks_class
-        classes = list(given) if isinstance(given, (list, tuple)) else [given]
+        classes = self._callback_classes()
         if not any(issubclass(cls, CurriculumCallback) for cls in classes):
             self.callbacks_class = [*classes, CurriculumCallback]
+
+    def _check_iteration(self, economy: EconomyConfig) -> None:
+        """Refuse iterations that end in the midst of what env runners play in one go: phases would fall out of step."""
+        in_one_go = self.num_envs_per_env_runner * max(self.num_env_runners, 1) * economy.horizon
+        if self.total_train_batch_size % in_one_go and not self.in_evaluation:
+            raise ConfigError(
+                f"train_batch_size_per_learner is {self.train_batch_size_per_learner}, so that an iteration has "
+                f"{self.total_train_batch_size} env steps; with a curriculum it must have a multiple of {in_one_go}, "
+                "which is what all env runners play in one go: leave the size out"
+            )
 
     def _check_own_settings(self) -> None:
         for name in ("reward_scale", "networks"):
@@ -204,38 +236,12 @@ class EconomyPPOConfig(PPOConfig):
                 raise ConfigError(f"reward_scale.{agent_type} is {scale!r}; it must be a number above 0")
         for agent_type, spec in self.networks.items():
             check_network_spec(spec, f"networks.{agent_type}")
-        self._check_subsets()
+        check_agents_per_update(self.agents_per_update)
+        check_probe_economies(self.probe_economies)
         if self.use_kl_loss:
             raise ConfigError("use_kl_loss is True; EconomyPPO has no KL term: leave it False and set clip_param")
         if self.policies_to_train is not None and not callable(self.policies_to_train) and not self.policies_to_train:
             raise ConfigError("policies_to_train is empty; name at least one agent type")
-
-    def _check_subsets(self) -> None:
-        for agent_type, count in self.agents_per_update.items():
-            if agent_type not in AGENT_TYPES:
-                raise ConfigError(
-                    f"agents_per_update.{agent_type} is not an agent type{nearest(agent_type, AGENT_TYPES)}"
-                )
-            if type(count) is not int or count < 1:
-                raise ConfigError(f"agents_per_update.{agent_type} is {count!r}; it must be a whole number, at least 1")
-        probes = self.probe_economies
-        for key in probes:
-            if key not in ("count", "random", "learners"):
-                known = ("count", "random", "learners")
-                raise ConfigError(f"probe_economies.{key} is not one of {', '.join(known)}{nearest(str(key), known)}")
-        if probes and (type(probes.get("count")) is not int or probes["count"] < 0):
-            raise ConfigError(
-                f"probe_economies.count is {probes.get('count')!r}; it must be a whole number, at least 0"
-            )
-        if probes and probes["random"] not in AGENT_TYPES:
-            raise ConfigError(
-                f"probe_economies.random is {probes['random']!r}; it must be one of {', '.join(AGENT_TYPES)}"
-            )
-        for learner in probes.get("learners", ()):
-            if learner not in AGENT_TYPES or learner == probes["random"]:
-                raise ConfigError(
-                    f"probe_economies.learners has {learner!r}; name agent types other than the random one"
-                )
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
@@ -276,6 +282,25 @@ class EconomyPPO(PPO):
     def get_default_config(cls) -> AlgorithmConfig:
         """An `EconomyPPOConfig`."""
         return EconomyPPOConfig()
+
+    _steps_per_iteration: int | None = None
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Env steps of an iteration of the curriculum: fixed when a run begins, and kept in its checkpoints."""
+        return self._steps_per_iteration or int(self.config.total_train_batch_size)
+
+    def training_step(self) -> None:
+        """Sample and learn; then all env runners know how far the run is, and so what phase comes next.
+
+        RLlib says so only at the end of an iteration of several steps, and not to a process that is still busy taking
+        over its weights.
+        """
+        super().training_step()
+        known = TakeState({NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()})
+        if self.env_runner is not None:
+            known(self.env_runner)
+        self.env_runner_group.foreach_env_runner_async_fetch_ready(known, tag="env_steps")
 
     def save_to_path(self, path: str | Path | None = None, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - RLlib's signature
         """Save RLlib's checkpoint and, beside it, the policies (`save_policies`).
@@ -322,12 +347,19 @@ class EconomyPPO(PPO):
             networks: By module, each of the kind that the module has.
         """
         states = {module_id: network.state_dict() for module_id, network in networks.items()}
-        self.learner_group.foreach_learner(_TakeWeights(states))
+        self.learner_group.foreach_learner(TakeWeights(states))
         self._sync_env_runners()
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - RLlib's signature
+        """RLlib's state, and how long an iteration is."""
+        state: dict[str, Any] = super().get_state(*args, **kwargs)
+        return {**state, STEPS_PER_ITERATION: self.steps_per_iteration}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
         super().set_state(state)
+        self._steps_per_iteration = state.get(STEPS_PER_ITERATION, self._steps_per_iteration)
+        self.learner_group.foreach_learner(TakeIterationLength(self.steps_per_iteration))
         self._sync_env_runners()
 
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
@@ -346,37 +378,15 @@ class EconomyPPO(PPO):
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
     def _sync_env_runners(self) -> None:
-        """Give all env runners the learner's weights, whatever their numbers, and the env steps so far."""
+        """Give all env runners the learner's weights, whatever their numbers, and where the run is."""
         state = {
             COMPONENT_RL_MODULE: self.learner_group.get_weights(),
             NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps(),
+            STEPS_PER_ITERATION: self.steps_per_iteration,
         }
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
-                group.foreach_env_runner(_TakeState(state))
-
-
-class _TakeWeights:
-    """Fills a learner's modules and lifts their masks; a class, so that it can be sent to a process."""
-
-    def __init__(self, states: dict[str, Any]) -> None:
-        self.states = states
-
-    def __call__(self, learner: EconomyPPOLearner) -> None:
-        for module_id, state in self.states.items():
-            network = learner.module[module_id].unwrapped().network
-            network.load_state_dict(state)
-            network.lift_mask()
-
-
-class _TakeState:
-    """Hands a state to an env runner; a class, so that it can be sent to a process."""
-
-    def __init__(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-    def __call__(self, env_runner: EconomyEnvRunner) -> None:
-        env_runner.set_state(self.state)
+                group.foreach_env_runner(TakeState(state))
 
 
 def _tensor(value: Any) -> Any:  # noqa: ANN401 - an array or a tensor

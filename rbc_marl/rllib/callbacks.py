@@ -15,16 +15,18 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
-from rbc_marl.rllib.phases import PhaseTracker
+from rbc_marl.rllib.phases import STEPS_PER_ITERATION, PhaseTracker
 
 
 class CurriculumCallback(RLlibCallback):
     """Follows a curriculum. Make a class for one with `curriculum_callback`.
 
     On the plain path it sets masks (of modules that are `EconomyModule`), the factor on the disutility of labour, who
-    learns, and learning rates; for entropy RLlib's own schedules are used there.
+    learns (of those in ``policies_to_train``), and learning rates; for entropy RLlib's own schedules are used there.
+    `EconomyPPO` takes over the curriculum as its own.
 
     Attributes:
         curriculum: As in `EconomyPPOConfig.training(curriculum=...)`; None takes the algorithm's own.
@@ -61,10 +63,11 @@ class CurriculumCallback(RLlibCallback):
 
     def _set_phase(self, algorithm: Any) -> Phase:  # noqa: ANN401 - an Algorithm
         tracker = PhaseTracker(algorithm.config, "cpu", self.curriculum)
+        tracker.steps_per_iteration = getattr(algorithm, STEPS_PER_ITERATION, tracker.steps_per_iteration)
         steps = int(algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
         phase = tracker.at(steps)
         if algorithm.config.env_runner_cls is not EconomyEnvRunner:
-            algorithm.learner_group.foreach_learner(_SetInLearner(tracker, phase))
+            algorithm.learner_group.foreach_learner(_SetInLearner(tracker, phase, algorithm.config.policies_to_train))
             for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
                 if group is not None:
                     group.foreach_env_runner(_SetInRunner(tracker, phase))
@@ -76,20 +79,50 @@ def curriculum_callback(curriculum: Any) -> type[CurriculumCallback]:  # noqa: A
     return type("CurriculumCallback", (CurriculumCallback,), {"curriculum": curriculum})
 
 
+class _Learns:
+    """Whether a module learns: the run asks for it, and so does the phase where it is an agent type's.
+
+    Args:
+        asked: The run's ``policies_to_train``: names, a function of a name and a batch, or None for all.
+        phase: Where the run stands.
+    """
+
+    def __init__(self, asked: Any, phase: Phase) -> None:  # noqa: ANN401 - RLlib's own type
+        self.asked, self.phase = asked, phase
+
+    def __call__(self, module_id: str, batch: Any = None) -> bool:  # noqa: ANN401 - RLlib's own type
+        if module_id in AGENT_TYPES and module_id not in self.phase.learning:
+            return False
+        if callable(self.asked):
+            return bool(self.asked(module_id, batch))
+        return self.asked is None or module_id in self.asked
+
+    def anybody(self, module_ids: Sequence[str]) -> bool:
+        try:
+            return any(self(module_id) for module_id in module_ids)
+        except Exception:  # a function of one's own that has to see the batch
+            return True
+
+
 class _SetInLearner:
     """Sets a phase in a learner of RLlib's own; a class, so that it can be sent to a process."""
 
-    def __init__(self, tracker: PhaseTracker, phase: Phase) -> None:
-        self.tracker, self.phase = tracker, phase
+    def __init__(self, tracker: PhaseTracker, phase: Phase, asked: Any) -> None:  # noqa: ANN401 - RLlib's own type
+        self.tracker, self.phase, self.asked = tracker, phase, asked
 
     def __call__(self, learner: Learner) -> None:
         self.tracker.mask(learner.module, self.phase)
         known: Sequence[str] = list(learner.module.keys())
-        learner.config.multi_agent(policies_to_train=[m for m in known if m in self.phase.learning])
+        learns = _Learns(self.asked, self.phase)
+        factor = self.phase.learning_rate
+        if not learns.anybody(known):  # RLlib cannot update nobody: all go on, with steps of length zero
+            learns, factor = _Learns(self.asked, Phase()), 0.0
+        names = None if callable(self.asked) else [module_id for module_id in known if learns(module_id)]
+        learner.config.multi_agent(policies_to_train=learns if names is None else names)
         for module_id in known:
             rate = learner.config.get_config_for_module(module_id).lr
-            if isinstance(rate, (int, float)):
-                learner._set_optimizer_lr(learner.get_optimizer(module_id), rate * self.phase.learning_rate)
+            if factor == 0.0 or isinstance(rate, (int, float)):  # a schedule of RLlib's own is left to it
+                learner._set_optimizer_lr(learner.get_optimizer(module_id), rate * factor if factor else 0.0)
 
 
 class _SetInRunner:

@@ -22,6 +22,7 @@ from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.rllib import plain
 from rbc_marl.rllib.build_config import build_config, economy_of, finish_config, resolve_keys
 from rbc_marl.rllib.config_keys import SECTIONS, apply_keys, first_line, flatten_sections
+from rbc_marl.rllib.own_code import make_importable
 from rbc_marl.rllib.search_space import Space, find_spaces, with_value
 from rbc_marl.rllib.stopping import parse_stop
 
@@ -53,8 +54,9 @@ class Experiment:
     """One validated experiment of a file, ready to run.
 
     `config` builds the algorithm. `resolved` is plain data that gives the same experiment again when it is written to
-    a YAML file (for a Python file it is only a summary, and `sets` are the changes made to it). `spaces` is not empty
-    for a sweep.
+    a YAML file (for a Python file it is only a summary). `sets` are the changes that must be made to the file's copy in
+    the run's folder: all those to a Python file, and those to a YAML file's run when it was resumed. `spaces` is not
+    empty for a sweep.
     """
 
     name: str
@@ -99,7 +101,7 @@ class Experiment:
 
 
 def load_experiments(path: str | Path, only: str | None = None, *, sets: Sequence[str] = ()) -> list[Experiment]:
-    """Read and validate the experiments of a file.
+    """Read and validate the experiments of a file. Classes that it names may lie beside it or in the working folder.
 
     Args:
         path: A YAML file (`.yaml`, `.yml`) or a Python file (`.py`).
@@ -110,6 +112,7 @@ def load_experiments(path: str | Path, only: str | None = None, *, sets: Sequenc
         ConfigError: The file is missing or something in it is wrong.
     """
     path = Path(path)
+    make_importable(path.parent, Path.cwd())
     data = {path.stem: None} if path.suffix == ".py" else load_yaml_file(path)
     names = [str(name) for name in data]
     if not names:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from math import ceil
 from typing import Any
 
@@ -30,7 +31,7 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import Phase
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.modules import agent_spaces
-from rbc_marl.rllib.phases import PhaseTracker
+from rbc_marl.rllib.phases import STEPS_PER_ITERATION, PhaseTracker
 from rbc_marl.rllib.player import Plan, Player
 from rbc_marl.rllib.roles import agent_type_of, module_ids
 from rbc_marl.rllib.rollout import Rollout
@@ -140,18 +141,18 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             explore=self.config.explore if explore is None else explore,
             random=frozenset(AGENT_TYPES) if random_actions else phase.random,
             labour_disutility=phase.labour_disutility,
-            probes=self._probes(),
             probe_random=self.config.probe_economies.get("random", "firm"),
         )
+        # A number of episodes or steps is asked for to evaluate; training samples without one.
+        probes = self._probes() if num_episodes is None and num_timesteps is None else 0
         sizes = self._slab_sizes(count)
-        # Probes are the last economies of all, so they stand in the last slab.
-        plans = [replace(plan, probes=0)] * (len(sizes) - 1) + [plan]
+        plans = [replace(plan, probes=of_slab) for of_slab in _last(probes, sizes)]
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
-            played = [self._play(size, each, generator) for size, each in zip(sizes, plans, strict=False)]
-        rollouts = [rollout for rollout, _ in played]
+            played = [self._play(size, each, generator) for size, each in zip(sizes, plans, strict=True)]
+        rollouts = [replace(rollout, phase_step=self.num_env_steps_sampled_lifetime) for rollout, _ in played]
         summaries = [summary for _, summary in played]
-        log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, plan.probes)
+        log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, probes)
         make_callback(
             "on_sample_end",
             callbacks_objects=self._callbacks,
@@ -171,12 +172,11 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         return played
 
     def phase(self) -> Phase:
-        """Where the run stands in its curriculum, as far as this runner knows."""
-        return self._phases.at(self.num_env_steps_sampled_lifetime + self._steps_of_all_runners())
+        """Where the run stood in its curriculum when the algorithm last said how far it is.
 
-    def _steps_of_all_runners(self) -> int:
-        """Env steps since the last count from the algorithm, if all runners went as far as this one."""
-        return 0 if self.config.in_evaluation else self._steps_since_sync * max(self.config.num_env_runners, 1)
+        It says so after every update: however often it samples for the next one, all of that is played in one phase.
+        """
+        return self._phases.at(self.num_env_steps_sampled_lifetime)
 
     def _slab_sizes(self, count: int) -> list[int]:
         """How many economies are stepped together: all on an accelerator, nearly equal slabs on a CPU."""
@@ -231,8 +231,11 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,  # noqa: ANN401 - RLlib's signature
     ) -> dict[str, Any]:
-        """Env steps so far, and the modules' weights where asked for."""
-        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        """Env steps so far and in an iteration, and the modules' weights where asked for."""
+        state: dict[str, Any] = {
+            NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime,
+            STEPS_PER_ITERATION: self._phases.steps_per_iteration,
+        }
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(
                 components=self._get_subcomponents(COMPONENT_RL_MODULE, components),
@@ -256,6 +259,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
             self._steps_since_sync = 0
+        self._phases.steps_per_iteration = state.get(STEPS_PER_ITERATION, self._phases.steps_per_iteration)
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
         """What makes this runner again."""
@@ -272,6 +276,12 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Nothing to release."""
+
+
+def _last(count: int, sizes: Sequence[int]) -> list[int]:
+    """How many of the last ``count`` economies of all stand in each slab."""
+    ends = accumulate(sizes)
+    return [min(max(count - (sum(sizes) - end), 0), size) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _instances(callbacks: Any) -> list[RLlibCallback]:  # noqa: ANN401 - a class or a list of classes

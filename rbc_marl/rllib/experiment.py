@@ -220,8 +220,10 @@ def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Ex
             raise UserError(f"{folder.path} is still running (process {info['pid']}); stop it before resuming it")
         source = folder.path / ("config.py" if experiment.is_python else "config.yaml")
         only = None if experiment.is_python else experiment.name
-        began = load_experiments(source, only, sets=[*info.get("sets", ()), *sets])[0]
-        return replace(began, name=experiment.name), folder  # the copy of a Python file has another name
+        changes = (*info.get("sets", ()), *sets)  # the copy of the file lacks those of earlier resumes
+        began = load_experiments(source, only, sets=changes)[0]
+        # The copy of a Python file has another name.
+        return replace(began, name=experiment.name, sets=changes), folder
     raise UserError(f"every run in {home} has finished; leave out --resume to begin a new one")
 
 

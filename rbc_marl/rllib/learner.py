@@ -51,17 +51,27 @@ class EconomyPPOLearner(PPOTorchLearner):
             deviator=config.deviator,
         )
         self._learner_connector.prepend(self._rollouts_to_batch)
-        self._phases = PhaseTracker(config, self._device)
-        self._phase = self._phases.at(0)
+        self.phases = PhaseTracker(config, self._device)
+        self._phase = self.phases.at(0)
+        self._phase_step: int | None = None
         self._env_steps = 0
         # What the loss of each module said of the slabs of the present gradient step.
         self._reports: dict[str, list[tuple[float | Tensor, LossTerms, Tensor]]] = {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore, also to an earlier state: RLlib ignores weights that are older than the present ones."""
+        """Restore, also to an earlier state: RLlib ignores weights that are older than the present ones.
+
+        Who learns is a setting of this run, which the state of another would undo.
+        """
         if COMPONENT_RL_MODULE in state:
             self._weights_seq_no = 0
-        super().set_state(state)
+        super().set_state({key: value for key, value in state.items() if key != "should_module_be_updated"})
+
+    def update(self, *args: Any, training_data: Any = None, **kwargs: Any) -> Any:  # noqa: ANN401 - RLlib's signature
+        """Learn from rollouts in the phase in which they were played."""
+        rollouts = kwargs.get("episodes") if training_data is None else training_data.episodes
+        self._phase_step = min((rollout.phase_step for rollout in rollouts or ()), default=None)
+        return super().update(*args, training_data=training_data, **kwargs)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Set masks, entropy weights and learning rates of this update.
@@ -70,9 +80,10 @@ class EconomyPPOLearner(PPOTorchLearner):
         """
         super().before_gradient_based_update(timesteps=timesteps)
         self._env_steps = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
-        # The count already includes the rollouts to learn from: their phase is that of the step before.
-        self._phase = self._phases.at(max(self._env_steps - 1, 0))
-        self._phases.mask(self.module, self._phase)
+        # Without rollouts only the count is known, which already includes what there is to learn from.
+        step = max(self._env_steps - 1, 0) if self._phase_step is None else self._phase_step
+        self._phase = self.phases.at(step)
+        self.phases.mask(self.module, self._phase)
         learning = set()
         for module_id in self.module.keys():  # noqa: SIM118 - a MultiRLModule is no mapping
             self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self._env_steps)
@@ -107,6 +118,9 @@ class EconomyPPOLearner(PPOTorchLearner):
     ) -> Iterator[MultiAgentBatch]:
         batch = self._make_batch_if_necessary(training_data=training_data)
         batches = {module_id: dict(columns) for module_id, columns in batch.policy_batches.items()}
+        if not batches:  # RLlib wants at least one step to report
+            yield MultiAgentBatch({}, env_steps=0)
+            return
         rows = batch.env_steps()
         size = min(minibatch_size or rows, rows)
         generator = generator_at("cpu", self.config.seed or 0, _MINIBATCH_STREAM, self._env_steps)
@@ -152,7 +166,9 @@ class EconomyPPOLearner(PPOTorchLearner):
         return terms.total
 
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
-        """One gradient step, its gradient summed over slabs of rows where a CPU works faster so."""
+        """One gradient step, its gradient summed over slabs of rows where a CPU works faster so; none for nobody."""
+        if not batch:
+            return {}, {}, {}
         columns = {module_id: dict(part) for module_id, part in batch.items()}
         device = torch.device(self._device)
         cuts = {}

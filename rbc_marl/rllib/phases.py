@@ -13,12 +13,18 @@ from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.roles import agent_type_of, module_ids
 
+# Name of an iteration's env steps in the states of algorithms and env runners.
+STEPS_PER_ITERATION = "steps_per_iteration"
+
 
 class PhaseTracker:
     """Finds the phase of an env step, and masks modules accordingly.
 
-    It keeps no progress of its own: learners, env runners and evaluation runners each ask with the env steps they
-    were told.
+    It keeps no progress of its own: env runners and evaluation runners ask with the env steps they were told, learners
+    with those that the rollouts bring along.
+
+    Attributes:
+        steps_per_iteration: Env steps of an iteration. A run that was restored goes on with what it began with.
     """
 
     def __init__(self, config: Any, device: torch.device | str, curriculum: Any = None) -> None:  # noqa: ANN401

@@ -11,13 +11,14 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor
 
 from rbc_marl.analysis.metrics import EpisodeMetrics
+from rbc_marl.choices import index_dtype
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies, resolve_rules
 from rbc_marl.rllib.roles import DEVIATOR
-from rbc_marl.rllib.rollout import Rollout, RolloutBuilder, index_dtype
+from rbc_marl.rllib.rollout import Rollout, RolloutBuilder
 from rbc_marl.vector_env import VectorEconomy
 
 

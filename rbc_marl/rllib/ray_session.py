@@ -14,6 +14,7 @@ from unittest import mock
 
 from rbc_marl.errors import UserError
 from rbc_marl.rllib.config_keys import first_line
+from rbc_marl.rllib.own_code import own_folders
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm import Algorithm
@@ -61,6 +62,7 @@ def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
         UserError: Ray cannot be reached or started.
     """
     import ray
+    from ray.job_config import JobConfig
 
     if ray.is_initialized():
         yield
@@ -78,6 +80,8 @@ def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
             include_dashboard=False if own else None,
             log_to_driver=options.verbosity > 0,
             logging_level=logging.INFO if options.verbosity > 1 else logging.ERROR,
+            # Ray itself hands on the folder of the running script and the working folder alone.
+            job_config=JobConfig(_py_driver_sys_path=own_folders()),
         )
     except Exception as error:
         where = f"Ray at {options.address}" if options.address else "Ray"

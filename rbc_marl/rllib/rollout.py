@@ -32,6 +32,8 @@ class Rollout:
     """[T, E, A] as the economy gave them, not scaled."""
     is_probe: Tensor
     """[E] whether an economy is a probe, from which only some types learn."""
+    phase_step: int = 0
+    """Env steps of the whole run at which its phase was taken: those before its iteration."""
 
     @property
     def periods(self) -> int:
@@ -102,6 +104,7 @@ class Rollout:
                 for name in _COLUMNS
             },
             is_probe=torch.cat([rollout.is_probe for rollout in rollouts]),
+            phase_step=min(rollout.phase_step for rollout in rollouts),
         )
 
 
@@ -124,14 +127,7 @@ class RolloutBuilder:
 
     def build(self, is_probe: Tensor) -> Rollout:
         """The rollout of all periods added; ``is_probe`` [E] says which economies are probes."""
-        return Rollout(
-            **{
-                name: {key: torch.stack(rows) for key, rows in column.items()} for name, column in self._columns.items()
-            },
-            is_probe=is_probe,
-        )
-
-
-def index_dtype(head_sizes: Sequence[int]) -> torch.dtype:
-    """The smallest integer type that holds every index of some heads."""
-    return torch.uint8 if max(head_sizes) <= 256 else torch.int16 if max(head_sizes) <= 32767 else torch.int32
+        columns: dict[str, Any] = {
+            name: {key: torch.stack(rows) for key, rows in column.items()} for name, column in self._columns.items()
+        }
+        return Rollout(**columns, is_probe=is_probe)

@@ -167,6 +167,22 @@ def test_logits_at_the_limit_get_no_gradient():
     assert logits.grad[0, 0] == 0 and logits.grad[0, 2] == 0
 
 
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_everything_that_is_asked_of_logits_beyond_the_limit_is_of_one_distribution(is_masked):
+    logits = torch.tensor([[45.0, 50.0, -60.0, 0.0], [-70.0, -50.0, -90.0, -45.0], [1.0, 30.0, 31.0, 42.0]])
+    if is_masked:
+        logits = masked(logits, torch.tensor([True, True, True, False]))
+    choices = FactorisedCategorical(logits, (4,), is_masked)
+    other = FactorisedCategorical(logits.flip(0), (4,), is_masked)
+    taken = torch.arange(3 if is_masked else 4)
+    logp, other_logp = (torch.stack([each.logp(a.expand(3, 1)) for a in taken], dim=-1) for each in (choices, other))
+    torch.testing.assert_close(logp.exp().sum(-1), torch.ones(3))
+    assert (choices.logp(choices.mode()) == logp.max(-1).values).all()
+    assert choices.mode()[0] == 0  # a tie: the first of them
+    torch.testing.assert_close(choices.kl(other), (logp.exp() * (logp - other_logp)).sum(-1))
+    torch.testing.assert_close(choices.entropy(), -(logp.exp() * logp).sum(-1), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("is_masked", [False, True])
 def test_choices_are_drawn_as_often_as_their_probabilities_say(is_masked):
     heads, draws = (11, 11, 4, 1, 6), 40_000

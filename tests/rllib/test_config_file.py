@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from rbc_marl.errors import ConfigError
 from rbc_marl.rllib.config_file import CheckpointSettings, load_experiments, to_yaml
+from rbc_marl.rllib.own_code import own_folders
 
 CONFIGS = Path(__file__).parents[2] / "rllib_configs"
 
@@ -22,6 +24,21 @@ small:
     env_config: {num_consumers: 3, num_firms: 2}
     num_envs_per_env_runner: 2
     lr: 1e-3
+"""
+
+OWN_CURRICULUM = """
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from rbc_marl.curriculum import Phase
+
+
+class Late:
+    def phase(self, iteration):
+        return Phase(learning=frozenset({"firm"}))
+
+
+class Mine(RLlibCallback):
+    pass
 """
 
 CARTPOLE = """
@@ -63,6 +80,21 @@ def test_keys_reach_the_algorithm_flat_or_under_their_method(write):
     assert (config.lr, config.lambda_, config.minibatch_size, config.num_envs_per_env_runner) == (3e-4, 0.9, 100, 2)
     assert config.total_train_batch_size == 200
     assert config.model_config["fcnet_hiddens"] == [16]
+
+
+def test_classes_of_ones_own_lie_beside_the_file_or_in_the_working_folder(write, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.chdir(tmp_path / "work")
+    write(OWN_CURRICULUM, "beside_the_file.py")
+    write(OWN_CURRICULUM, "work/in_the_working_folder.py")
+    for module in ("beside_the_file", "in_the_working_folder"):
+        for _ in range(2):
+            config = load(write(ECONOMY), f"curriculum={module}.Late", f"callbacks={module}.Mine").config
+            assert config.callbacks_class.__module__ == module
+            monkeypatch.delitem(sys.modules, module)
+    for folder in (tmp_path, tmp_path / "work"):
+        assert sys.path.count(str(folder)) == own_folders().count(str(folder)) == 1
 
 
 def test_sections_do_not_replace_the_methods_of_the_configuration(write):

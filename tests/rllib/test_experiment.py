@@ -229,6 +229,18 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over():
     assert iterations(resumed.folder) == [1, 2]
 
 
+def test_changes_made_to_a_resumed_run_hold_when_it_is_resumed_again():
+    folder = train(tiny("stop.training_iteration=1"), console=quiet()).folder
+    RunFolder(folder).update_info(status="interrupted")
+    changes = ["stop.training_iteration=2", "lr=3e-4"]
+    assert train(*unfinished_run(tiny(), changes), console=quiet()).folder == folder
+    assert iterations(folder) == [1, 2] and info(folder)["sets"] == changes
+    RunFolder(folder).update_info(status="interrupted")
+    again, _ = unfinished_run(tiny(), ["checkpoint_freq=1"])
+    assert (again.stop, again.config.lr, again.checkpoints.frequency) == ({"training_iteration": 2}, 3e-4, 1)
+    assert again.sets == (*changes, "checkpoint_freq=1")
+
+
 def test_only_an_unfinished_run_that_nobody_runs_is_resumed():
     with pytest.raises(UserError, match="results/tiny holds no run to resume; leave out --resume"):
         unfinished_run(tiny())

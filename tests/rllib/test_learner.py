@@ -8,10 +8,12 @@ import pytest
 import torch
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from rbc_marl.bare_loop import BareLoop
+from rbc_marl import preset
+from rbc_marl.bare_loop import BareLoop, Settings
 from rbc_marl.benchmark import QUICKSTART, bare_loop_of
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies import slabs
+from rbc_marl.policies.build import build_network
 from rbc_marl.rllib import learner as learner_module
 from rbc_marl.rllib.rollout import Rollout
 from tests.rllib.small import built, small_config, weights_of
@@ -113,6 +115,14 @@ def test_the_bare_loop_trains_on_its_own():
     loop.iterate()
     for t in AGENT_TYPES:
         assert any(not torch.equal(a, b) for a, b in zip(before[t], loop.networks[t].parameters(), strict=True))
+
+
+def test_the_bare_loop_plays_more_than_256_choices():
+    config = preset("open", num_consumers=2, num_firms=8, horizon=2, price_choices=tuple(float(p) for p in range(60)))
+    networks = {t: build_network(config, t) for t in AGENT_TYPES}
+    actions = BareLoop(config, networks, Settings(), num_envs=16).play()[1]
+    assert actions["consumer"].dtype == torch.uint8
+    assert 256 < actions["firm"].max() < 300
 
 
 @pytest.mark.parametrize(("size", "per_epoch"), [(None, 1), (16, 1), (8, 2), (6, 3), (5, 4), (1, 16)])

@@ -10,10 +10,11 @@ import torch
 from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator
 
 from rbc_marl import preset
+from rbc_marl.choices import index_dtype
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.observations import observation_size
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
-from rbc_marl.rllib.rollout import Rollout, index_dtype
+from rbc_marl.rllib.rollout import Rollout
 from tests.rllib.small import small_config
 
 
