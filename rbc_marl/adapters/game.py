@@ -55,16 +55,19 @@ class Game:
         encoding: str = "symlog",
         train_types: Sequence[str] | None = None,
         others: Others = "monopoly",
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         """Make the game; see `VectorEconomy`, `trained_agents` and `resolve_others` for the arguments.
+
+        Without a seed here or at the first reset, the others' draws are new ones each time.
 
         Raises:
             ConfigError: An argument is unknown or out of range.
         """
         self.trained = trained_agents(config, train_types)
         self.action_mode = check_action_mode(config, action_mode, self.trained)
-        self.economy = VectorEconomy(config, num_envs, device, dtype, seed, autoreset=False, encoding=encoding)
+        self.economy = VectorEconomy(config, num_envs, device, dtype, seed or 0, autoreset=False, encoding=encoding)
+        self._is_seeded = seed is not None
         self._rows = {t: torch.tensor(numbers, device=self.economy.device) for t, numbers in self.trained.items()}
         self._is_whole = {t: len(self.trained.get(t, ())) == config.agents(t) for t in AGENT_TYPES}
         everybody = all(self._is_whole.values())
@@ -87,6 +90,9 @@ class Game:
         """Start new episodes; a seed restarts the generator of the others' draws. Returns observations of all."""
         if seed is not None:
             self.economy.generator.manual_seed(seed)
+        elif not self._is_seeded:
+            self.economy.generator.seed()  # or all environments that nobody seeds would draw alike
+        self._is_seeded = True
         self.observation = self.economy.reset()
         return self.observation
 

@@ -87,8 +87,9 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
 
     With ``train_types`` only some agents are agents of the environment; ``others`` play the rest of the economy.
 
-    Nothing in the economy is random: the seed given to `reset` has nothing to seed but the draws of the others. Action
-    spaces have generators of their own, as everywhere in PettingZoo.
+    Nothing in the economy is random: the seed given to `reset` has nothing to seed but the draws of the others, which
+    go on from it at resets without one and differ in every environment that never got one. Action spaces have
+    generators of their own, as everywhere in PettingZoo.
 
     Attributes:
         agents: Names of the agents still playing: all of `possible_agents`, or none.

@@ -97,6 +97,20 @@ def test_a_seed_decides_what_the_others_draw():
     assert not data_equivalence(play(env, None), play(env, None))  # without a seed the draws go on
 
 
+def test_environments_that_nobody_seeds_draw_differently_until_somebody_does():
+    one, other = (parallel_env(**SMALL, train_types=["firm"], others="random") for _ in range(2))
+
+    def play(env, seed=None):
+        results = [env.reset(seed=seed)]
+        while env.agents:
+            results.append(env.step({agent: 7 for agent in env.agents}))
+        return results
+
+    assert not data_equivalence(play(one), play(other))
+    assert data_equivalence(play(one, 3), play(other, 3))
+    assert data_equivalence(play(one), play(other))  # the draws go on from the seed
+
+
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
 def test_a_copy_goes_on_with_the_same_draws_of_the_others(clone):
     env = parallel_env(CONFIG, train_types=["firm"], others="random", action_mode="discrete", action_mask=True)

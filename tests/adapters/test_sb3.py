@@ -29,20 +29,26 @@ def vector(env, count=2):
 
 def test_an_episode_through_supersuit_is_the_one_of_the_parallel_environment(example):
     options = {**SMALL, "train_types": ["consumer"], "others": "cost_plus"}
-    envs, env = example.consumers(2, **SMALL), parallel_env(**options)
-    seen, expected = envs.reset(), env.reset()[0]
-    names = env.possible_agents
+    envs, alone = example.consumers(2, **SMALL), [parallel_env(**options) for _ in range(2)]
+    example.seed_economies(envs, 3)
+    seen = envs.reset()
+    for i, env in enumerate(alone):
+        env.reset(seed=3 + i)
+    expected = [env.reset()[0] for env in alone]
+    names = alone[0].possible_agents
     for period in range(4):
-        assert np.array_equal(seen, np.stack([expected[name] for name in names] * 2))
-        actions = random_actions(env, period)
-        expected, rewards, _, truncations, _ = env.step(actions)
+        assert np.array_equal(seen, np.stack([each[name] for each in expected for name in names]))
+        actions = random_actions(alone[0], period)
+        played = [env.step(actions) for env in alone]
+        expected = [each[0] for each in played]
         seen, gained, over, infos = envs.step(np.stack([actions[name] for name in names] * 2))
-        assert gained == pytest.approx([rewards[name] / 5.0 for name in names] * 2, rel=1e-6)
-        assert set(over.astype(bool)) == set(truncations.values()) == {period == 3}
+        assert gained == pytest.approx([each[1][name] / 5.0 for each in played for name in names], rel=1e-6)
+        assert {*over.astype(bool)} == {is_over for each in played for is_over in each[3].values()} == {period == 3}
     # The horizon is the end: Stable-Baselines3 bootstraps only where an info says that time ran out.
     assert not any(info.get("TimeLimit.truncated", False) for info in infos)
-    for name, info in zip(names, infos, strict=False):
-        assert np.array_equal(info["terminal_observation"], expected[name])
+    terminal = [each[name] for each in expected for name in names]
+    for info, last in zip(infos, terminal, strict=True):
+        assert np.array_equal(info["terminal_observation"], last)
     assert np.array_equal(seen, envs.reset())
 
 
@@ -60,6 +66,21 @@ def moved_parts(model, before):
     after = weights(model)
     assert all(value.isfinite().all() for value in after.values())
     return {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+
+
+def test_the_economies_of_the_example_draw_by_their_seeds(example):
+    def played(seed):
+        envs = example.alone("Firm", 3, **SMALL, others="random")
+        if seed is not None:
+            example.seed_economies(envs, seed)
+        envs.reset()
+        return np.stack([envs.step(np.full(3, period))[1] for period in range(4)])
+
+    first, unseeded = played(0), played(None)
+    for rewards in (first, unseeded):
+        assert len(np.unique(rewards, axis=1).T) == 3  # each economy has draws of its own
+    assert np.array_equal(first, played(0)) and not np.array_equal(unseeded, played(None))
+    assert np.array_equal(first[:, 1:], played(1)[:, :2])
 
 
 @pytest.mark.slow

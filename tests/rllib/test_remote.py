@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import pytest
 import ray
@@ -12,6 +13,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.rllib.algorithm import EconomyPPO
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
+from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.rollout import Rollout
 from tests.rllib.small import built, changed, copied, small_config, trained, weights_of
 
@@ -183,15 +185,59 @@ def test_several_learners_take_equal_shares_and_keep_equal_weights():
         algorithm.evaluate()
 
 
+class PlainSteps(EconomyPPOLearner):
+    """Steps along the gradient itself: Adam's first one is as long whatever the size of the gradient."""
+
+    def configure_optimizers_for_module(self, module_id, config=None):
+        parameters = self.get_parameters(self._module[module_id])
+        optimizer = torch.optim.SGD(parameters)
+        self.register_optimizer(
+            module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
+        )
+
+
+class Summed(PlainSteps):
+    """Takes the sum of the learners' gradients for their mean."""
+
+    def postprocess_gradients(self, gradients_dict):
+        gradients = super().postprocess_gradients(gradients_dict)
+        return {name: gradient * self.config.num_learners for name, gradient in gradients.items()}
+
+
+class Alone(PlainSteps):
+    """Keeps its gradients to itself."""
+
+    def _uncompiled_update(self, batch, **kwargs):
+        with ExitStack() as stack:
+            for module in self.module.values():
+                stack.enter_context(module.no_sync())
+            return super()._uncompiled_update(batch, **kwargs)
+
+
+def value_steps(learner_class, learners):
+    """How far each parameter of the value heads moves in one update."""
+    # With one minibatch, equal shares and nothing standardised apart, the mean gradient is that of the whole batch.
+    config = small_config(lr=0.1, num_epochs=1, grad_clip=None, vf_loss_coeff=1.0, lambda_=0.0)
+    config.learners(learner_class=learner_class, num_learners=learners, num_cpus_per_learner=0.5)
+    with built(config) as algorithm:
+        before = weights_of(algorithm)
+        algorithm.train()
+        after = weights_of(algorithm)
+    # Advantages, which each learner standardises for itself, do not touch the value heads.
+    return {(m, k): after[m][k] - before[m][k] for m in after for k in after[m] if "value_head" in k}
+
+
 def test_several_learners_learn_from_the_whole_batch_what_one_does():
-    """With one minibatch, equal shares and nothing standardised apart, the mean gradient is that of the whole."""
-    settings = {"num_epochs": 1, "grad_clip": None, "vf_loss_coeff": 1.0, "lambda_": 0.0}
-    one, _ = trained(small_config(**settings), 1)
-    two, _ = trained(small_config(**settings).learners(num_learners=2, num_cpus_per_learner=0.5), 1)
-    value_heads = [(m, k) for m in one for k in one[m] if "value_head" in k]  # advantages do not touch them
-    assert value_heads
-    for module_id, name in value_heads:
-        torch.testing.assert_close(one[module_id][name], two[module_id][name], rtol=1e-4, atol=1e-5)
+    expected = value_steps(PlainSteps, 0)
+    assert expected and all(step.abs().max() > 1e-3 for step in expected.values())
+
+    def furthest(learner_class):
+        steps = value_steps(learner_class, 2)
+        return max(((steps[k] - expected[k]).norm() / expected[k].norm()).item() for k in expected)
+
+    assert furthest(PlainSteps) < 1e-3
+    # The comparison sees gradients that are summed or not exchanged.
+    assert furthest(Summed) == pytest.approx(1.0, rel=1e-3) and furthest(Alone) > 0.01
 
 
 def test_remote_learners_save_and_restore(tmp_path):

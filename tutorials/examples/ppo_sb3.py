@@ -42,9 +42,18 @@ def alone(agent, num_economies=20, others="cost_plus", **economy):
     return DummyVecEnv([make] * num_economies)
 
 
+def seed_economies(env, seed):
+    """Let whoever is not trained draw from ``seed`` in the first economy, ``seed + 1`` in the second, and so on."""
+    if isinstance(env, DummyVecEnv):
+        env.seed(seed)  # at the next reset
+    else:
+        env.venv.reset(seed=seed)  # SuperSuit's outermost wrapper hands on no seed
+
+
 def train(env, timesteps, seed=0, **settings):
-    """Train PPO. SuperSuit's environments take no seed, and PPO's argument ``seed`` fails: seed torch and NumPy."""
+    """Train PPO. Its own argument ``seed`` fails with SuperSuit: torch, NumPy and the economies are seeded here."""
     set_random_seed(seed)
+    seed_economies(env, seed)
     settings = {"n_steps": 10, "batch_size": 200, "n_epochs": 4, "gamma": 0.9999, "gae_lambda": 1.0, **settings}
     return PPO("MlpPolicy", env, device="cpu", **settings).learn(timesteps)
 
