@@ -139,7 +139,7 @@ def test_the_checkpoint_holds_the_policies_as_plain_data(uninterrupted):
     path = uninterrupted["path"]
     assert {f.name for f in (path / "policies").iterdir()} == {f"{t}.safetensors" for t in AGENT_TYPES}
     index = json.loads((path / "policies.json").read_text())
-    assert index["info"] == {"training_iteration": 2, "env_steps": 2 * ROWS, "seed": 3, "rules": "monopoly"}
+    assert index["info"] == {"training_iteration": 2, "env_steps": 2 * ROWS, "seed": 3, "rules": "best"}
     assert index["networks"] == NETWORKS and index["economy"]["num_consumers"] == 6
 
 
