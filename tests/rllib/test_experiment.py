@@ -57,6 +57,9 @@ class Interrupt(RLlibCallback):
             os.remove("interrupt")
             {action}
 
+    def on_checkpoint_loaded(self, *, algorithm, **kwargs):
+        open("loaded", "w").close()
+
 
 config = (
     PPOConfig()
@@ -182,6 +185,7 @@ def test_a_signal_ends_a_run_between_iterations_with_a_checkpoint(in_empty_folde
     resumed = train(*unfinished_run(experiment), console=quiet())
     assert (resumed.folder, resumed.status) == (outcome.folder, "finished")
     assert iterations(resumed.folder) == [1, 2, 3, 4]
+    assert (in_empty_folder / "loaded").exists()  # callbacks are told, for one that follows a curriculum
 
 
 def test_signals_are_the_callers_again_after_a_run():
