@@ -252,7 +252,7 @@ def _restore(algorithm: Algorithm, experiment: Experiment, folder: RunFolder | N
     checkpoints = folder.checkpoints() if folder is not None else []
     start = checkpoints[-1] if checkpoints else experiment.restore
     if start is not None:
-        algorithm.restore_from_path(str(start.resolve()))
+        algorithm.load_checkpoint(str(start.resolve()))  # as restore_from_path, and tells callbacks
     if folder is None:
         return {}
     return folder.rewind(iteration_of(checkpoints[-1]) if checkpoints else 0)

@@ -232,7 +232,8 @@ def _open_events(path: Path, iteration: int) -> Any:  # noqa: ANN401 - tensorboa
     """A writer of TensorBoard events; what older files of the folder hold from this iteration on is purged."""
     from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
-    return SummaryWriter(str(path), purge_step=iteration, flush_secs=60)
+    # Files are named for the second in which they begin: the next part of the run must not write over this one's.
+    return SummaryWriter(str(path), purge_step=iteration, flush_secs=60, filename_suffix=f".{iteration:06d}")
 
 
 def _read_csv(table: Path) -> tuple[list[str], list[dict[str, str]]]:

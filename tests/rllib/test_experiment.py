@@ -57,6 +57,9 @@ class Interrupt(RLlibCallback):
             os.remove("interrupt")
             {action}
 
+    def on_checkpoint_loaded(self, *, algorithm, **kwargs):
+        open("loaded", "w").close()
+
 
 config = (
     PPOConfig()
@@ -182,6 +185,7 @@ def test_a_signal_ends_a_run_between_iterations_with_a_checkpoint(in_empty_folde
     resumed = train(*unfinished_run(experiment), console=quiet())
     assert (resumed.folder, resumed.status) == (outcome.folder, "finished")
     assert iterations(resumed.folder) == [1, 2, 3, 4]
+    assert (in_empty_folder / "loaded").exists()  # callbacks are told, for one that follows a curriculum
 
 
 def test_signals_are_the_callers_again_after_a_run():
@@ -199,6 +203,15 @@ def kill_after(folder, iteration):
     assert iterations(folder)[:iteration] == list(range(1, iteration + 1))
 
 
+def test_parts_of_a_run_that_begin_within_a_second_keep_their_own_events(in_empty_folder, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    for iteration in (1, 2):
+        folder = RunFolder(in_empty_folder)
+        folder.log(iteration, {"training_iteration": iteration})
+        folder.close()
+    assert len(list(in_empty_folder.glob("events.*"))) == 2
+
+
 def test_a_killed_run_resumes_bit_for_bit_and_repeats_no_row():
     whole = train(tiny(), console=quiet())
     cut = train(tiny("stop.training_iteration=3", "checkpoint_freq=2", "checkpoint_at_end=false"), console=quiet())
@@ -212,7 +225,7 @@ def test_a_killed_run_resumes_bit_for_bit_and_repeats_no_row():
     lines = (resumed.folder / "result.json").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["training_iteration"] for line in lines] == [1, 2, 3, 4]
     assert float(rows(resumed.folder)[2]["time_total_s"]) > seconds
-    # One by one: files that two writers of a process begin within a second have names out of order.
+    # One by one: each file is one part of the run.
     files = [EventAccumulator(str(file)).Reload() for file in resumed.folder.glob("events.*")]
     steps = [event.step for file in files for event in file.Scalars("env_runners/hours")]
     assert sorted(set(steps)) == [1, 2, 3, 4]
