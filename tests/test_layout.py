@@ -83,7 +83,8 @@ def layering_problems(package=PACKAGE):
 
 
 def text_files():
-    paths = [*ROOT.iterdir(), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
+    own = [path for path in ROOT.iterdir() if path.name != ".git"]  # in a worktree it is a file
+    paths = [*own, *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
     return sorted(path for path in paths if path.is_file() and path.suffix in TEXT and ".coverage" not in path.name)
 
 
