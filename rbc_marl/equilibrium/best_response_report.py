@@ -15,6 +15,7 @@ from rich.table import Table
 from rbc_marl.analysis.tables import csv_text
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS, Settings
+from rbc_marl.equilibrium.figures import best_response_bars, place
 from rbc_marl.errors import MissingExtraError
 
 # A firm that gains more than this share of its level by a constant choice does not merely draw less at random.
@@ -144,7 +145,6 @@ class Report:
         Returns:
             Names of the files written.
         """
-        from rbc_marl.equilibrium.figures import best_response_bars
         from rbc_marl.rllib.run_folder import git_commit, replace_file, versions
 
         record = {"command": list(command) or sys.argv, "versions": versions(), "git_commit": git_commit()}
@@ -152,16 +152,10 @@ class Report:
         replace_file(folder / "report.json", text + "\n")
         replace_file(folder / "rows.csv", csv_text(self.rows, list(self.rows[0])))
         try:
-            best_response_bars(self, folder / "best_response.png")
+            best_response_bars(self.rows, folder / "best_response.png")
         except MissingExtraError:
             return ["report.json", "rows.csv"]
         return ["report.json", "rows.csv", "best_response.png"]
-
-
-def place(checkpoint: str) -> str:
-    """A short name of a checkpoint: its iteration where it has one."""
-    number = checkpoint.removeprefix("checkpoint_")
-    return (number.lstrip("0") or "0") if number.isdigit() else checkpoint
 
 
 def epsilon(row: Mapping[str, Any]) -> float | None:

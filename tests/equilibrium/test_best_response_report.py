@@ -147,7 +147,7 @@ def test_the_table_fits_a_terminal_and_shows_every_row_whole():
 def test_a_figure_has_a_panel_for_each_type_and_is_drawn_anew(tmp_path):
     rows = near()
     for count, picture in ((3, tmp_path / "three.png"), (1, tmp_path / "one.png")):
-        best_response_bars(report(rows[:count]), picture)
+        best_response_bars(rows[:count], picture)
     import matplotlib.image
 
     three, one = (matplotlib.image.imread(tmp_path / name).shape for name in ("three.png", "one.png"))
