@@ -94,6 +94,7 @@ checked:
   base: base.yaml
   seeds: [1]
   episodes: 8
+  rules: monopoly
   set: {env_config.hours_choices: [260, 520], env_config.firm_welfare_weight: 0}
   arms:
     living: {set: {env_config.labour_disutility: 0}}
