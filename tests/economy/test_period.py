@@ -281,12 +281,13 @@ def test_utility_is_crra_in_units_plus_one(crra: float, utility: float):
     assert [2 * utility, utility] == values(flows.utility)
 
 
-@pytest.mark.parametrize("crra", [0.999, 1.001])
+@pytest.mark.parametrize("crra", [0.6, 0.8, 0.9999, 0.99999, 1.000001, 1.001, 1.4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_utility_is_continuous_where_it_becomes_logarithmic(crra: float, dtype: torch.dtype):
+def test_utility_loses_no_digits_where_it_becomes_logarithmic(crra: float, dtype: torch.dtype):
     config, state = economy(crra=crra)
     _, flows = period(config, state.to(dtype=dtype), decide(config, demand=[[3.0, 3.0], [3.0, 0.0]]).to(dtype=dtype))
-    assert flows.utility[0].tolist() == pytest.approx([2 * math.log(4), math.log(4)], rel=1.5e-3)
+    utility = math.expm1((1.0 - crra) * math.log(4)) / (1.0 - crra)
+    assert flows.utility[0].tolist() == pytest.approx([2 * utility, utility], rel=1e-6)
 
 
 def test_work_costs_half_of_theta_an_hour():
