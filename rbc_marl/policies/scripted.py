@@ -55,6 +55,7 @@ RULES: dict[str, Rules] = {
     "monopoly": Rules(),
     "full_employment": Rules(work="always"),
     "cost_plus": Rules(markup=0.2, work="always", income_tax=0.4, corporate_tax=0.8),
+    "redistribution": Rules(work="always", corporate_tax=1.0),
     "idle": Rules(price=0.0, wage=0.0, work="never"),
 }
 """Rule-based economies by name."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rbc_marl import ConfigError, UserError
 from rbc_marl.equilibrium.sweep import run_sweep
@@ -254,7 +255,7 @@ def test_a_sweep_that_is_killed_goes_on_and_ends_as_an_uninterrupted_one(files):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_said_and_the_others_keep_their_rows(files):
-    text = SWEEP.replace("curriculum.start: {firm: 1}", "curriculum: tests.equilibrium.test_sweep.Failing")
+    text = SWEEP.replace("curriculum.start: {firm: 1}", "callbacks: tests.equilibrium.test_sweep.Failing")
     (files / "sweep.yaml").write_text(text, encoding="utf-8")
     process = command(files)
     output = process.communicate(timeout=280)[0]
@@ -263,12 +264,8 @@ def test_a_run_that_fails_is_said_and_the_others_keep_their_rows(files):
     assert len(list((files / "results" / "twins" / "rows").glob("plain-*.json"))) == 2
 
 
-class Failing:
-    """A curriculum that fails in training, not before."""
+class Failing(RLlibCallback):
+    """A callback that fails in training, not before."""
 
-    def phase(self, iteration):
-        from rbc_marl.curriculum import Phase
-
-        if iteration:
-            raise RuntimeError("planned")
-        return Phase()
+    def on_train_result(self, **info):
+        raise RuntimeError("planned")

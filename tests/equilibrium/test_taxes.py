@@ -187,7 +187,7 @@ def test_anchors_are_rule_based_economies_under_each_government():
     rows = play_anchors(SMALL, episodes=4)
     assert {(row["rules"], row["government"]) for row in rows} == {
         (rules, government)
-        for rules in ("monopoly", "cost_plus")
+        for rules in ("monopoly", "cost_plus", "redistribution")
         for government in ("no_tax", "equal_rates", "firms_only")
     }
     consumers = {row["government"]: row["welfare_consumers"] for row in rows if row["rules"] == "cost_plus"}

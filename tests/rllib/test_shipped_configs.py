@@ -40,4 +40,4 @@ def test_the_small_economy_learns_to_live(tmp_path):
     path = next(path for path in CONFIGS if path.stem == "small")
     policies = load_policies(trained(path, tmp_path).checkpoint)
     means = evaluate(policies, 128).means
-    assert outcome(policies.config, means) != "collapsed", means
+    assert outcome(policies.config, means) == "living", means  # untrained networks are "impaired"
