@@ -109,15 +109,21 @@ def evaluate(
     greedy: Annotated[bool, typer.Option("--greedy", help="Play each policy's likeliest action: one episode.")] = False,
     as_json: AsJson = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Save every period played.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Play another economy: export_quota=50. Repeatable."),
+    ] = None,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
     from rbc_marl.analysis.outcomes import BEST, outcome, reference_welfare
     from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
+    from rbc_marl.config import parse_set
     from rbc_marl.policies.saved import find_checkpoint, load_policies
 
     if out is not None:
         check_parquet_path(out)
-    policies = load_policies(checkpoint)
+    economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
+    policies = load_policies(checkpoint, economy=economy)
     played = play(policies, episodes, seed, greedy, record=out is not None)
     evaluation = Evaluation.of(played)
     if out is not None:
@@ -125,7 +131,7 @@ def evaluate(
     rules = str(policies.info.get("rules", BEST))
     became = outcome(policies.config, evaluation.means, rules)
     if as_json:
-        print(json.dumps({**evaluation.to_dict(), "outcome": became, "rules": rules}, indent=2))
+        print(json.dumps({**evaluation.to_dict(), "outcome": became, "rules": rules, "economy": economy}, indent=2))
         return
     from rich.console import Console
 
@@ -133,7 +139,7 @@ def evaluate(
     reference = reference_welfare(policies.config, rules)
     held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"
     print(f"outcome: {became} (welfare of the {held_against}: {reference:,.0f})")
-    print(f"policies: {find_checkpoint(checkpoint)}")
+    print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
     if out is not None:
         print(f"periods: {out}")
     else:

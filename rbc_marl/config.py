@@ -334,5 +334,18 @@ def load_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds anythi
         raise ConfigError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
 
 
+def parse_set(text: str) -> tuple[list[str], Any]:
+    """Split `key=value` into the key's parts and the value, which is read as YAML.
+
+    Raises:
+        ConfigError: There is no `=`, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {text}: write it as key=value, such as lr=1e-3 or stop.training_iteration=3")
+    return parts, load_yaml(value, where=f"--set {key.strip()}")
+
+
 def _kind(data: object) -> str:
     return "nothing" if data is None else f"a {type(data).__name__}"

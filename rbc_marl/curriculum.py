@@ -281,10 +281,10 @@ def build_curriculum(
         return None
     if isinstance(given, str):
         if given not in NAMED_CURRICULA:
-            return _imported(given, where)
+            return _imported(given, config, where)
         given = NAMED_CURRICULA[given]
     if not isinstance(given, Mapping):
-        return _checked(given, where)
+        return _checked(given, config, where)
     try:
         curriculum = Curriculum.model_validate(
             {**given, "price_choices": config.price_choices, "wage_choices": config.wage_choices}
@@ -311,7 +311,7 @@ def _check_fixed_taxes(curriculum: Curriculum, config: EconomyConfig, where: str
             )
 
 
-def _imported(path: str, where: str) -> Schedule:
+def _imported(path: str, config: EconomyConfig, where: str) -> Schedule:
     module_name, _, name = path.rpartition(".")
     try:
         made = getattr(importlib.import_module(module_name), name)()
@@ -321,14 +321,50 @@ def _imported(path: str, where: str) -> Schedule:
             f"{where} is {path!r}, which is neither a named curriculum ({names}){nearest(path, NAMED_CURRICULA)} "
             f"nor a class that can be imported ({error})"
         ) from None
-    return _checked(made, where)
+    return _checked(made, config, where)
 
 
-def _checked(schedule: Any, where: str) -> Schedule:  # noqa: ANN401 - anything a user may give
+# Iterations at which the phases of somebody's own schedule are looked at before anything trains.
+_LOOKED_AT = (*range(1000), *(10**k for k in range(3, 7)))
+
+
+def _checked(schedule: Any, config: EconomyConfig, where: str) -> Schedule:  # noqa: ANN401 - anything a user may give
     if not callable(getattr(schedule, "phase", None)):
         raise ConfigError(f"{where} is {schedule!r}; it must be a mapping, a name, or have a method phase(iteration)")
     found: Schedule = schedule
+    if isinstance(schedule, Curriculum):
+        return found
+    seen: Phase | None = None
+    for iteration in _LOOKED_AT:
+        try:
+            phase = found.phase(iteration)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{where}: phase({iteration}) raised {what}; give a phase for every iteration") from error
+        if phase != seen:
+            _check_phase(phase, config, f"{where}: phase({iteration})")
+            seen = phase
     return found
+
+
+def _check_phase(phase: object, config: EconomyConfig, where: str) -> None:
+    if not isinstance(phase, Phase):
+        raise ConfigError(f"{where} is {phase!r}; it must be a rbc_marl.curriculum.Phase")
+    for name in ("learning", "random", "entropy"):
+        for agent_type in getattr(phase, name):
+            if agent_type not in AGENT_TYPES:
+                raise ConfigError(
+                    f'{where}.{name} names "{agent_type}"; there are {", ".join(AGENT_TYPES)}'
+                    f"{nearest(str(agent_type), AGENT_TYPES)}"
+                )
+    missing = [t for t in AGENT_TYPES if t not in phase.entropy]
+    if missing:
+        raise ConfigError(f"{where}.entropy has no factor for {' and '.join(missing)}; give one (1.0: as set)")
+    for agent_type, mask in phase.masks(config).items():
+        if not mask.any():
+            raise ConfigError(
+                f"{where} leaves the {agent_type} without any choice; open its ranges as far as one of the choices"
+            )
 
 
 def _explain(error: ValidationError, where: str) -> str:

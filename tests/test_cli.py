@@ -181,6 +181,12 @@ def test_train_and_evaluate_end_with_what_to_run_next():
     assert {*promised.split(), "welfare_consumers", "welfare_total", "collapsed"} <= set(evaluation)
     assert evaluation["episodes"] == 5
 
+    status, out, err = run("evaluate", folder, "--episodes", "5", "--set", "consumer_grant=500", "--json")
+    assert (status, err) == (0, "")
+    richer = json.loads(out)
+    assert richer["economy"] == {"consumer_grant": 500} and evaluation["economy"] == {}
+    assert richer["consumption"] > evaluation["consumption"]
+
     status, out, err = run("evaluate", folder, "--greedy", "--out", "periods.parquet")
     assert (status, err) == (0, "")
     assert "1 episode, greedy play" in out

@@ -205,6 +205,36 @@ def test_a_class_of_ones_own_can_be_named():
     assert curriculum.phase(2).masks(OPEN)["firm"].all()
 
 
+class Late:
+    """A curriculum of a user's own that goes wrong in iteration 700."""
+
+    def __init__(self, wrong: object) -> None:
+        self.wrong = wrong
+
+    def phase(self, iteration: int) -> object:
+        if iteration == 700 and isinstance(self.wrong, Exception):
+            raise self.wrong
+        return self.wrong if iteration == 700 else Phase()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Phase(price=(1200.0, 1300.0)), "curriculum: phase(700) leaves the firm without any choice"),
+        (Phase(highest_tax=-1.0), "curriculum: phase(700) leaves the government without any choice"),
+        (Phase(learning=frozenset({"consumers"})), 'phase(700).learning names "consumers"; there are consumer'),
+        (Phase(random=frozenset({"bank"})), 'phase(700).random names "bank"'),
+        (Phase(entropy={"consumer": 1.0}), "phase(700).entropy has no factor for firm and government"),
+        ({"price": 1000.0}, "it must be a rbc_marl.curriculum.Phase"),
+        (KeyError("late"), "curriculum: phase(700) raised KeyError: 'late'; give a phase for every iteration"),
+    ],
+)
+def test_a_schedule_of_ones_own_that_goes_wrong_later_is_refused_at_once(wrong, message):
+    with pytest.raises(ConfigError) as caught:
+        build_curriculum(Late(wrong), OPEN)
+    assert message in str(caught.value)
+
+
 def test_a_schedule_forgets_nothing_because_it_remembers_nothing():
     curriculum = build_curriculum("paper_short", OPEN)
     late, early = curriculum.phase(70000), curriculum.phase(100)

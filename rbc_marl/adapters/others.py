@@ -69,8 +69,8 @@ def resolve_others(
 
     Args:
         config: The economy being played.
-        others: The name of rules ("monopoly", "full_employment", "cost_plus", "idle"), "random", `Rules` or a mapping
-            of their fields, the folder of a checkpoint or of a run, or any `rbc_marl.policies.Policies`.
+        others: The name of rules (a key of `rbc_marl.policies.scripted.RULES`), "random", `Rules` or a mapping of their
+            fields, the folder of a checkpoint or of a run, or any `rbc_marl.policies.Policies`.
         encoding: Of the observations.
         device: Where everything is computed.
 

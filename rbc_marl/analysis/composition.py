@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +52,18 @@ def composition(episodes: Episodes) -> dict[str, float | None]:
         **_corners("price", episodes.firms["price"], config.price_choices),
         **_corners("wage", episodes.firms["wage"], config.wage_choices),
     }
+
+
+def composition_words(values: Mapping[str, Any]) -> str:
+    """What `composition` found, in a line; ``values`` holds ``welfare_consumers`` as well."""
+    share = values["profit_share"]
+    whole = f"consumers' welfare {values['welfare_consumers']:,.0f}, profit {values['profit']:,.0f} of money"
+    whole += "" if share is None else f" ({share:.0%} of total welfare)"
+    corners = [
+        f"{name}s {values[name + '_lowest']:.0%} at the lowest, {values[name + '_highest']:.0%} at the highest choice"
+        for name in ("price", "wage")
+    ]
+    return "; ".join([whole, f"{values['export_share']:.0%} of what is sold is exported", *corners])
 
 
 def _share(part: float, rest: float) -> float | None:

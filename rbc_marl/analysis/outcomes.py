@@ -14,8 +14,8 @@ from rbc_marl.policies.scripted import RULES, ScriptedPolicies
 # A living economy reaches at least this share of the welfare of the rule-based one.
 IMPAIRED_SHARE = 0.8
 BEST = "best"
-"""Stands for the better of `CANDIDATES`, for whichever welfare the government maximises."""
-CANDIDATES = ("monopoly", "cost_plus")
+"""Stands for the best of `CANDIDATES`, for whichever welfare the government maximises."""
+CANDIDATES = ("monopoly", "cost_plus", "redistribution")
 
 
 def check_reference(rules: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from rbc_marl.analysis.composition import composition_words
 from rbc_marl.analysis.tables import csv_text
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS, Settings
@@ -125,6 +126,7 @@ class Report:
     def lines(self) -> list[str]:
         """Verdicts, what the single agents come to, and notes, as plain lines below the table."""
         lines = [f"{name}: {words}" for name, words in self.verdicts().items()]
+        lines += [f"{one['checkpoint']}: {composition_words(one)}" for one in self.checkpoints]
         for one in self.agents():
             lines.append(
                 f"{one['checkpoint']}: of {one['checked']} single {one['agent_type']}s, {one['agent_type']} "

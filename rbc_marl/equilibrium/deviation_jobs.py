@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rbc_marl import __version__
+from rbc_marl.analysis.composition import composition
 from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.analysis.rollouts import Episodes, Evaluation, play
 from rbc_marl.equilibrium.best_response_settings import LEAST_RATE, Settings
@@ -97,7 +98,10 @@ class LevelJob(DeviationJob):
         means = Evaluation.of(_base_episodes(self.subject, self.settings.episodes, seed)).means
         became = outcome(self.subject.economy, means, self.subject.reference)
         untrained = self.subject.untrained()
-        row: dict[str, Any] = {"outcome": became, "means": dict(means), "untrained": None}
+        # Periods are kept of fewer episodes: they take memory, and shares need no more.
+        recorded = play(self.subject.policies(), self.settings.selection_episodes, seed, record=True)
+        made_of = composition(recorded)
+        row: dict[str, Any] = {"outcome": became, "means": {**means, **made_of}, "untrained": None}
         if untrained is not None:
             returns = play(untrained, self.settings.selection_episodes, seed).returns
             row["untrained"] = {t: values.double().mean(0).tolist() for t, values in returns.items()}

@@ -162,29 +162,39 @@ def find_checkpoint(path: str | Path) -> Path:
     return max(whole, key=lambda folder: (_number(folder.name), folder.name))
 
 
-def load_policies(path: str | Path, device: torch.device | str = "cpu") -> PolicySet:
+def load_policies(
+    path: str | Path, device: torch.device | str = "cpu", economy: Mapping[str, Any] | None = None
+) -> PolicySet:
     """Read the policies of a checkpoint, or of the newest checkpoint of a run.
 
     Args:
         path: The folder of a checkpoint or of a run.
         device: Where the weights go.
+        economy: Fields of `EconomyConfig` that differ from the economy of training: how the same policies do in another
+            one. Equivariant networks play with any number of firms; all others need as many, and as many choices.
 
     Raises:
         UserError: There is no checkpoint, or it is damaged, of another version, or does not fit its economy.
+        ConfigError: A field of the economy is unknown or invalid.
     """
     folder = find_checkpoint(path)
     index = _read_index(folder / INDEX_NAME)
     where = f"{folder / INDEX_NAME}: "
-    config = parse_config(index["economy"], where=f"{where}economy")
-    networks: dict[str, PolicyNetwork] = {}
+    trained = config = parse_config(index["economy"], where=f"{where}economy")
+    if economy:
+        config = parse_config({**index["economy"], **economy}, where="economy")
     try:
         encoding = check_encoding(index["encoding"])
         with torch.random.fork_rng(devices=[]):  # networks start from draws of torch
-            for agent_type in AGENT_TYPES:
-                networks[agent_type] = build_network(config, agent_type, encoding, index["networks"][agent_type])
+            networks, *others = (
+                {t: build_network(one, t, encoding, index["networks"][t]) for t in AGENT_TYPES}
+                for one in ([config] if config == trained else [config, trained])
+            )
     except ConfigError as error:
         raise UserError(f"{where}{error}") from None
     for agent_type, network in networks.items():
+        for other in others:
+            _check_fit(network, other[agent_type], agent_type)
         _load_weights(network, folder / WEIGHTS_FOLDER / f"{agent_type}.safetensors")
         network.requires_grad_(False).eval().to(device)
     return PolicySet(config, encoding, networks, index["info"])
@@ -233,6 +243,16 @@ def _load_weights(network: PolicyNetwork, path: Path) -> None:
         if found != needed:
             raise UserError(f"{path}: {name} is {found}; the economy and network of {INDEX_NAME} need {needed}")
     network.load_state_dict(weights)
+
+
+def _check_fit(network: PolicyNetwork, trained: PolicyNetwork, agent_type: str) -> None:
+    """Refuse an economy that a network cannot play in."""
+    shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (network, trained)]
+    if shapes[0] != shapes[1]:
+        raise ConfigError(
+            f"the network of the {agent_type} was made for other choices or another number of firms; only an "
+            "equivariant one (model: {" + agent_type + ": equivariant}) plays with any number of firms"
+        )
 
 
 def _describe(tensor: Tensor | None) -> str:

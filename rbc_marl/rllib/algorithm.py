@@ -99,8 +99,9 @@ class EconomyPPOConfig(PPOConfig):
             huber_delta: Scaled error from which the value loss grows linearly.
             networks: Network by agent type: "flat", or {kind: flat, hidden: [128, 128]}; types left out keep theirs.
             curriculum: Parts of a `rbc_marl.curriculum.Curriculum`, its name, or any schedule; None for none.
-            rules: Name of the rule-based economy that the trained one is held against ("monopoly", "cost_plus", ...; by
-                default the better of these two): with less than 80% of its welfare an economy counts as impaired.
+            rules: Name of the rule-based economy that the trained one is held against ("monopoly", "cost_plus",
+                "redistribution", ...; by default the best of these three): with less than 80% of its welfare an economy
+                counts as impaired.
             agents_per_update: How many agents of a type, drawn anew for each update, it learns from.
             probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a
                 batch one type acts uniformly at random, and only ``learners`` learn from them. They show consumers

@@ -12,6 +12,7 @@ from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.observations import ENCODINGS
 from rbc_marl.rllib import plain
 from rbc_marl.rllib.config_keys import apply_keys, check_value, find_key, first_line, known_keys, model_keys
+from rbc_marl.rllib.economy_config import ENV_OPTIONS
 from rbc_marl.rllib.roles import DEVIATOR
 
 if TYPE_CHECKING:
@@ -55,13 +56,13 @@ def economy_of(env: Any, env_config: Any, where: str) -> EconomyConfig | None:  
         return None
     if not isinstance(env_config, Mapping):
         raise ConfigError(f"{where} is {env_config!r}; it must be a mapping of fields, such as {{num_consumers: 20}}")
-    fields = {name: value for name, value in env_config.items() if name not in plain.ENV_OPTIONS}
+    fields = {name: value for name, value in env_config.items() if name not in ENV_OPTIONS}
     encoding = env_config.get("encoding", ENCODINGS[0])
     if encoding not in ENCODINGS:
         raise ConfigError(f"{where}.encoding is {encoding!r}; it must be {' or '.join(ENCODINGS)}")
     for field in fields:
         if field not in EconomyConfig.model_fields:
-            known = [*EconomyConfig.model_fields, *plain.ENV_OPTIONS]
+            known = [*EconomyConfig.model_fields, *ENV_OPTIONS]
             raise ConfigError(f"{where}.{field} is not a field of an economy{nearest(str(field), known)}")
     economy = parse_config({**PRESETS[plain.ENV_PRESETS[env]], **fields}, where=where)
     if economy.open_economy != (env == "rbc_open"):
@@ -71,7 +72,7 @@ def economy_of(env: Any, env_config: Any, where: str) -> EconomyConfig | None:  
 
 
 def _options(env_config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in env_config.items() if name in plain.ENV_OPTIONS}
+    return {name: value for name, value in env_config.items() if name in ENV_OPTIONS}
 
 
 def resolve_keys(env: Any, keys: Mapping[str, Any], paths: Mapping[str, str], where: str) -> dict[str, Any]:  # noqa: ANN401

@@ -17,6 +17,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase
+from rbc_marl.errors import ConfigError
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.phases import STEPS_PER_ITERATION, PhaseTracker
 
@@ -25,7 +26,8 @@ class CurriculumCallback(RLlibCallback):
     """Follows a curriculum. Make a class for one with `curriculum_callback`.
 
     On the plain path it sets masks (of modules that are `EconomyModule`), the factor on the disutility of labour, who
-    learns (of those in ``policies_to_train``), and learning rates; for entropy RLlib's own schedules are used there.
+    learns (of those in ``policies_to_train``), and learning rates; for entropy RLlib's own schedules are used there,
+    and nobody acts at random before its stage.
     `EconomyPPO` takes over the curriculum as its own.
 
     Attributes:
@@ -35,7 +37,18 @@ class CurriculumCallback(RLlibCallback):
     curriculum: ClassVar[Any] = None
 
     def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
-        """Set the first phase."""
+        """Set the first phase.
+
+        Raises:
+            ConfigError: The curriculum asks for what modules and env runners of RLlib's own cannot do.
+        """
+        if algorithm.config.env_runner_cls is not EconomyEnvRunner and algorithm.env_runner.module is not None:
+            problems = PhaseTracker(algorithm.config, "cpu", self.curriculum).not_followed(algorithm.env_runner.module)
+            if problems:
+                raise ConfigError(
+                    f"the curriculum {'; it '.join(problems)}: take EconomyPPO, make the modules "
+                    "rbc_marl.rllib.modules.EconomyModule (RLModuleSpec), or leave that part of the curriculum out"
+                )
         self._set_phase(algorithm)
 
     def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:  # noqa: ANN401

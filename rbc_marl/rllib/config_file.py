@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rbc_marl.config import EconomyConfig, load_yaml, load_yaml_file
+from rbc_marl.config import EconomyConfig, load_yaml_file, parse_set
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.rllib import plain
 from rbc_marl.rllib.build_config import build_config, economy_of, finish_config, resolve_keys
@@ -219,19 +219,6 @@ def _canonical(name: str, spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict
         raise ConfigError(f"{name}.config is {config!r}; it must be a mapping of settings")
     keys, places = flatten_sections(copy.deepcopy(dict(config)), f"{name}.config")
     return found, keys, places
-
-
-def parse_set(text: str) -> tuple[list[str], Any]:
-    """Split `key=value` into the key's parts and the value, which is read as YAML.
-
-    Raises:
-        ConfigError: There is no `=`, or the value is not YAML.
-    """
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {text}: write it as key=value, such as lr=1e-3 or stop.training_iteration=3")
-    return parts, load_yaml(value, where=f"--set {key.strip()}")
 
 
 def _apply_set(

@@ -11,6 +11,13 @@ from rbc_marl.observations import check_encoding
 
 # Names under which the economies are registered with RLlib, and the presets behind them.
 ENV_PRESETS = {"rbc_open": "open", "rbc_closed": "closed"}
+# What env_config may hold on the plain path besides the fields of EconomyConfig, with the defaults.
+ENV_OPTIONS: dict[str, Any] = {
+    "encoding": "symlog",
+    "render_mode": None,
+    "reward_scale": None,
+    "action_mode": "multidiscrete",
+}
 
 
 def parse_env_config(env: str, env_config: Mapping[str, Any], where: str = "env_config") -> tuple[EconomyConfig, str]:
@@ -35,3 +42,9 @@ def parse_env_config(env: str, env_config: Mapping[str, Any], where: str = "env_
 def economy_of(config: Any) -> tuple[EconomyConfig, str]:  # noqa: ANN401 - an AlgorithmConfig
     """The economy and the observation encoding of an AlgorithmConfig."""
     return parse_env_config(config.env, dict(config.env_config))
+
+
+def economy_on_any_path(config: Any) -> EconomyConfig:  # noqa: ANN401 - an AlgorithmConfig
+    """The economy of an AlgorithmConfig whose ``env_config`` may hold options of the plain path as well."""
+    fields = {name: value for name, value in config.env_config.items() if name not in ENV_OPTIONS}
+    return parse_env_config(config.env, fields)[0]

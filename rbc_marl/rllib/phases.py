@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbc_marl.config import EconomyConfig
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import Phase, Schedule, build_curriculum
 from rbc_marl.policies.distributions import MASKED_LOGIT
-from rbc_marl.rllib.economy_config import economy_of
+from rbc_marl.rllib.economy_config import economy_on_any_path
 from rbc_marl.rllib.roles import agent_type_of, module_ids
 
 # Name of an iteration's env steps in the states of algorithms and env runners.
@@ -29,8 +29,7 @@ class PhaseTracker:
 
     def __init__(self, config: Any, device: torch.device | str, curriculum: Any = None) -> None:  # noqa: ANN401
         """Read the length of an iteration, and unless one is given the curriculum, from an AlgorithmConfig."""
-        self.economy: EconomyConfig
-        self.economy, _ = economy_of(config)
+        self.economy: EconomyConfig = economy_on_any_path(config)
         self.schedule: Schedule | None = build_curriculum(
             getattr(config, "curriculum", None) if curriculum is None else curriculum, self.economy
         )
@@ -55,6 +54,23 @@ class PhaseTracker:
                 network = getattr(modules[module_id].unwrapped(), "network", None)
                 if network is not None:  # RLlib's own modules take no mask
                     network.log_mask.copy_(log_masks[agent_type])
+
+    def not_followed(self, modules: Any) -> list[str]:  # noqa: ANN401 - a MultiRLModule
+        """What a curriculum asks for at some time that these modules cannot do, in words.
+
+        RLlib's own modules take no mask, and its own env runners let nobody act at random.
+        """
+        if self.schedule is None:
+            return []
+        found = []
+        phases = [self.schedule.phase(iteration) for iteration in (0, 1, 10, 100, 1000, 10000)]
+        for module_id, agent_type in self._types.items():
+            module = modules[module_id].unwrapped() if module_id in modules else None
+            masks = [mask for phase in phases if (mask := phase.masks(self.economy).get(agent_type)) is not None]
+            if module is not None and not hasattr(module, "network") and not all(bool(m.all()) for m in masks):
+                found.append(f"restricts what the {agent_type} may choose, but module {module_id} takes no mask")
+        found += [f"lets the {t} act at random" for t in AGENT_TYPES if any(t in phase.random for phase in phases)]
+        return found
 
     def _masks_of(self, phase: Phase) -> dict[str, Tensor]:
         key = (phase.price, phase.wage, phase.highest_tax, phase.fixed_taxes)

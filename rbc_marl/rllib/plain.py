@@ -20,16 +20,8 @@ from ray.tune.registry import register_env
 from rbc_marl.adapters.pettingzoo import ParallelEconomy
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.rllib.economy_config import ENV_OPTIONS, parse_env_config
 from rbc_marl.rllib.economy_config import ENV_PRESETS as ENV_PRESETS  # part of this module's interface
-from rbc_marl.rllib.economy_config import parse_env_config
-
-# What env_config may hold besides the fields of EconomyConfig, with the defaults.
-ENV_OPTIONS: dict[str, Any] = {
-    "encoding": "symlog",
-    "render_mode": None,
-    "reward_scale": None,
-    "action_mode": "multidiscrete",
-}
 
 
 class EconomyMultiAgentEnv(ParallelPettingZooEnv):

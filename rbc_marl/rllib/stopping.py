@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, nearest
 
-# Reported by every RLlib algorithm for its env runners, and by ours for the economy.
+# Reported by every RLlib algorithm for its env runners; ours adds the economy's quantities.
 EPISODE_KEYS = (
     "episode_return_mean",
     "episode_return_min",
@@ -22,21 +23,6 @@ EPISODE_KEYS = (
     "num_episodes_lifetime",
     "num_env_steps_sampled",
     "num_env_steps_sampled_lifetime",
-)
-ECONOMY_KEYS = (
-    "hours",
-    "consumption",
-    "output",
-    "exports",
-    "price",
-    "wage",
-    "income_tax",
-    "corporate_tax",
-    "consumer_return",
-    "firm_return",
-    "government_return",
-    "welfare_consumers",
-    "welfare_total",
 )
 TOP_KEYS = ("training_iteration", "time_total_s", "num_env_steps_sampled_lifetime")
 # One number per agent, policy or loss: their names depend on the run.
@@ -62,7 +48,7 @@ PROGRESS_KEYS = (*TOP_KEYS, "env_runners/num_env_steps_sampled_lifetime", "env_r
 def known_stop_keys() -> list[str]:
     """Every criterion whose name is the same in each run."""
     prefixes = ("env_runners/", "evaluation/env_runners/")
-    return [*TOP_KEYS, *(f"{prefix}{key}" for prefix in prefixes for key in EPISODE_KEYS + ECONOMY_KEYS)]
+    return [*TOP_KEYS, *(f"{prefix}{key}" for prefix in prefixes for key in (*EPISODE_KEYS, *QUANTITIES))]
 
 
 def parse_stop(stop: Any, where: str, *, custom_metrics: bool = False) -> dict[str, float]:  # noqa: ANN401 - from a file

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.analysis.composition import COMPOSITION, composition
+from rbc_marl.analysis.composition import COMPOSITION, composition, composition_words
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies
 
@@ -64,6 +64,20 @@ def test_corners_count_firms_and_periods_one_by_one():
     price = torch.tensor([[[1000.0, 1000.0], [2500.0, 500.0], [2500.0, 0.0], [500.0, 500.0], [500.0, 2500.0]]])
     found = composition(type(episodes)(**{**vars(episodes), "firms": {**episodes.firms, "price": price}}))
     assert (found["price_highest"], found["price_lowest"]) == (3 / 8, 1 / 8)
+
+
+@pytest.mark.parametrize(
+    ("profit_share", "words"),
+    [
+        (0.987, "consumers' welfare 432, profit 12,900,000 of money (99% of total welfare); 75% of what"),
+        (None, "consumers' welfare 432, profit 12,900,000 of money; 75% of what"),
+    ],
+)
+def test_a_composition_reads_in_a_line(profit_share, words):
+    values = {"welfare_consumers": 432.1, "profit": 12.9e6, "profit_share": profit_share, "export_share": 0.75}
+    corners = {"price_lowest": 0.0, "price_highest": 0.97, "wage_lowest": 0.5, "wage_highest": 0.04}
+    ends = "prices 0% at the lowest, 97% at the highest choice; wages 50% at the lowest, 4% at the highest choice"
+    assert composition_words({**values, **corners}) == f"{words} is sold is exported; {ends}"
 
 
 def test_episodes_that_were_not_recorded_are_refused():

@@ -120,6 +120,9 @@ def test_a_report_is_kept_with_what_repeats_it(mended, tmp_path):
         assert [row["agent"] for row in csv.DictReader(file)] == ["", "0", "1"]
     assert "best_response.png" in written and (tmp_path / "best_response.png").stat().st_size > 5000
     assert report.table().row_count == 4 and len(report.lines()) >= 3
+    # What welfare is made of stands beside what anybody gains.
+    assert {"profit", "export_share", "price_highest", "wage_lowest"} <= set(kept["checkpoints"][0])
+    assert any("of what is sold is exported" in line for line in report.lines())
 
 
 def test_nothing_is_done_twice_and_another_seed_adds_to_what_is_there(planted, mended):

@@ -14,6 +14,16 @@ from rbc_marl.equilibrium.best_response_settings import Settings
 from rbc_marl.equilibrium.constants import Target
 from rbc_marl.equilibrium.figures import best_response_bars
 
+MADE_OF = {
+    "welfare_consumers": 432.0,
+    "profit": 13e6,
+    "profit_share": 0.987,
+    "export_share": 0.75,
+    "price_lowest": 0.0,
+    "price_highest": 0.97,
+    "wage_lowest": 0.0,
+    "wage_highest": 0.0,
+}
 LEVELS = {"consumer": 4.35, "firm": 1_308_764.0, "government": 33_154.0}
 
 
@@ -50,7 +60,8 @@ def row(agent_type, share=0.0, agent=None, *, constant=-0.5, checkpoint="checkpo
 
 def report(rows, outcome="living"):
     names = dict.fromkeys(one["checkpoint"] for one in rows)
-    return Report(rows, [{"checkpoint": name, "outcome": outcome, "notes": []} for name in names], Settings())
+    checkpoints = [{"checkpoint": name, "outcome": outcome, "notes": [], **MADE_OF} for name in names]
+    return Report(rows, checkpoints, Settings())
 
 
 def near(**changes):

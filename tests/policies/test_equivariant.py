@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
 from rbc_marl import VectorEconomy, preset
+from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.economy import EconomyState
 from rbc_marl.observations import ENCODINGS, observe
@@ -99,6 +101,18 @@ def test_some_firms_alone_get_what_they_get_among_all():
     together, _ = net(observation["global"], observation["firm"])
     alone, _ = net(observation["global"], observation["firm"][:, [2]])
     assert torch.allclose(alone[:, 0], together[:, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize("firms", [1, 4, 25])
+def test_saved_policies_play_in_an_economy_with_another_number_of_firms(tmp_path, firms):
+    specs = {t: {"kind": "equivariant", "hidden": [16, 16]} for t in AGENT_TYPES}
+    save_policies(tmp_path, ECONOMY, "symlog", {t: network(t) for t in AGENT_TYPES}, specs, {})
+    policies = load_policies(tmp_path, economy={"num_firms": firms, "export_quota": 7.0})
+    assert (policies.config.num_firms, policies.config.export_quota) == (firms, 7.0)
+    assert policies.config.num_consumers == ECONOMY.num_consumers
+    means = evaluate(policies, 4).means
+    assert all(math.isfinite(value) for value in means.values())
+    assert means != evaluate(load_policies(tmp_path), 4).means
 
 
 def test_saved_and_loaded_they_decide_the_same(tmp_path):

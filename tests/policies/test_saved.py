@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rbc_marl import UserError, VectorEconomy, preset
+from rbc_marl import ConfigError, UserError, VectorEconomy, preset
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.saved import find_checkpoint, load_policies, save_policies
@@ -60,6 +60,30 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
         assert all(torch.equal(loaded[key], value) for key, value in network.state_dict().items())
         assert not policies.networks[name].training
     assert policies.device == torch.device("cpu")
+
+
+def test_policies_play_in_another_economy_that_offers_the_same_choices(checkpoint):
+    before = torch.random.get_rng_state()
+    policies = load_policies(checkpoint, economy={"export_quota": 3.0, "num_consumers": 7})
+    assert policies.config == CONFIG.model_copy(update={"export_quota": 3.0, "num_consumers": 7})
+    assert torch.equal(torch.random.get_rng_state(), before)
+    saved = load_policies(checkpoint).networks["firm"].state_dict()
+    assert all(torch.equal(saved[name], value) for name, value in policies.networks["firm"].state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("economy", "message"),
+    [
+        ({"consumption_choices": [0.0, 1.0]}, "the network of the consumer was made for other choices"),
+        ({"num_firms": 2, "initial_capital": 9.0, "labour_exponent": 0.5}, "the network of the consumer was made for"),
+        ({"price_choices": [0.0, 1000.0]}, "the network of the firm was made for other choices or another number of"),
+        ({"export_quotas": 3.0}, 'economy.export_quotas is not a field of an economy; did you mean "export_quota"?'),
+    ],
+)
+def test_an_economy_in_which_the_networks_cannot_play_is_refused(checkpoint, economy, message):
+    with pytest.raises(ConfigError) as error:
+        load_policies(checkpoint, economy=economy)
+    assert str(error.value).startswith(message)
 
 
 def test_loaded_policies_act_as_the_networks_would(checkpoint):

@@ -238,6 +238,10 @@ ECONOMY_MISTAKES = [
         'small.stop.training_iterations is not a result of a run; did you mean "training_iteration"?',
     ),
     (
+        "stop.env_runners/sale=3",
+        'small.stop.env_runners/sale is not a result of a run; did you mean "env_runners/sales"?',
+    ),
+    (
         "stop={env_runners: {hour: 3}}",
         'small.stop.env_runners/hour is not a result of a run; did you mean "env_runners/hours"?',
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import ray
@@ -22,11 +23,13 @@ from rbc_marl.policies.saved import load_policies
 from rbc_marl.rllib import plain
 from rbc_marl.rllib.algorithm import module_spec
 from rbc_marl.rllib.callbacks import CurriculumCallback, curriculum_callback
+from rbc_marl.rllib.config_file import load_experiments
 from rbc_marl.rllib.connector import RolloutsToBatch
 from tests.rllib.small import ECONOMY, built, changed, copied, small_config, weights_of
 
 pytestmark = pytest.mark.usefixtures("ray_running")
 
+CONFIGS = Path(__file__).parents[2] / "rllib_configs"
 STEPS = 16  # env steps of an iteration: 4 economies of 4 periods
 CURRICULUM = {
     "start": {"firm": 2, "government": 4},
@@ -301,11 +304,26 @@ def test_settings_that_cannot_work_are_refused(settings, message):
         staged(**settings).validate()
 
 
-@pytest.mark.parametrize("env", ["rbc_open", "rbc_closed"])
-def test_every_phase_of_the_published_schedule_runs(env):
-    config = small_config(env, curriculum="paper_short", lr=1e-3)
-    steps = 16
-    with built(config) as algorithm:
+def published(name):
+    """A configuration with the published schedule: a small economy, or a shipped file at full size."""
+    if not name.endswith(".yaml"):
+        return small_config(name, curriculum="paper_short", lr=1e-3)
+    (experiment,) = load_experiments(CONFIGS / name)
+    return experiment.config.copy(copy_frozen=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rbc_open",
+        "rbc_closed",
+        pytest.param("open_rbc_paper.yaml", marks=pytest.mark.slow),
+        pytest.param("closed_rbc_paper.yaml", marks=pytest.mark.slow),
+    ],
+)
+def test_every_phase_of_the_published_schedule_runs(name):
+    with built(published(name)) as algorithm:
+        steps = algorithm.config.total_train_batch_size
         for iteration in (0, 15000, 30000, 45000, 60000, 199000):
             algorithm.env_runner.set_state({NUM_ENV_STEPS_SAMPLED_LIFETIME: iteration * steps})
             rollouts = algorithm.env_runner.sample()
@@ -325,7 +343,7 @@ def plain_config(curriculum):
     plain.register()
     return (
         PPOConfig()
-        .environment("rbc_open", env_config=ECONOMY)
+        .environment("rbc_open", env_config={**ECONOMY, "reward_scale": {"firm": 30000}})
         .env_runners(num_env_runners=0, batch_mode="complete_episodes")
         .training(train_batch_size_per_learner=STEPS, minibatch_size=STEPS, num_epochs=1, lr=1e-3, vf_clip_param=1e9)
         .multi_agent(policies=plain.policies(), policy_mapping_fn=plain.policy_mapping_fn)
@@ -354,6 +372,20 @@ def test_rllibs_own_ppo_follows_a_curriculum_through_the_callback(tmp_path):
         CurriculumCallback.on_checkpoint_loaded(curriculum_callback(CURRICULUM)(), algorithm=resumed)
         mask = government_mask(OPEN, phase_of(3).highest_tax)
         assert torch.equal(allowed(resumed.env_runner.module)["government"], mask)
+
+
+@pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "restricts what the firm may choose, but module firm takes no mask; it restricts what the government"),
+        ({"prices": None, "wages": None, "taxes": None, "before": {"firm": "random"}}, "lets the firm act at random"),
+    ],
+)
+def test_a_curriculum_that_rllibs_own_modules_cannot_follow_is_refused(changes, message):
+    config = plain_config({**CURRICULUM, **changes}).copy(copy_frozen=False).rl_module(rl_module_spec=None)
+    with pytest.raises(ConfigError, match=message), built(config):
+        pass
 
 
 def test_probes_are_counted_once_however_many_slabs_an_env_runner_needs(monkeypatch):
