@@ -59,13 +59,14 @@ class StopRequest:
     """Catches Ctrl-C and SIGTERM, so that a run ends between two iterations; a second one ends it at once.
 
     Args:
-        notice: Told once that the run is about to stop.
+        notice: Told once, in a thread of its own, that the run is about to stop.
     """
 
     def __init__(self, notice: Callable[[str], None]) -> None:
         self.signal: int | None = None
         self.notice = notice
         self._previous: dict[int, Any] = {}
+        self._teller: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         """Install the handlers (only the main thread can)."""
@@ -78,6 +79,8 @@ class StopRequest:
         """Put the earlier handlers back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self._teller is not None:
+            self._teller.join()
 
     def reinstall(self) -> None:
         """Take the signals again after Ray has installed handlers of its own."""
@@ -88,7 +91,11 @@ class StopRequest:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        self.notice("stopping: this iteration ends, then a checkpoint is saved (again: at once, without one)")
+        # The signal may have come in the middle of a print, or of an import of what prints: another thread waits for
+        # the end of it.
+        words = "stopping: this iteration ends, then a checkpoint is saved (again: at once, without one)"
+        self._teller = threading.Thread(target=self.notice, args=(words,), name="stop-notice", daemon=True)
+        self._teller.start()
 
 
 def train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import signal
@@ -18,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rbc_marl.errors import UserError
 from rbc_marl.rllib.config_file import load_experiments
-from rbc_marl.rllib.experiment import train, unfinished_run
+from rbc_marl.rllib.experiment import StopRequest, train, unfinished_run
 from rbc_marl.rllib.run_folder import RunFolder
 from rbc_marl.rllib.sweep import sweep
 
@@ -353,3 +354,20 @@ def test_an_unfinished_sweep_is_resumed_in_its_folder():
     assert experiment.is_sweep
     again = sweep(experiment, folder, console=quiet())
     assert (again.folder, again.status, len(again.trials)) == (first.folder, "finished", 2)
+
+
+def test_a_signal_in_the_middle_of_an_import_of_what_tells_of_it(tmp_path, monkeypatch):
+    (tmp_path / "half_imported.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nfor _ in range(10**6):\n    pass\nNAME = 'whole'\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    told = []
+
+    def notice(words):
+        told.append((importlib.import_module("half_imported").NAME, words.split(":")[0]))
+
+    with StopRequest(notice) as request:
+        importlib.import_module("half_imported")
+    assert told == [("whole", "stopping")]
+    assert request.signal == signal.SIGTERM
