@@ -119,7 +119,7 @@ def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Co
 
 
 def run_trials(
-    work: Callable[[str], dict[str, Any]],
+    work: Callable[[str], dict[str, Any]] | type,
     keys: Sequence[str],
     folder: Path,
     workers: int,
@@ -132,7 +132,8 @@ def run_trials(
     """Do pieces of work as trials of Ray Tune, each with one CPU and one thread.
 
     Args:
-        work: Done in a trial's process, with a key; what it returns is the trial's last report.
+        work: Done in a trial's process, with a key; what it returns is the trial's last report. Or a class of Tune's
+            trials, whose trials can wait for each other.
         keys: One for each trial.
         folder: Where Tune keeps its records.
         workers: Trials side by side.
@@ -154,6 +155,7 @@ def run_trials(
 
         quieten(0)
         torch.set_num_threads(1)
+        assert not isinstance(work, type)
         tune.report(work(config[KEY]))
 
     class Listener(tune.Callback):
@@ -180,11 +182,16 @@ def run_trials(
             self.ended(trial.config[KEY], trial.last_result)
 
     tuner = tune.Tuner(
-        tune.with_resources(trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
+        tune.with_resources(work if isinstance(work, type) else trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
         param_space={KEY: tune.grid_search(list(keys))},
-        # A new process takes longer to import everything than small pieces of work take. One that is stopped leaves its
-        # process in the middle of its work, where no other could begin.
-        tune_config=tune.TuneConfig(max_concurrent_trials=workers, scheduler=scheduler, reuse_actors=scheduler is None),
+        # A new process takes longer to import everything than small pieces of work take. A function that is stopped
+        # leaves its process in the middle of its work, where no other could begin.
+        tune_config=tune.TuneConfig(
+            # Tune would make no further trials while so many wait for each other: for a class Ray's CPUs are the limit.
+            max_concurrent_trials=None if isinstance(work, type) else workers,
+            scheduler=scheduler,
+            reuse_actors=scheduler is None or isinstance(work, type),
+        ),
         run_config=tune.RunConfig(
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=str(folder.resolve()),

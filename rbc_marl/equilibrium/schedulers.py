@@ -1,10 +1,10 @@
-"""Early stopping of a sweep's hopeless runs with Ray Tune's ASHA, in a way that survives interruptions."""
+"""Schedulers of a sweep's runs: Ray Tune's ASHA in a way that survives interruptions, and settings of its PBT."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,6 @@ from rbc_marl.equilibrium.jobs import KEY
 from rbc_marl.errors import ConfigError, nearest
 
 REPORTS = "reports"
-_KEYS = ("metric", "mode", "every", "grace", "reduction")
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,27 @@ class Asha:
     """Of so many runs one goes on, at each rung; rungs are that factor apart."""
 
 
-def parse_scheduler(given: Any, where: str) -> Asha | None:  # noqa: ANN401 - from a file
-    """A scheduler from a file: null, ``asha``, or ``{asha: {metric: welfare_consumers, grace: 200}}``.
+@dataclass(frozen=True)
+class Pbt:
+    """Population-based training: at certain iterations the worst runs go on as copies of the best, a little changed."""
+
+    metric: str = "welfare_total"
+    """A reported quantity, as training measures it."""
+    mode: str = "max"
+    every: int = 50
+    """Iterations between two comparisons. Runs wait for each other: what is compared changes with the curriculum."""
+    quantile: float = 0.25
+    """Share of the runs that give up, and of those that they can go on from."""
+    resample: float = 0.25
+    """Probability that a setting is drawn anew; otherwise it is multiplied by 1.2 or 0.8."""
+
+
+Scheduler = Asha | Pbt
+_KINDS: dict[str, type[Asha] | type[Pbt]] = {"asha": Asha, "pbt": Pbt}
+
+
+def parse_scheduler(given: Any, where: str) -> Scheduler | None:  # noqa: ANN401 - from a file
+    """A scheduler from a file: null, ``asha`` or ``pbt``, or ``{asha: {metric: welfare_consumers, grace: 200}}``.
 
     Raises:
         ConfigError: There is no such scheduler, or a setting of it is wrong.
@@ -43,27 +61,32 @@ def parse_scheduler(given: Any, where: str) -> Asha | None:  # noqa: ANN401 - fr
         return None
     named = {given: None} if isinstance(given, str) else given
     name = next(iter(named), None) if isinstance(named, Mapping) and len(named) == 1 else None
-    if name == "pbt":
-        raise ConfigError(
-            f"{where} is pbt, which changes settings in the middle of runs: no row of a table would say what made it; "
-            "use asha, or Ray Tune's PopulationBasedTraining on EconomyPPO from Python"
-        )
-    if name != "asha":
-        raise ConfigError(f"{where} is {given!r}; it must be asha or null{nearest(str(name), ['asha'])}")
-    where = f"{where}.asha"
-    settings = named["asha"] or {}
-    check_keys(settings, _KEYS, where, "a setting of asha")
-    made = Asha(**settings)
+    if name not in _KINDS:
+        raise ConfigError(f"{where} is {given!r}; it must be asha, pbt or null{nearest(str(name), _KINDS)}")
+    where, kind = f"{where}.{name}", _KINDS[name]
+    settings = named[name] or {}
+    check_keys(settings, [one.name for one in fields(kind)], where, f"a setting of {name}")
+    made = kind(**settings)
     if made.metric not in QUANTITIES:
         mend = nearest(str(made.metric), QUANTITIES)
         raise ConfigError(f"{where}.metric is {made.metric!r}, which is not reported{mend}")
     if made.mode not in ("max", "min"):
         raise ConfigError(f"{where}.mode is {made.mode!r}; it must be max or min")
     whole(made.every, f"{where}.every")
+    if isinstance(made, Pbt):
+        if number(made.quantile, f"{where}.quantile", 0.0, 0.5) == 0.0:
+            raise ConfigError(f"{where}.quantile is 0; it must be above 0, or no run ever takes another's place")
+        number(made.resample, f"{where}.resample", 0.0, 1.0)
+        return made
     whole(made.grace, f"{where}.grace")
     if number(made.reduction, f"{where}.reduction") <= 1:
         raise ConfigError(f"{where}.reduction is {made.reduction!r}; it must be above 1")
     return made
+
+
+def quantities(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The reported quantities among the flat results of an iteration."""
+    return {name: results[f"env_runners/{name}"] for name in QUANTITIES if f"env_runners/{name}" in results}
 
 
 def reports_of(folder: Path, key: str) -> Iterator[dict[str, Any]]:
@@ -139,8 +162,7 @@ def reporter(
         done = int(results["training_iteration"])
         if done % settings.every or not told < done < iterations:
             return
-        result = {"iterations": done}
-        result |= {name: results[f"env_runners/{name}"] for name in QUANTITIES if f"env_runners/{name}" in results}
+        result = {"iterations": done, **quantities(results)}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result) + "\n")
         report(result)

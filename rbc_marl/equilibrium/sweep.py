@@ -6,14 +6,17 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rbc_marl.analysis.tables import STOPPED
 from rbc_marl.equilibrium.jobs import row_file, run_trials
+from rbc_marl.equilibrium.population import tune_pbt
+from rbc_marl.equilibrium.population_run import NEWS, first_values, member
 from rbc_marl.equilibrium.schedulers import Asha, reporter, reports_of, tune_scheduler
 from rbc_marl.equilibrium.sweep_file import Run, Sweep
-from rbc_marl.equilibrium.sweep_run import finished_run
+from rbc_marl.equilibrium.sweep_run import Trained, finished_run
 from rbc_marl.equilibrium.taxes import kept_pairs, pair_of, play_substitutes
 from rbc_marl.errors import UserError
 
@@ -41,7 +44,12 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], 
     check_rows(sweep, folder)
     seeds = sweep.coarse_seeds()
     if sweep.taxes is None or not seeds:
-        return _run_all(sweep, folder, workers, report)
+        rows = _run_all(sweep, folder, workers, report)
+        if sweep.population is not None:
+            metric, pick = sweep.population.settings.metric, max if sweep.population.settings.mode == "max" else min
+            best = pick(rows, key=lambda row: row[metric])
+            report(f"best: {best['arm']} seed {best['seed']}, {metric} {best[metric]:,.6g}, by {best['lineage']}")
+        return rows
     coarse = [run for run in sweep.runs if run.seed in seeds]
     report(f"coarse grid: every pair of rates with {len(seeds)} of the seeds")
     rows = _run_all(replace(sweep, runs=tuple(coarse)), folder, workers, report)
@@ -116,6 +124,7 @@ def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, repo
     root, asha, done = folder.resolve(), sweep.scheduler, len(sweep.runs) - len(missing)
     limits = {run.key: _iterations(run) for run in missing} if asha else {}
     endings = itertools.count(done + 1)
+    population = sweep.population
 
     def work(key: str) -> dict[str, Any]:
         from ray import tune
@@ -126,6 +135,8 @@ def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, repo
     def reported(key: str, result: dict[str, Any]) -> None:
         if asha and result.get("done") and not _is_done(sweep, by_key[key], root):
             _write(row_file(root, key), {**_stopped_row(by_key[key], root), "scheduler": _described(asha)})
+        if result.get(NEWS):
+            report(result[NEWS])
 
     def ended(key: str, _: dict[str, Any]) -> None:
         row = _read(row_file(root, key))
@@ -134,8 +145,10 @@ def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, repo
     scheduler = None
     if asha:
         scheduler = tune_scheduler(asha, max(limits.values()), root, [run.key for run in sweep.runs])
+    if population:
+        scheduler = tune_pbt(population, first_values(population, by_key, root))
     run_trials(
-        work,
+        member(population, by_key, root, partial(leave_row, folder=root)) if population else work,
         list(by_key),
         folder,
         workers,
@@ -165,26 +178,41 @@ def run_one(run: Run, folder: Path, after_iteration: Callable[[dict[str, Any]], 
         The row: arm, seed, outcome, the reported quantities, what welfare is made of, consumers' responses, and how
         long training took.
     """
+    return leave_row(run, finished_run(run, folder, after_iteration), {}, folder)
+
+
+def leave_row(run: Run, trained: Trained, others: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Evaluate the policies of a run that was trained, and leave its row.
+
+    Args:
+        run: What was trained.
+        trained: Its end.
+        others: Further columns; of one name with a column of the run they take its place.
+        folder: The sweep's folder.
+
+    Returns:
+        The row, as `run_one` does.
+    """
     from rbc_marl.analysis.composition import composition
     from rbc_marl.analysis.outcomes import outcome
     from rbc_marl.analysis.responses import responses
     from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.policies.saved import load_policies
 
-    trained = finished_run(run, folder, after_iteration)
     policies = load_policies(trained.checkpoint)
     episodes = play(policies, run.episodes, seed=run.seed, record=True)
     means = Evaluation.of(episodes).means
-    others = play_substitutes(policies, run.episodes, run.seed) if run.governments else {}
+    substitutes = play_substitutes(policies, run.episodes, run.seed) if run.governments else {}
     row: dict[str, Any] = {
         "arm": run.arm,
         "seed": run.seed,
         "outcome": outcome(policies.config, means, run.rules),
         **dict(run.columns),
+        **others,
         **_rounded(means),
         **_rounded(composition(episodes)),
         **_rounded(responses(policies, seed=run.seed)),
-        **_rounded(others),
+        **_rounded(substitutes),
         "iterations": trained.iterations,
         "seconds": round(trained.seconds, 1),
         "changes": " ".join(run.sets),

@@ -15,7 +15,8 @@ from rbc_marl.equilibrium import taxes
 from rbc_marl.equilibrium.checks import check_keys, number, whole
 from rbc_marl.equilibrium.checks import seeds as checked_seeds
 from rbc_marl.equilibrium.grouping import Thresholds, parse_thresholds
-from rbc_marl.equilibrium.schedulers import Asha, parse_scheduler
+from rbc_marl.equilibrium.population import Population, parse_population
+from rbc_marl.equilibrium.schedulers import Asha, Pbt, Scheduler, parse_scheduler
 from rbc_marl.equilibrium.variants import Variant, expand
 from rbc_marl.equilibrium.verdicts import parse_settings
 from rbc_marl.errors import ConfigError, nearest
@@ -57,6 +58,8 @@ class Run:
     rules: str
     columns: tuple[tuple[str, Any], ...] = ()
     """What was varied, as columns of a table."""
+    varied: tuple[tuple[str, Any], ...] = ()
+    """The same, by setting."""
     governments: bool = False
     """Whether its policies are also played with other governments in place of their own."""
     fingerprint: str = ""
@@ -97,6 +100,8 @@ class Sweep:
     runs: tuple[Run, ...]
     groups: Thresholds
     scheduler: Asha | None = None
+    population: Population | None = None
+    """How the runs learn from each other, where they do."""
     taxes: taxes.TaxSettings | None = None
     best_response: Mapping[str, Any] | None = None
     gpus_per_trial: float = 0.0
@@ -117,8 +122,10 @@ class Sweep:
         """The same sweep with some of its arms; with all of them where none is named.
 
         Raises:
-            ConfigError: It has no such arm.
+            ConfigError: It has no such arm, or its arms cannot do without each other.
         """
+        if arms and self.population is not None:
+            raise ConfigError(f"{self.source} is a population, whose runs learn from each other; leave out --arm")
         for arm in arms:
             if arm not in self.arms:
                 raise ConfigError(f"{arm} is not an arm of {self.source}{nearest(arm, self.arms)}")
@@ -154,8 +161,16 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), *, small: bool = Fals
     scheduler = parse_scheduler(spec.get("scheduler"), f"{name}.scheduler")
     found, tax_settings = _arms(path, name, spec)
     runs = [run for arm in found for run in _runs(path, name, spec, arm, tuple(sets))]
+    population = None
     if scheduler is not None:
-        _check_scheduled(runs, tax_settings is not None, f"{name}.scheduler")
+        _check_scheduled(runs, tax_settings is not None, scheduler, f"{name}.scheduler")
+    if isinstance(scheduler, Pbt):
+        if len(spec.get("arms") or ()) > 1:
+            raise ConfigError(f"{name}.arms stands beside pbt, whose runs differ in their variants and seeds alone")
+        variants = [arm.variant for arm in found]
+        population = parse_population(scheduler, spec.get("variants"), variants, spec.get("draw_seed", 0), name)
+        # Rows and states of runs that changed otherwise are others.
+        runs = [replace(run, fingerprint=_digest([run.fingerprint, population.fingerprint])) for run in runs]
     # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
     turn = {run.key: turn for arm in found for turn, run in enumerate(r for r in runs if r.arm == arm.name)}
     if len(turn) < len(runs):
@@ -165,7 +180,8 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), *, small: bool = Fals
         source=path,
         runs=tuple(sorted(runs, key=lambda run: turn[run.key])),
         groups=parse_thresholds(spec.get("groups"), f"{name}.groups"),
-        scheduler=scheduler,
+        scheduler=scheduler if isinstance(scheduler, Asha) else None,
+        population=population,
         taxes=tax_settings,
         best_response=_best_response(spec.get("best_response"), runs, f"{name}.best_response"),
         gpus_per_trial=number(spec.get("gpus_per_trial", 0.0), f"{name}.gpus_per_trial", 0.0),
@@ -248,6 +264,7 @@ def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple
         episodes=whole(spec.get("episodes", 256), f"{name}.episodes"),
         rules=rules,
         columns=arm.variant.columns,
+        varied=arm.variant.values,
         governments=arm.governments,
     )
     run = replace(run, fingerprint=_fingerprint(run))
@@ -267,6 +284,10 @@ def _fingerprint(run: Run) -> str:
     resolved = run.load(Path("results")).resolved
     config = {key: value for key, value in resolved["config"].items() if key != "seed"}
     decisive = [{**resolved, "config": config, "storage_path": None}, run.episodes, run.rules, run.governments]
+    return _digest(decisive)
+
+
+def _digest(decisive: Any) -> str:  # noqa: ANN401 - plain data
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -279,12 +300,19 @@ def _economy(path: Path, name: str, spec: Mapping[str, Any]) -> Any:  # noqa: AN
     return economy
 
 
-def _check_scheduled(runs: Sequence[Run], is_tax_sweep: bool, where: str) -> None:
+def _check_scheduled(runs: Sequence[Run], is_tax_sweep: bool, scheduler: Scheduler, where: str) -> None:
     if is_tax_sweep:
-        raise ConfigError(f"{where} stops runs early, but means of taxes count every run; leave it out")
+        raise ConfigError(f"{where} stops or changes runs, but means of taxes count every run as it is; leave it out")
+    is_population = isinstance(scheduler, Pbt)
     for run in {run.arm: run for run in runs}.values():
-        if "training_iteration" not in run.load(Path("results")).stop:
+        experiment = run.load(Path("results"))
+        if "training_iteration" not in experiment.stop:
             raise ConfigError(f"{where} counts iterations; give {run.arm or run.base.name} a stop.training_iteration")
+        if is_population and experiment.run != "EconomyPPO":
+            mend = "settings that a checkpoint holds would stay in force; use asha"
+            raise ConfigError(f"{where} is pbt, but {run.base.name} runs {experiment.run}: {mend}")
+    if is_population and len(runs) < 2:
+        raise ConfigError(f"{where} is pbt, which needs at least two runs; give more seeds or samples")
 
 
 def _best_response(given: Any, runs: Sequence[Run], where: str) -> Mapping[str, Any] | None:  # noqa: ANN401

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rbc_marl.analysis.composition import COMPOSITION
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from rbc_marl.rllib.search_space import Space
 
 # Settings that a sweep sets itself, and what to use instead.
 TAKEN = {"seed": "seeds", "storage_path": "--out", "num_samples": "samples"}
@@ -69,7 +72,8 @@ def expand(given: Any, samples: int, draw_seed: int, where: str) -> list[Variant
         if key in TAKEN:
             raise ConfigError(f"{where}.{key} cannot vary here; use {TAKEN[key]}")
         if isinstance(values, Mapping):
-            draws[key] = _draws(str(key), values, samples, draw_seed, f"{where}.{key}")
+            draw = sampler(str(key), parse_space(str(key), values, f"{where}.{key}"), draw_seed)
+            draws[key] = [draw() for _ in range(samples)]
         elif isinstance(values, list) and values:
             lists[key] = values
         else:
@@ -89,10 +93,17 @@ def expand(given: Any, samples: int, draw_seed: int, where: str) -> list[Variant
     return found
 
 
-def _draws(key: str, given: Mapping[str, Any], samples: int, draw_seed: int, where: str) -> list[Any]:
-    """Values of a distribution, as plain data."""
-    import numpy as np
+def parse_space(key: str, given: Any, where: str) -> Space:  # noqa: ANN401 - from a file
+    """A distribution of a setting.
 
+    Args:
+        key: The setting.
+        given: Such as ``{loguniform: [1e-4, 1e-2]}``.
+        where: Place in the file.
+
+    Raises:
+        ConfigError: There is no such distribution, or its arguments are wrong.
+    """
     from rbc_marl.rllib.search_space import SPACES, find_spaces
 
     kinds = [kind for kind in SPACES if kind != "grid_search"]
@@ -101,15 +112,27 @@ def _draws(key: str, given: Mapping[str, Any], samples: int, draw_seed: int, whe
         mend = "a list tries every value" if kind == "grid_search" else f"there are {', '.join(kinds)}"
         raise ConfigError(f"{where}.{kind} is not a distribution{nearest(str(kind), kinds)}; {mend}")
     ((_, space),) = find_spaces({key: given}, where.removesuffix(f".{key}"))
-    generator = np.random.default_rng([draw_seed, zlib.crc32(key.encode())])
+    return space
+
+
+def sampler(key: str, space: Space, seed: int) -> Callable[[], Any]:
+    """Draws values of a distribution one after another, as plain data, the same ones from the same seed."""
+    import numpy as np
+
+    generator = np.random.default_rng([seed, zlib.crc32(key.encode())])
     domain = space.to_tune()
-    drawn = [domain.sample(random_state=generator) for _ in range(samples)]
-    return [value.item() if isinstance(value, np.generic) else value for value in drawn]
+
+    def draw() -> Any:  # noqa: ANN401 - any value
+        value = domain.sample(random_state=generator)
+        return value.item() if isinstance(value, np.generic) else value
+
+    return draw
 
 
 def _columns(keys: list[str]) -> dict[str, str]:
     """Names of columns: the last words of a setting, as few as tell it from the others and from results."""
     taken = {*QUANTITIES, *COMPOSITION, "arm", "outcome", "group", "equilibrium", "iterations", "seconds", "changes"}
+    taken.add("lineage")
 
     def ending(key: str, words: int) -> str:
         return ".".join(key.split(".")[-words:])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from rbc_marl.equilibrium.sweep_file import load_sweep
 
@@ -59,6 +60,17 @@ scheduled:
     lr: {loguniform: [1e-4, 1e-1]}
   samples: 3
   scheduler: {asha: {metric: consumer_return, every: 10, grace: 30, reduction: 2}}
+"""
+POPULATION = """
+population:
+  base: base.yaml
+  seeds: [1, 2]
+  episodes: 8
+  set: {stop.training_iteration: 60}
+  variants:
+    lr: {loguniform: [1e-4, 1e-1]}
+  samples: 2
+  scheduler: {pbt: {metric: consumer_return, every: 10, quantile: 0.5}}
 """
 
 
@@ -165,6 +177,38 @@ def test_a_scheduler_stops_runs_and_nothing_that_ended_runs_again_after_a_kill(f
     swept(folder, SCHEDULED.partition("  scheduler:")[0])
     table = pd.read_csv(results / "table.csv")
     assert set(table.iterations) == {90} and "stopped" not in set(table.outcome)
+
+
+def test_a_population_goes_on_after_a_kill_and_its_rows_say_what_made_them(folder):
+    killed = start(folder, POPULATION)
+    results = folder / "results" / "population"
+    deadline = time.monotonic() + 200
+    while not list((results / "rows").glob("*.json")):
+        assert time.monotonic() < deadline and killed.poll() is None
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    told = killed.communicate()[0]
+    ended = {path: path.stat().st_mtime_ns for path in (results / "rows").glob("*.json")}
+    trained = set((results / "runs").glob("*/tiny/*/checkpoint_*"))
+    output = swept(folder, POPULATION)
+    assert f"{len(ended)} of 4 runs are done" in output
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in ended.items())
+    # Nobody began again: each stretch that was trained is there once, but for those that the kill cut short.
+    again = set((results / "runs").glob("*/tiny/*/checkpoint_*")) - trained
+    assert {path.name for path in again} <= {"checkpoint_000050", "checkpoint_000060"}
+    table = pd.read_csv(results / "table.csv")
+    assert set(table.iterations) == {60} and len(table) == 4
+    assert table.lineage.str.contains("; [1-5]0: ").all()  # of two halves the worse goes on as the better
+    for row in table.itertuples():
+        (state,) = (results / "population").glob(f"{row.arm}-{row.seed}-*.json")
+        last = (results / json.loads(state.read_text(encoding="utf-8"))["checkpoint"]).parent
+        (config,) = yaml.safe_load((last / "config.yaml").read_text(encoding="utf-8")).values()
+        assert float(config["config"]["lr"]) == pytest.approx(row.lr)
+        before = Path(config["restore"])
+        assert before.name == "checkpoint_000050" and before.is_dir()
+    assert "best: " in output and " goes on from draw=" in told
+    refused = start(folder, POPULATION.replace("every: 10", "every: 20"))
+    assert "was made with other settings" in refused.communicate(timeout=100)[0] and refused.returncode == 2
 
 
 def test_a_gpu_that_is_not_there_is_not_waited_for(folder):
