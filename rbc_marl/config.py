@@ -343,7 +343,7 @@ def parse_set(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"--set {text}: write it as key=value, such as lr=1e-3 or stop.training_iteration=3")
+        raise ConfigError(f"--set {text}: write it as key=value, such as env_config.export_quota=50")
     return parts, load_yaml(value, where=f"--set {key.strip()}")
 
 
