@@ -188,7 +188,7 @@ def sweep(
     with ray_session(RayOptions(num_cpus=side_by_side, verbosity=verbose), side_by_side):
         run_sweep(asked, folder, side_by_side, report)
         print(results.finish(found, rows_of(found, folder), folder, side_by_side, report, asked.arms))
-    print(f"results: {folder} (summary.md; table and equilibria as .csv and .parquet; figures; runs/)")
+    print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
     first = asked.runs[0]
     place = folder / "runs" / first.key / first.load(folder).name
     print(f"next: rbc-marl evaluate {shlex.quote(str(place))}")

@@ -12,6 +12,7 @@ from typing import Any
 from rbc_marl.analysis.tables import composition_summary, csv_text, summary
 from rbc_marl.equilibrium import verdicts
 from rbc_marl.equilibrium.figures_of_sweeps import spectrum, tax_bars
+from rbc_marl.equilibrium.gains import deviation_rows, gain_summary
 from rbc_marl.equilibrium.grouping import equilibria, group
 from rbc_marl.equilibrium.sweep_file import Sweep
 from rbc_marl.equilibrium.sweep_run import checkpoint_of
@@ -91,15 +92,14 @@ def finish(
     """
     found = [dict(row) for row in rows]
     if sweep.best_response is None:
-        return _write(sweep, found, folder)
-    _check(sweep, found, folder, workers, report, ())
-    _write(sweep, found, folder)
-    _check(sweep, found, folder, workers, report, sweep.arms if arms is None else arms)
-    return _write(sweep, found, folder)
+        return _write(sweep, found, folder, [])
+    _write(sweep, found, folder, _check(sweep, found, folder, workers, report, ()))
+    deviations = _check(sweep, found, folder, workers, report, sweep.arms if arms is None else arms)
+    return _write(sweep, found, folder, deviations)
 
 
-def _write(sweep: Sweep, found: list[dict[str, Any]], folder: Path) -> str:
-    """Write tables, figures and the summary of rows, and return the latter."""
+def _write(sweep: Sweep, found: list[dict[str, Any]], folder: Path, deviations: Sequence[Row]) -> str:
+    """Write tables, figures and the summary of rows and of what deviators gain, and return the latter."""
     from rbc_marl.rllib.run_folder import replace_file
 
     for row, name in zip(found, group(found, sweep.groups), strict=True):
@@ -118,6 +118,9 @@ def _write(sweep: Sweep, found: list[dict[str, Any]], folder: Path) -> str:
             tax_bars(found, folder / "taxes.png")
     if any(row["outcome"] not in ("collapsed", "stopped") for row in found):
         spectrum(found, folder / "spectrum.png")
+    if deviations:
+        write_table(deviations, folder, "deviations", first=())
+        parts += ["What deviators gain, by best responses to each living run:", gain_summary(deviations)]
     text = "\n\n".join([*parts, "Outcomes that are qualitatively the same:", _groups(groups)])
     replace_file(folder / "summary.md", text + "\n")
     return text
@@ -145,8 +148,12 @@ def _check(
     workers: int,
     report: Callable[[str], None],
     arms: Sequence[str],
-) -> None:
-    """Add the columns of best responses: searched for in some arms, as found before in the others."""
+) -> list[dict[str, Any]]:
+    """Add the columns of best responses: searched for in some arms, as found before in the others.
+
+    Returns:
+        A row for each deviation checked.
+    """
     by_key = {run.key: run for run in sweep.runs}
     for row in rows:
         row["key"] = f"{row['arm']}-{row['seed']}"
@@ -154,10 +161,10 @@ def _check(
     living = [by_key[row["key"]] for row in rows if row["outcome"] == "living"]
     checked = {run.key: (checkpoint_of(run, folder), run.rules) for run in living if run.arm in arms}
     found = verdicts.respond(checked, settings, folder, workers, report)
+    deviations = {key: found[key] if key in found else verdicts.found_before(folder, key) for key in by_key}
     for row in rows:
-        key = row["key"]
-        deviations = found[key] if key in found else verdicts.found_before(folder, key)
-        row |= verdicts.verdict(deviations, row["outcome"])
+        row |= verdicts.verdict(deviations[row["key"]], row["outcome"])
+    return deviation_rows(rows, deviations)
 
 
 def _columns(rows: Sequence[Row], first: Sequence[str]) -> list[str]:

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from rbc_marl import ConfigError
+from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS
+from rbc_marl.equilibrium.gains import deviation_rows, gain_summary
 from rbc_marl.equilibrium.sweep_file import load_sweep
 from rbc_marl.equilibrium.verdicts import verdict
 from tests.equilibrium.test_sweep import BASE
@@ -21,6 +23,7 @@ def deviation(agent_type, over_level, kind="type", outcome="living", verified=Tr
         "kind": kind,
         "agent_type": agent_type,
         "agent": 3 if kind == "agent" else None,
+        "paper_bound": PAPER_BOUNDS[agent_type],
         "level": 100.0,
         "gain": 100.0 * over_level,
         "gain_low": 100.0 * over_level - 0.1,
@@ -42,6 +45,22 @@ def test_a_living_run_whose_types_gain_little_is_an_equilibrium():
     assert found["equilibrium"] == "yes"
     assert (found["epsilon_consumer"], found["epsilon_firm"], found["epsilon_government"]) == (0.01, 0.0, 0.004)
     assert (found["epsilon_one_consumer"], found["epsilon_one_firm"]) == (None, 0.06)
+
+
+def test_gains_of_many_runs_come_to_their_mean_and_worst():
+    runs = [{"arm": "a", "seed": seed, "outcome": "living", "key": f"a-{seed}"} for seed in (1, 2, 3)]
+    small, large = deviation("consumer", -0.02), deviation("consumer", 0.05, constant=4.0)
+    alone = deviation("firm", 0.2, "agent", verified=False)
+    rows = deviation_rows(runs, {"a-1": [small, alone], "a-2": [large], "a-3": None})
+    assert [(row["seed"], row["agent_type"], row["agent"]) for row in rows] == [
+        (1, "consumer", None),
+        (1, "firm", 3),
+        (2, "consumer", None),
+    ]
+    assert gain_summary(rows).splitlines()[2:] == [
+        "| a | consumer | 2 | 100 | 2.5 | 5 | 2.50% | 5.00% | 4.00% | 3% | 1/2 | 2/2 |",
+        "| a | firm 3 alone | 1 | 100 | 20 | 20 | 20.00% | 20.00% | 0.00% | 10% | 1/1 | 0/1 |",
+    ]
 
 
 @pytest.mark.parametrize("outcome", ["collapsed", "impaired", "stopped"])
@@ -114,6 +133,10 @@ checked:
     living = table.verdict["living"]
     assert living.startswith("undecided: consumer and firm") or "gains" in living.removesuffix("whatever anybody gains")
     assert table.epsilon_government.notna().to_dict() == {"living": True, "impaired": False}
+    deviations = pd.read_csv(results / "deviations.csv")
+    assert deviations.arm.tolist() == ["living", "living"] and deviations.gain.tolist() == [row["gain"] for row in rows]
+    assert len(pd.read_parquet(results / "deviations.parquet")) == 2
+    assert "| living | firm 0 alone | 1 |" in (results / "summary.md").read_text(encoding="utf-8")
 
 
 def test_taxes_and_best_responses_do_not_go_together(tmp_path):
