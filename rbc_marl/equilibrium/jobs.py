@@ -118,8 +118,18 @@ def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Co
     )
 
 
+def begin_trial() -> None:
+    """Make a trial's process quiet, and keep it to one thread."""
+    import torch
+
+    from rbc_marl.rllib.ray_session import quieten
+
+    quieten(0)
+    torch.set_num_threads(1)
+
+
 def run_trials(
-    work: Callable[[str], dict[str, Any]] | type,
+    work: Callable[..., Any],
     keys: Sequence[str],
     folder: Path,
     workers: int,
@@ -149,13 +159,7 @@ def run_trials(
     from ray import tune
 
     def trial(config: dict[str, Any]) -> None:
-        import torch
-
-        from rbc_marl.rllib.ray_session import quieten
-
-        quieten(0)
-        torch.set_num_threads(1)
-        assert not isinstance(work, type)
+        begin_trial()
         tune.report(work(config[KEY]))
 
     class Listener(tune.Callback):
@@ -181,16 +185,17 @@ def run_trials(
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
             self.ended(trial.config[KEY], trial.last_result)
 
+    can_wait = isinstance(work, type)
     tuner = tune.Tuner(
-        tune.with_resources(work if isinstance(work, type) else trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
+        tune.with_resources(work if can_wait else trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
         param_space={KEY: tune.grid_search(list(keys))},
         # A new process takes longer to import everything than small pieces of work take. A function that is stopped
         # leaves its process in the middle of its work, where no other could begin.
         tune_config=tune.TuneConfig(
             # Tune would make no further trials while so many wait for each other: for a class Ray's CPUs are the limit.
-            max_concurrent_trials=None if isinstance(work, type) else workers,
+            max_concurrent_trials=None if can_wait else workers,
             scheduler=scheduler,
-            reuse_actors=scheduler is None or isinstance(work, type),
+            reuse_actors=scheduler is None or can_wait,
         ),
         run_config=tune.RunConfig(
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -95,6 +96,15 @@ class State:
         return cls(**{**given, "lineage": tuple(given["lineage"])})
 
 
+def write_state(folder: Path, state: State, fingerprint: str) -> None:
+    """Keep the state of a run."""
+    from rbc_marl.rllib.run_folder import replace_file
+
+    path = state_file(folder, state.run, fingerprint)
+    path.parent.mkdir(exist_ok=True)
+    replace_file(path, state.to_json())
+
+
 def state_file(folder: Path, run: str, fingerprint: str) -> Path:
     """Where a sweep keeps the state of a run. Other settings make another file."""
     return folder / STATES / f"{run}-{fingerprint}.json"
@@ -162,11 +172,23 @@ def tune_pbt(population: Population, values: Mapping[str, Mapping[str, Any]]) ->
     from ray.tune.schedulers import PopulationBasedTraining
 
     class ByKey(PopulationBasedTraining):
-        """PBT in which a trial stays the run that it is when it goes on as a copy of another."""
+        """PBT in which a trial stays the run that it is when it goes on as a copy of another.
+
+        Tune draws from Python's common generator. Here the seed, the run and its iteration decide what is drawn, also
+        after an interruption.
+        """
 
         def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401 - Tune's signature
             trial.config.update(values[trial.config[KEY]])
             super().on_trial_add(tune_controller, trial)
+
+        def _checkpoint_or_exploit(self, trial: Any, *others: Any) -> None:  # noqa: ANN401 - Tune's signature
+            before = random.getstate()
+            random.seed(f"{population.seed} {trial.config[KEY]} {self._trial_state[trial].last_train_time}")
+            try:
+                super()._checkpoint_or_exploit(trial, *others)
+            finally:
+                random.setstate(before)
 
         def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401
             config, operations = super()._get_new_config(trial, trial_to_clone)
@@ -174,7 +196,6 @@ def tune_pbt(population: Population, values: Mapping[str, Mapping[str, Any]]) ->
             return {**config, **inside, KEY: trial.config[KEY]}, operations
 
     settings = population.settings
-    seed = population.seed + 1  # the first values were drawn with the seed itself
     return ByKey(
         time_attr="iterations",
         metric=settings.metric,
@@ -182,14 +203,14 @@ def tune_pbt(population: Population, values: Mapping[str, Mapping[str, Any]]) ->
         perturbation_interval=settings.every,
         quantile_fraction=settings.quantile,
         resample_probability=settings.resample,
-        hyperparam_mutations={key: _mutation(key, space, seed) for key, space in population.spaces.items()},
+        hyperparam_mutations={key: _mutation(key, space) for key, space in population.spaces.items()},
         synch=True,
     )
 
 
-def _mutation(key: str, space: Space, seed: int) -> list[Any] | Callable[[], Any]:
+def _mutation(key: str, space: Space) -> list[Any] | Callable[[], Any]:
     """Choices, in the order of which Tune goes to the next; or where it draws anew."""
-    return list(space.arguments) if space.kind == "choice" else sampler(key, space, seed)
+    return list(space.arguments) if space.kind == "choice" else lambda: sampler(key, space, random.getrandbits(32))()
 
 
 def _within(space: Space, value: Any) -> Any:  # noqa: ANN401 - any value

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rbc_marl.equilibrium.jobs import KEY
+from rbc_marl.equilibrium.jobs import KEY, begin_trial
 from rbc_marl.equilibrium.population import (
     Population,
     State,
     in_words,
     lineage_in_words,
     read_state,
-    state_file,
+    write_state,
 )
 from rbc_marl.equilibrium.schedulers import quantities
 from rbc_marl.equilibrium.sweep_file import Run
@@ -54,12 +54,7 @@ def member(
         """A run. Its state is a file in the sweep's folder, and what Tune hands from one trial to another."""
 
         def setup(self, config: dict[str, Any]) -> None:
-            import torch
-
-            from rbc_marl.rllib.ray_session import quieten
-
-            quieten(0)
-            torch.set_num_threads(1)
+            begin_trial()
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -77,9 +72,7 @@ def member(
                 every = population.settings.every
                 until = min(int(limit), (state.iterations // every + 1) * every)
                 state, results = _stretch(self.run, state, until, folder)
-                path = state_file(folder, self.run.key, self.run.fingerprint)
-                path.parent.mkdir(exist_ok=True)
-                _replace(path, state.to_json())
+                write_state(folder, state, self.run.fingerprint)
                 is_done = state.iterations >= limit or state.iterations < until  # another criterion can end it
             else:
                 is_done = True
@@ -107,12 +100,6 @@ def member(
 
 def _sets(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
-
-
-def _replace(path: Path, text: str) -> None:
-    from rbc_marl.rllib.run_folder import replace_file
-
-    replace_file(path, text)
 
 
 def _stretch(run: Run, state: State, until: int, folder: Path) -> tuple[State, dict[str, Any]]:

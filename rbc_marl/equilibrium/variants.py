@@ -132,7 +132,7 @@ def sampler(key: str, space: Space, seed: int) -> Callable[[], Any]:
 def _columns(keys: list[str]) -> dict[str, str]:
     """Names of columns: the last words of a setting, as few as tell it from the others and from results."""
     taken = {*QUANTITIES, *COMPOSITION, "arm", "outcome", "group", "equilibrium", "iterations", "seconds", "changes"}
-    taken.add("lineage")
+    taken |= {"lineage"}
 
     def ending(key: str, words: int) -> str:
         return ".".join(key.split(".")[-words:])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 
 import pytest
+from ray.tune.schedulers import PopulationBasedTraining
 
 from rbc_marl import ConfigError
 from rbc_marl.equilibrium.jobs import KEY
@@ -47,16 +49,12 @@ def file(tmp_path):
         ("{choice: [0, 0.01, 0.1]}", "[0, 0.1]", "pbt changes it in every run: write {choice: [0, 0.1]}"),
         ("{randint: [1, 4]}", "{qrandint: [1, 4, 2]}", "num_epochs.qrandint is none of the distributions"),
         ("samples: 2", "samples: 1\n  arms: {a: {}, b: {}}", "population.arms stands beside pbt"),
-        ("  seeds: [1, 2]\n", "  seeds: [1]\n", None),
     ],
 )
 def test_what_cannot_change_is_refused(file, old, new, message):
     text = SWEEP.replace(old, new)
     assert text != SWEEP
     file.write_text(text, encoding="utf-8")
-    if message is None:
-        assert len(load_sweep(file).runs) == 2  # the draws are a population of their own
-        return
     with pytest.raises(ConfigError) as caught:
         load_sweep(file)
     assert message in str(caught.value)
@@ -74,6 +72,11 @@ def test_one_run_without_variants_or_of_another_algorithm_is_no_population(file)
     (file.parent / "base.yaml").write_text(BASE.replace("EconomyPPO", "PPO"), encoding="utf-8")
     with pytest.raises(ConfigError, match="runs PPO: settings that a checkpoint holds would stay in force"):
         load_sweep(file)
+
+
+def test_the_draws_with_one_seed_are_a_population_of_their_own(file):
+    file.write_text(SWEEP.replace("seeds: [1, 2]", "seeds: [1]"), encoding="utf-8")
+    assert [run.key for run in load_sweep(file).runs] == ["draw=0-1", "draw=1-1"]
 
 
 def test_settings_of_the_scheduler_are_part_of_what_a_row_was_made_with(file):
@@ -122,3 +125,33 @@ def test_a_copy_stays_the_run_that_it_is_and_its_values_stay_within_their_bounds
     assert all(1e-4 <= copy["lr"] <= 1e-2 for copy in copies) and len({copy["lr"] for copy in copies}) > 2
     assert {copy["num_epochs"] for copy in copies} <= {1, 2, 3} and all(type(c["num_epochs"]) is int for c in copies)
     assert {copy["entropy_coeff"] for copy in copies} == {0, 0.01, 0.1}
+
+
+def test_what_is_drawn_depends_on_the_seed_the_run_and_its_iteration_alone(file, monkeypatch):
+    edge = {"lr": 1e-3, "num_epochs": 2, "entropy_coeff": 0.01}
+    drawn = {}
+
+    def exploit(self, trial, *others):
+        drawn["now"] = self._get_new_config(trial, trial)[0], random.random()
+
+    monkeypatch.setattr(PopulationBasedTraining, "_checkpoint_or_exploit", exploit)
+
+    def draw(seed, key, iteration):
+        file.write_text(f"{SWEEP}  draw_seed: {seed}\n", encoding="utf-8")
+        scheduler, trial = tune_pbt(load_sweep(file).population, {}), FakeTrial(key, edge)
+        scheduler._trial_state[trial] = SimpleNamespace(last_train_time=iteration)
+        before = random.getstate()
+        scheduler._checkpoint_or_exploit(trial, None, [], [])
+        assert random.getstate() == before
+        return drawn["now"]
+
+    assert draw(0, "a", 10) == draw(0, "a", 10)
+    others = [draw(1, "a", 10), draw(0, "b", 10), draw(0, "a", 20)]
+    assert len({chance for _, chance in [draw(0, "a", 10), *others]}) == 4
+
+
+class FakeTrial:
+    """What PBT reads of a trial of Tune's."""
+
+    def __init__(self, key, values):
+        self.config = {KEY: key, **values}
