@@ -25,12 +25,12 @@ from rbc_marl.errors import UserError
 NEWS = "news"
 
 
-def first_values(population: Population, runs: Mapping[str, Run], folder: Path) -> dict[str, dict[str, Any]]:
+def first_values(runs: Mapping[str, Run], folder: Path) -> dict[str, dict[str, Any]]:
     """By key, the values with which runs begin, or with which they were interrupted."""
     found = {}
     for key, run in runs.items():
         state = read_state(folder, key, run.fingerprint)
-        found[key] = state.values if state else {name: value for name, value in run.varied if name in population.spaces}
+        found[key] = state.values if state else dict(run.variant.values)
     return found
 
 

@@ -18,14 +18,20 @@ REPORTS = "reports"
 
 
 @dataclass(frozen=True)
-class Asha:
-    """Asynchronous successive halving: at certain iterations only the best of the runs that came so far go on."""
+class Scheduler:
+    """What runs are compared by, and how often."""
 
     metric: str = "welfare_total"
     """A reported quantity, as training measures it."""
     mode: str = "max"
     every: int = 50
     """Iterations between two reports."""
+
+
+@dataclass(frozen=True)
+class Asha(Scheduler):
+    """Asynchronous successive halving: at certain iterations only the best of the runs that came so far go on."""
+
     grace: int = 100
     """Iterations after which the first runs may be stopped."""
     reduction: float = 3.0
@@ -33,22 +39,19 @@ class Asha:
 
 
 @dataclass(frozen=True)
-class Pbt:
-    """Population-based training: at certain iterations the worst runs go on as copies of the best, a little changed."""
+class Pbt(Scheduler):
+    """Population-based training: at each report the worst runs go on as copies of the best, a little changed.
 
-    metric: str = "welfare_total"
-    """A reported quantity, as training measures it."""
-    mode: str = "max"
-    every: int = 50
-    """Iterations between two comparisons. Runs wait for each other: what is compared changes with the curriculum."""
+    Runs wait for each other there: what is compared changes with the curriculum.
+    """
+
     quantile: float = 0.25
     """Share of the runs that give up, and of those that they can go on from."""
     resample: float = 0.25
     """Probability that a setting is drawn anew; otherwise it is multiplied by 1.2 or 0.8."""
 
 
-Scheduler = Asha | Pbt
-_KINDS: dict[str, type[Asha] | type[Pbt]] = {"asha": Asha, "pbt": Pbt}
+_KINDS: dict[str, type[Scheduler]] = {"asha": Asha, "pbt": Pbt}
 
 
 def parse_scheduler(given: Any, where: str) -> Scheduler | None:  # noqa: ANN401 - from a file
@@ -77,10 +80,10 @@ def parse_scheduler(given: Any, where: str) -> Scheduler | None:  # noqa: ANN401
         if number(made.quantile, f"{where}.quantile", 0.0, 0.5) == 0.0:
             raise ConfigError(f"{where}.quantile is 0; it must be above 0, or no run ever takes another's place")
         number(made.resample, f"{where}.resample", 0.0, 1.0)
-        return made
-    whole(made.grace, f"{where}.grace")
-    if number(made.reduction, f"{where}.reduction") <= 1:
-        raise ConfigError(f"{where}.reduction is {made.reduction!r}; it must be above 1")
+    if isinstance(made, Asha):
+        whole(made.grace, f"{where}.grace")
+        if number(made.reduction, f"{where}.reduction") <= 1:
+            raise ConfigError(f"{where}.reduction is {made.reduction!r}; it must be above 1")
     return made
 
 

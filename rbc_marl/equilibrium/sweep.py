@@ -146,7 +146,7 @@ def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, repo
     if asha:
         scheduler = tune_scheduler(asha, max(limits.values()), root, [run.key for run in sweep.runs])
     if population:
-        scheduler = tune_pbt(population, first_values(population, by_key, root))
+        scheduler = tune_pbt(population, first_values(by_key, root))
     run_trials(
         member(population, by_key, root, partial(leave_row, folder=root)) if population else work,
         list(by_key),

@@ -56,14 +56,16 @@ class Run:
     sets: tuple[str, ...]
     episodes: int
     rules: str
-    columns: tuple[tuple[str, Any], ...] = ()
-    """What was varied, as columns of a table."""
-    varied: tuple[tuple[str, Any], ...] = ()
-    """The same, by setting."""
+    variant: Variant = field(default_factory=Variant)
     governments: bool = False
     """Whether its policies are also played with other governments in place of their own."""
     fingerprint: str = ""
     """Of everything that decides its row, except the code."""
+
+    @property
+    def columns(self) -> tuple[tuple[str, Any], ...]:
+        """What was varied, as columns of a table."""
+        return self.variant.columns
 
     @property
     def key(self) -> str:
@@ -263,8 +265,7 @@ def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple
         sets=(*common, *sets, *own) if spec.get("taxes") is not None else (*common, *own, *arm.variant.sets, *sets),
         episodes=whole(spec.get("episodes", 256), f"{name}.episodes"),
         rules=rules,
-        columns=arm.variant.columns,
-        varied=arm.variant.values,
+        variant=arm.variant,
         governments=arm.governments,
     )
     run = replace(run, fingerprint=_fingerprint(run))

@@ -105,13 +105,13 @@ def test_a_lineage_goes_through_the_runs_that_policies_were_copied_from(file):
 def test_runs_begin_with_their_draws_and_go_on_with_what_they_had(file, tmp_path):
     sweep = load_sweep(file)
     runs = {run.key: run for run in sweep.runs}
-    drawn = first_values(sweep.population, runs, tmp_path)
+    drawn = first_values(runs, tmp_path)
     assert drawn["draw=0-1"] == drawn["draw=0-2"] != drawn["draw=1-1"]
     changed = {**drawn["draw=0-1"], "lr": 5e-3}
     path = state_file(tmp_path, "draw=0-1", runs["draw=0-1"].fingerprint)
     path.parent.mkdir()
     path.write_text(State("draw=0-1").goes_on("draw=0-1", changed).to_json(), encoding="utf-8")
-    assert first_values(sweep.population, runs, tmp_path) == {**drawn, "draw=0-1": changed}
+    assert first_values(runs, tmp_path) == {**drawn, "draw=0-1": changed}
     assert read_state(tmp_path, "draw=0-1", "another") is None
 
 

@@ -100,6 +100,26 @@ def swept(folder, text, *arguments):
     return output
 
 
+def rows_at_a_kill(process, results, count):
+    """Kill a sweep as soon as it has so many rows: these, with their times, once its workers have ended too."""
+
+    def rows():
+        return {path: path.stat().st_mtime_ns for path in (results / "rows").glob("*.json")}
+
+    deadline = time.monotonic() + 200
+    while len(rows()) < count:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    ended, stands_since = rows(), time.monotonic()
+    while time.monotonic() < stands_since + 3:
+        if rows() != ended:
+            ended, stands_since = rows(), time.monotonic()
+        time.sleep(0.1)
+    return ended
+
+
 def test_a_sweep_of_taxes_ends_in_a_comparison(folder):
     output = swept(folder, TAXES)
     assert "coarse grid: every pair of rates with 1 of the seeds" in output
@@ -154,13 +174,7 @@ def test_a_spectrum_has_a_row_per_run_and_per_group_and_says_what_welfare_is_mad
 def test_a_scheduler_stops_runs_and_nothing_that_ended_runs_again_after_a_kill(folder):
     killed = start(folder, SCHEDULED)
     results = folder / "results" / "scheduled"
-    deadline = time.monotonic() + 200
-    while len(list((results / "rows").glob("*.json"))) < 2:
-        assert time.monotonic() < deadline and killed.poll() is None
-        time.sleep(0.05)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    ended = {path: path.stat().st_mtime_ns for path in (results / "rows").glob("*.json")}
+    ended = rows_at_a_kill(killed, results, 2)
     output = swept(folder, SCHEDULED)
     assert f"{len(ended)} of 6 runs are done" in output
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in ended.items())
@@ -182,13 +196,8 @@ def test_a_scheduler_stops_runs_and_nothing_that_ended_runs_again_after_a_kill(f
 def test_a_population_goes_on_after_a_kill_and_its_rows_say_what_made_them(folder):
     killed = start(folder, POPULATION)
     results = folder / "results" / "population"
-    deadline = time.monotonic() + 200
-    while not list((results / "rows").glob("*.json")):
-        assert time.monotonic() < deadline and killed.poll() is None
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    told = killed.communicate()[0]
-    ended = {path: path.stat().st_mtime_ns for path in (results / "rows").glob("*.json")}
+    ended = rows_at_a_kill(killed, results, 1)
+    told = killed.stdout.read()
     trained = set((results / "runs").glob("*/tiny/*/checkpoint_*"))
     output = swept(folder, POPULATION)
     assert f"{len(ended)} of 4 runs are done" in output
