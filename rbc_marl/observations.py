@@ -167,12 +167,11 @@ def observe(config: EconomyConfig, state: EconomyState, encoding: str = "symlog"
         state.corporate_tax.unsqueeze(-1),
         state.time.unsqueeze(-1) / config.horizon,
     ]
-    theta = state.labour_disutility.unsqueeze(-1) / scale["labour_disutility"]
     firms = config.num_firms
     identity = torch.eye(firms, device=capital.device, dtype=capital.dtype).expand(capital.shape[0], firms, firms)
     return {
         "global": torch.cat(shared, dim=-1),
-        "consumer": torch.cat([encode(state.consumer_budget), theta], dim=-1),
+        "consumer": _beside(encode(state.consumer_budget), state.labour_disutility / scale["labour_disutility"]),
         "firm": torch.cat(
             [
                 encode(state.firm_budget),
@@ -188,6 +187,14 @@ def observe(config: EconomyConfig, state: EconomyState, encoding: str = "symlog"
 
 def _symlog_columns(x: Tensor) -> Tensor:
     return symlog(x).unsqueeze(-1)
+
+
+def _beside(columns: Tensor, last: Tensor) -> Tensor:
+    """Columns [B, A, n] and one more [B, A] -> [B, A, n + 1]. With n = 1 torch.cat takes twice as long on a CPU."""
+    result = columns.new_empty(*last.shape, columns.shape[-1] + 1)
+    result[..., :-1] = columns
+    result[..., -1] = last
+    return result
 
 
 def join(observation: dict[str, Tensor], agent_type: str) -> Tensor:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from rbc_marl.config import EconomyConfig
 
-# A budget that rounding left below zero buys less than nothing; it counts as no less than this.
-LEAST_UNITS = -0.5
 ALPHAS = (0.2, 0.3, 0.4, 0.6, 0.8)
 
 
@@ -174,10 +172,10 @@ def play_period(config: EconomyConfig, state: State, action: Action) -> tuple[St
 
 
 def consumers_order_what_they_can_pay_for(state: State, action: Action, flows: Flows) -> None:
-    """A consumer who cannot pay for its whole basket asks for the same basket, smaller."""
+    """A consumer who cannot pay for its whole basket asks for the same basket, smaller; one in debt gets nothing."""
     for consumer, chosen, flow in zip(state.consumers, action.consumers, flows.consumers, strict=True):
         cost = sum(units * firm.price for units, firm in zip(chosen.demand, state.firms, strict=True))
-        scale = consumer.budget / cost if cost > 0 and cost > consumer.budget else 1.0
+        scale = max(consumer.budget, 0.0) / cost if cost > 0 and cost > consumer.budget else 1.0
         flow.demand = [units * scale for units in chosen.demand]
         for units, firm in zip(flow.demand, flows.firms, strict=True):
             firm.total_demand += units
@@ -209,7 +207,6 @@ def scarce_goods_are_shared(state: State, flows: Flows) -> None:
 
 def utility(crra: float, units: float) -> float:
     """Utility of consuming some units of one good: constant relative risk aversion over units + 1."""
-    units = max(units, LEAST_UNITS)
     return math.log(units + 1) if crra == 1 else ((units + 1) ** (1 - crra) - 1) / (1 - crra)
 
 

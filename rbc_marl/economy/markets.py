@@ -6,11 +6,11 @@ a consumer or to a good in a third of the time.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-# Consumption counts as at least this in utility, which would otherwise be no number at -1 and below.
-LEAST_UNITS = -0.5
 # Distance of eta from 1 below which utility takes the way that loses no digits.
 NEARLY_LOG = 0.25
 
@@ -33,8 +33,9 @@ def afford(requested: Tensor, price: Tensor, budget: Tensor) -> Tensor:
         request that costs nothing is never scaled.
     """
     cost = sum_over_goods(requested, price)
-    # Without a cost this is 0 / 0, or minus infinity on a budget below zero.
-    return (torch.minimum(budget, cost) / cost).nan_to_num_(nan=1.0, neginf=1.0)
+    # Rounding can leave a budget a hair below zero; at tiny prices that hair would buy many units less than nothing.
+    # Without a cost this is 0 / 0.
+    return (torch.minimum(budget.clamp(min=0.0), cost) / cost).nan_to_num_(nan=1.0)
 
 
 def ration(total_demand: Tensor, inventory: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,13 +65,13 @@ def export(inventory: Tensor, sales: Tensor, price: Tensor, lowest_price: float,
 def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
     """Utility of consumption [B, C]: CRRA in units plus one of each good [B, F, C], summed over goods.
 
-    ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with exp and log, which on a
-    CPU take a third of the time of a power, or of expm1 and log1p, but lose digits where eta is nearly 1.
+    ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with log1p and exp2, which on
+    a CPU take less than half of the time of a power, and two thirds of that of log and exp; but a power loses digits
+    where eta is nearly 1, and expm1 does not.
     """
-    # Rounding can leave a budget a hair below zero; at tiny prices that hair buys many units less than nothing.
-    log_units = (consumption + 1.0).clamp_(min=1.0 + LEAST_UNITS).log_()
+    log_units = consumption.log1p()
     if crra == 1.0:
         return log_units.sum(1)
     if abs(1.0 - crra) < NEARLY_LOG:
         return log_units.mul_(1.0 - crra).expm1_().sum(1) / (1.0 - crra)
-    return (log_units.mul_(1.0 - crra).exp_().sum(1) - consumption.shape[1]) / (1.0 - crra)
+    return (log_units.mul_((1.0 - crra) / math.log(2.0)).exp2_().sum(1) - consumption.shape[1]) / (1.0 - crra)

@@ -344,9 +344,10 @@ def test_time_counts_periods_and_preferences_stay():
     assert torch.equal(after.labour_exponent, state.labour_exponent)
 
 
-def test_a_budget_that_rounding_left_below_zero_gives_a_finite_reward():
-    config, state = economy(initial_price=1e-4, crra=0.1)
+def test_a_budget_that_rounding_left_below_zero_buys_nothing():
+    config, state = economy(initial_price=1e-4, initial_inventory=100.0, crra=0.1)
     state = dataclasses.replace(state, consumer_budget=torch.full_like(state.consumer_budget, -0.01))
-    _, flows = period(config, state, decide(config, demand=[[10.0, 0.0], [0.0, 0.0]]))
-    assert flows.consumption.min() < -1  # what the letter of the rules gives
-    assert flows.consumer_reward.isfinite().all()
+    after, flows = period(config, state, decide(config, demand=[[10.0, 0.0], [0.0, 0.0]]))
+    assert not flows.consumption.any() and not flows.spending.any()
+    assert not flows.consumer_reward.any()
+    assert after.consumer_budget.tolist() == [[pytest.approx(-0.01 + config.consumer_grant)] * 2]
