@@ -32,7 +32,7 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
     labour = markets.hours_by_employer(actions.hours, actions.employer, config.num_firms)
     share_met, is_rationed = markets.ration(total_demand, state.inventory)
     consumption = demand * share_met.unsqueeze(2)
-    sales = total_demand * share_met
+    sales = torch.where(is_rationed, state.inventory, total_demand)  # rounding must not sell more than there is
 
     utility = markets.consumption_utility(consumption, config.crra) - 0.5 * state.labour_disutility * actions.hours
     spending = markets.sum_over_goods(consumption, state.price)

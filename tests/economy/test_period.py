@@ -351,3 +351,21 @@ def test_a_budget_that_rounding_left_below_zero_buys_nothing():
     assert not flows.consumption.any() and not flows.spending.any()
     assert not flows.consumer_reward.any()
     assert after.consumer_budget.tolist() == [[pytest.approx(-0.01 + config.consumer_grant)] * 2]
+
+
+@pytest.mark.parametrize(("dtype", "units"), [(torch.float32, 3e7), (torch.bfloat16, 300.0)])
+def test_rounding_never_sells_more_than_there_is(dtype, units):
+    config = EconomyConfig(num_consumers=50, num_firms=4, initial_price=0.0, initial_inventory=units)
+    state = initial_state(config, num_envs=64, dtype=dtype)
+    generator = torch.Generator().manual_seed(0)
+    nothing = torch.zeros(64, 4, dtype=dtype)
+    for last in (False, True):
+        demand = (torch.rand(64, 50, 4, generator=generator) * units).to(dtype)
+        demand[:, 1:] *= not last  # the last units are asked for by one consumer
+        actions = Actions(
+            demand, torch.zeros(64, 50, dtype=dtype), torch.zeros(64, 50, dtype=torch.int64),
+            nothing, nothing, nothing, nothing[:, 0], nothing[:, 0],
+        )
+        state, flows = period(config, state, actions)
+        assert (state.inventory >= 0).all() and (flows.consumption >= 0).all()
+        assert flows.consumer_reward.isfinite().all()
