@@ -118,7 +118,7 @@ def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Co
     )
 
 
-def begin_trial() -> None:
+def _begin_trial() -> None:
     """Make a trial's process quiet, and keep it to one thread."""
     import torch
 
@@ -129,7 +129,7 @@ def begin_trial() -> None:
 
 
 def run_trials(
-    work: Callable[..., Any],
+    work: Callable[[str], dict[str, Any]],
     keys: Sequence[str],
     folder: Path,
     workers: int,
@@ -142,8 +142,7 @@ def run_trials(
     """Do pieces of work as trials of Ray Tune, each with one CPU and one thread.
 
     Args:
-        work: Done in a trial's process, with a key; what it returns is the trial's last report. Or a class of Tune's
-            trials, whose trials can wait for each other.
+        work: Done in a trial's process, with a key; what it returns is the trial's last report.
         keys: One for each trial.
         folder: Where Tune keeps its records.
         workers: Trials side by side.
@@ -159,7 +158,7 @@ def run_trials(
     from ray import tune
 
     def trial(config: dict[str, Any]) -> None:
-        begin_trial()
+        _begin_trial()
         tune.report(work(config[KEY]))
 
     class Listener(tune.Callback):
@@ -185,17 +184,13 @@ def run_trials(
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
             self.ended(trial.config[KEY], trial.last_result)
 
-    can_wait = isinstance(work, type)
     tuner = tune.Tuner(
-        tune.with_resources(work if can_wait else trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
+        tune.with_resources(trial, {"cpu": 1, **({"gpu": gpus} if gpus else {})}),
         param_space={KEY: tune.grid_search(list(keys))},
         # A new process takes longer to import everything than small pieces of work take. A function that is stopped
         # leaves its process in the middle of its work, where no other could begin.
         tune_config=tune.TuneConfig(
-            # Tune would make no further trials while so many wait for each other: for a class Ray's CPUs are the limit.
-            max_concurrent_trials=None if can_wait else workers,
-            scheduler=scheduler,
-            reuse_actors=scheduler is None or can_wait,
+            max_concurrent_trials=workers, scheduler=scheduler, reuse_actors=scheduler is None
         ),
         run_config=tune.RunConfig(
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",

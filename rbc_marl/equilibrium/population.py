@@ -1,15 +1,19 @@
-"""Population-based training of a sweep's runs with Ray Tune's PBT: what changes, how, and how far each run has come."""
+"""Population-based training of a sweep's runs: what changes, how, and how far each run has come.
+
+Ray Tune trains the stretches between two comparisons. Its own PBT forgets an interruption: resumed runs wait forever,
+and copies that were decided on but not yet trained are lost.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbc_marl.equilibrium.jobs import KEY
 from rbc_marl.equilibrium.schedulers import Pbt
 from rbc_marl.equilibrium.variants import Variant, parse_space, sampler
 from rbc_marl.errors import ConfigError
@@ -70,6 +74,10 @@ class State:
     iterations: int = 0
     seconds: float = 0.0
     """Of training, along the lineage."""
+    score: float | None = None
+    """What runs are compared by, higher is better; None where there is no such number."""
+    ended: bool = False
+    """Whether it was trained to its end."""
     lineage: tuple[Mapping[str, Any], ...] = field(default=())
     """Stretches, each with the iteration at which it began, its run and the values of what changes."""
 
@@ -77,8 +85,7 @@ class State:
         """The state of a run that goes on from here, with certain values."""
         now = {"iteration": self.iterations, "run": run, **values}
         is_same = bool(self.lineage) and {**self.lineage[-1], "iteration": 0} == {**now, "iteration": 0}
-        lineage = self.lineage if is_same else (*self.lineage, now)
-        return State(run, self.checkpoint, self.iterations, self.seconds, lineage)
+        return replace(self, run=run, lineage=self.lineage if is_same else (*self.lineage, now))
 
     @property
     def values(self) -> dict[str, Any]:
@@ -96,24 +103,19 @@ class State:
         return cls(**{**given, "lineage": tuple(given["lineage"])})
 
 
-def write_state(folder: Path, state: State, fingerprint: str) -> None:
-    """Keep the state of a run."""
+def write_state(folder: Path, record: str, stretch: int, state: State) -> None:
+    """Keep the state of a run, by its record's name, at the end of a stretch, counted from 0."""
     from rbc_marl.rllib.run_folder import replace_file
 
-    path = state_file(folder, state.run, fingerprint)
-    path.parent.mkdir(exist_ok=True)
+    path = folder / STATES / record / f"stretch_{stretch:04d}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, state.to_json())
 
 
-def state_file(folder: Path, run: str, fingerprint: str) -> Path:
-    """Where a sweep keeps the state of a run. Other settings make another file."""
-    return folder / STATES / f"{run}-{fingerprint}.json"
-
-
-def read_state(folder: Path, run: str, fingerprint: str) -> State | None:
-    """The state of a run that began before an interruption, if it did."""
-    path = state_file(folder, run, fingerprint)
-    return State.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+def read_states(folder: Path, record: str) -> list[State]:
+    """The states of a run at the end of every stretch so far."""
+    paths = sorted((folder / STATES / record).glob("stretch_*.json"))
+    return [State.from_json(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def in_words(population: Population, values: Mapping[str, Any]) -> str:
@@ -162,60 +164,40 @@ def parse_population(
     return Population(settings, spaces, columns, seed)
 
 
-def tune_pbt(population: Population, values: Mapping[str, Mapping[str, Any]]) -> Any:  # noqa: ANN401 - Tune's
-    """Tune's PBT for trials that are known by their keys.
+def next_states(population: Population, states: Mapping[str, State]) -> dict[str, State]:
+    """Compare runs: what each goes on from, the worst as copies of the best with values a little changed.
+
+    Nothing but the arguments decides what is drawn, so that a sweep that was interrupted draws the same again.
 
     Args:
         population: What changes, and how.
-        values: By key, the values with which a trial begins.
+        states: By run, at the same iteration. One without a score is worse than any other, and never copied.
     """
-    from ray.tune.schedulers import PopulationBasedTraining
-
-    class ByKey(PopulationBasedTraining):
-        """PBT in which a trial stays the run that it is when it goes on as a copy of another.
-
-        Tune draws from Python's common generator. Here the seed, the run and its iteration decide what is drawn, also
-        after an interruption.
-        """
-
-        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401 - Tune's signature
-            trial.config.update(values[trial.config[KEY]])
-            super().on_trial_add(tune_controller, trial)
-
-        def _checkpoint_or_exploit(self, trial: Any, *others: Any) -> None:  # noqa: ANN401 - Tune's signature
-            before = random.getstate()
-            random.seed(f"{population.seed} {trial.config[KEY]} {self._trial_state[trial].last_train_time}")
-            try:
-                super()._checkpoint_or_exploit(trial, *others)
-            finally:
-                random.setstate(before)
-
-        def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401
-            config, operations = super()._get_new_config(trial, trial_to_clone)
-            inside = {key: _within(space, config[key]) for key, space in population.spaces.items()}
-            return {**config, **inside, KEY: trial.config[KEY]}, operations
-
     settings = population.settings
-    return ByKey(
-        time_attr="iterations",
-        metric=settings.metric,
-        mode=settings.mode,
-        perturbation_interval=settings.every,
-        quantile_fraction=settings.quantile,
-        resample_probability=settings.resample,
-        hyperparam_mutations={key: _mutation(key, space) for key, space in population.spaces.items()},
-        synch=True,
-    )
+    scores = {run: -math.inf if state.score is None else state.score for run, state in states.items()}
+    ranked = sorted(states, key=lambda run: (scores[run], run))
+    count = min(math.ceil(len(ranked) * settings.quantile), len(ranked) // 2)
+    best = [run for run in ranked[len(ranked) - count :] if scores[run] > -math.inf]
+    found = {run: state.goes_on(run, state.values) for run, state in states.items()}
+    for run in ranked[:count] if best else ():
+        generator = random.Random(f"{population.seed} {run} {states[run].iterations}")
+        donor = states[generator.choice(best)]
+        values = donor.values
+        for key, space in population.spaces.items():
+            values[key] = _changed(key, space, values[key], settings.resample, generator)
+        found[run] = donor.goes_on(run, values)
+    return found
 
 
-def _mutation(key: str, space: Space) -> list[Any] | Callable[[], Any]:
-    """Choices, in the order of which Tune goes to the next; or where it draws anew."""
-    return list(space.arguments) if space.kind == "choice" else lambda: sampler(key, space, random.getrandbits(32))()
-
-
-def _within(space: Space, value: Any) -> Any:  # noqa: ANN401 - any value
-    """A value that was multiplied, held within the bounds of its distribution."""
+def _changed(key: str, space: Space, value: Any, resample: float, generator: random.Random) -> Any:  # noqa: ANN401
+    """A value near another: drawn anew, the next choice, or a fifth more or less, within its distribution's bounds."""
+    is_drawn, goes_up = generator.random() < resample, generator.random() < 0.5
+    if is_drawn:
+        return sampler(key, space, generator.getrandbits(32))()
     if space.kind == "choice":
-        return value
+        choices = list(space.arguments)
+        return choices[min(max(choices.index(value) + (1 if goes_up else -1), 0), len(choices) - 1)]
     low, high = space.examples()
-    return min(max(value, low), high)
+    if isinstance(value, int):  # at least one more or less: a fifth of a small number is nothing
+        return min(max(math.ceil(value * 1.2) if goes_up else math.floor(value * 0.8), low), high)
+    return min(max(value * (1.2 if goes_up else 0.8), low), high)

@@ -1,20 +1,24 @@
-"""The runs of a population as trials of Ray Tune, trained a stretch at a time."""
+"""The runs of a population, trained a stretch at a time as trials of Ray Tune."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rbc_marl.equilibrium.jobs import KEY, begin_trial
+from rbc_marl.equilibrium.jobs import row_file, run_trials
 from rbc_marl.equilibrium.population import (
+    STATES,
     Population,
     State,
     in_words,
     lineage_in_words,
-    read_state,
+    next_states,
+    read_states,
     write_state,
 )
 from rbc_marl.equilibrium.schedulers import quantities
@@ -22,91 +26,115 @@ from rbc_marl.equilibrium.sweep_file import Run
 from rbc_marl.equilibrium.sweep_run import RUNS, Trained
 from rbc_marl.errors import UserError
 
-NEWS = "news"
+LeaveRow = Callable[[Run, Trained, Mapping[str, Any]], object]
 
 
-def first_values(runs: Mapping[str, Run], folder: Path) -> dict[str, dict[str, Any]]:
-    """By key, the values with which runs begin, or with which they were interrupted."""
-    found = {}
-    for key, run in runs.items():
-        state = read_state(folder, key, run.fingerprint)
-        found[key] = state.values if state else dict(run.variant.values)
-    return found
+@dataclass(frozen=True)
+class Stretch:
+    """What there is to do before runs are compared again."""
+
+    number: int
+    """Counted from 0."""
+    starts: Mapping[str, State]
+    """By run that has yet to be trained, what it goes on from."""
+    without_row: tuple[str, ...]
+    """Runs that ended, but were interrupted before they left their rows."""
 
 
-def member(
+def train_population(
     population: Population,
     runs: Mapping[str, Run],
     folder: Path,
-    ended: Callable[[Run, Trained, Mapping[str, Any]], object],
-) -> type:
-    """The class of Tune's trials.
+    workers: int,
+    leave_row: LeaveRow,
+    *,
+    ended: Callable[[str], object],
+    report: Callable[[str], None],
+    gpus: float = 0.0,
+) -> None:
+    """Train every run to its end. Runs wait for each other after each stretch, and are compared there.
+
+    What each stretch came to is kept in a file. After an interruption, also by a kill, those that are missing are
+    trained, and what a comparison decided is decided again, alike. Where Tune is interrupted this returns early.
 
     Args:
         population: What changes, and when.
-        runs: By key.
-        folder: Of the sweep, absolute.
-        ended: Called in the trial's process with a run as it ended, its last checkpoint and further columns.
+        runs: All runs of the sweep, by key, those that have ended included.
+        folder: Of the sweep.
+        workers: Runs side by side.
+        leave_row: Called in a trial's process with a run as it ended, its last checkpoint and further columns.
+        ended: Told of each run that has left its row.
+        report: Told of each run that goes on as a copy.
+        gpus: Share of a GPU for each run.
+
+    Raises:
+        UserError: A run failed.
     """
-    from ray import tune
-
-    class Member(tune.Trainable):
-        """A run. Its state is a file in the sweep's folder, and what Tune hands from one trial to another."""
-
-        def setup(self, config: dict[str, Any]) -> None:
-            begin_trial()
-            self.reset_config(config)
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self.run = runs[new_config[KEY]]
-            self.now = {key: new_config[key] for key in population.spaces}
-            self.state = read_state(folder, self.run.key, self.run.fingerprint) or State(self.run.key)
-            return True
-
-        def step(self) -> dict[str, Any]:
-            before = self.state
-            state = before.goes_on(self.run.key, self.now)
-            limit = self.run.load(folder).stop["training_iteration"]
-            results: dict[str, Any] = {}
-            if state.iterations < limit:
-                every = population.settings.every
-                until = min(int(limit), (state.iterations // every + 1) * every)
-                state, results = _stretch(self.run, state, until, folder)
-                write_state(folder, state, self.run.fingerprint)
-                is_done = state.iterations >= limit or state.iterations < until  # another criterion can end it
-            else:
-                is_done = True
-            self.state = state
-            if is_done:
-                assert state.checkpoint is not None  # a run has at least one iteration
-                trained = Trained(folder / state.checkpoint, state.iterations, state.seconds)
-                columns = {population.columns[key]: value for key, value in state.values.items()}
-                run = replace(self.run, sets=(*self.run.sets, *_sets(state.values)))
-                ended(run, trained, {**columns, "lineage": lineage_in_words(population, state)})
-            news = ""
-            if before.run != self.run.key:
+    root = folder.resolve()
+    while True:
+        stretch = next_stretch(population, runs, root)
+        todo = [*stretch.without_row, *stretch.starts]
+        if not todo:
+            return
+        for key, state in stretch.starts.items():
+            if stretch.number and state.lineage[-1]["iteration"] == state.iterations:
                 words = in_words(population, state.values)
-                news = f"iteration {before.iterations}: {self.run.key} goes on from {before.run} with {words}"
-            return {**quantities(results), "iterations": state.iterations, NEWS: news, "done": is_done}
+                report(f"iteration {state.iterations}: {key} goes on from {state.lineage[-2]['run']} with {words}")
+        done: list[str] = []
 
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            Path(checkpoint_dir, "state.json").write_text(self.state.to_json(), encoding="utf-8")
+        def told(key: str, result: Mapping[str, Any], done: list[str] = done) -> None:
+            done.append(key)
+            if result["ended"]:
+                ended(key)
 
-        def load_checkpoint(self, checkpoint: str) -> None:
-            self.state = State.from_json(Path(checkpoint, "state.json").read_text(encoding="utf-8"))
+        work = partial(_advance, stretch=stretch, population=population, runs=runs, root=root, leave_row=leave_row)
+        run_trials(work, todo, root / STATES, workers, ended=told, gpus=gpus)
+        if len(done) < len(todo):
+            return
 
-    return Member
+
+def next_stretch(population: Population, runs: Mapping[str, Run], folder: Path) -> Stretch:
+    """What there is to do next, from the states that runs have left."""
+    past = {key: read_states(folder, run.record) for key, run in runs.items()}
+    living = {key: len(states) for key, states in past.items() if not (states and states[-1].ended)}
+    number = min(living.values(), default=0)
+    if number == 0:
+        starts = {key: State(key).goes_on(key, dict(run.variant.values)) for key, run in runs.items()}
+    else:  # also runs that are further by now were compared there
+        before = {key: states[number - 1] for key, states in past.items() if len(states) >= number}
+        starts = next_states(population, {key: state for key, state in before.items() if not state.ended})
+    return Stretch(
+        number=number,
+        starts={key: state for key, state in starts.items() if living.get(key) == number},
+        without_row=tuple(key for key in runs if key not in living and not row_file(folder, key).exists()),
+    )
+
+
+def _advance(
+    key: str, stretch: Stretch, population: Population, runs: Mapping[str, Run], root: Path, leave_row: LeaveRow
+) -> dict[str, Any]:
+    """Train a run for a stretch, and leave its row where it has ended then."""
+    run = runs[key]
+    if key in stretch.starts:
+        state = _train(population, run, stretch.starts[key], (stretch.number + 1) * population.settings.every, root)
+        write_state(root, run.record, stretch.number, state)
+    else:
+        state = read_states(root, run.record)[-1]
+    if state.ended:
+        assert state.checkpoint is not None  # a stretch has at least one iteration
+        trained = Trained(root / state.checkpoint, state.iterations, state.seconds)
+        columns = {population.columns[name]: value for name, value in state.values.items()}
+        changed = replace(run, sets=(*run.sets, *_sets(state.values)))
+        leave_row(changed, trained, {**columns, "lineage": lineage_in_words(population, state)})
+    return {"ended": state.ended}
 
 
 def _sets(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def _stretch(run: Run, state: State, until: int, folder: Path) -> tuple[State, dict[str, Any]]:
+def _train(population: Population, run: Run, state: State, until: int, folder: Path) -> State:
     """Train from a state on to an iteration, in a run folder of its own, which says where it began and with what.
-
-    Returns:
-        The state then, and the flat results of the last iteration.
 
     Raises:
         UserError: It did not get there.
@@ -115,6 +143,8 @@ def _stretch(run: Run, state: State, until: int, folder: Path) -> tuple[State, d
 
     from rbc_marl.rllib.experiment import train
 
+    limit = int(run.load(folder).stop["training_iteration"])
+    until = min(until, limit)
     sets = [*run.sets, *_sets(state.values), f"stop.training_iteration={until}"]
     sets += ["checkpoint_config.checkpoint_frequency=0", "checkpoint_config.checkpoint_at_end=true"]
     if state.checkpoint is not None:
@@ -122,11 +152,19 @@ def _stretch(run: Run, state: State, until: int, folder: Path) -> tuple[State, d
     outcome = train(replace(run, sets=tuple(sets)).load(folder / RUNS / run.key), console=Console(quiet=True))
     if outcome.checkpoint is None or outcome.status != "finished":
         raise UserError(f"{run.key} did not finish; see {outcome.folder}")
-    results = dict(outcome.results)
-    now = replace(
+    iterations = int(outcome.results["training_iteration"])
+    return replace(
         state,
         checkpoint=str(outcome.checkpoint.resolve().relative_to(folder)),
-        iterations=int(results["training_iteration"]),
-        seconds=state.seconds + float(results.get("time_total_s", 0.0)),
+        iterations=iterations,
+        seconds=state.seconds + float(outcome.results.get("time_total_s", 0.0)),
+        score=_score(population, quantities(outcome.results)),
+        ended=iterations >= limit or iterations < until,  # another criterion can end it
     )
-    return now, results
+
+
+def _score(population: Population, found: Mapping[str, Any]) -> float | None:
+    value = found.get(population.settings.metric)
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value) if population.settings.mode == "max" else -float(value)

@@ -1,4 +1,4 @@
-"""Schedulers of a sweep's runs: Ray Tune's ASHA in a way that survives interruptions, and settings of its PBT."""
+"""Schedulers of a sweep's runs: Ray Tune's ASHA in a way that survives interruptions, and settings of pbt."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ def quantities(results: Mapping[str, Any]) -> dict[str, Any]:
     return {name: results[f"env_runners/{name}"] for name in QUANTITIES if f"env_runners/{name}" in results}
 
 
-def reports_of(folder: Path, key: str) -> Iterator[dict[str, Any]]:
-    """What a run of a sweep has reported so far, oldest first; a line that a kill cut short is left out."""
-    path = folder / REPORTS / f"{key}.jsonl"
+def reports_of(folder: Path, record: str) -> Iterator[dict[str, Any]]:
+    """What a run, by its record's name, has reported so far, oldest first, without a line that a kill cut short."""
+    path = folder / REPORTS / f"{record}.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             yield json.loads(line)
@@ -102,14 +102,16 @@ def reports_of(folder: Path, key: str) -> Iterator[dict[str, Any]]:
             return
 
 
-def tune_scheduler(settings: Asha, iterations: int, folder: Path, keys: list[str]) -> Any:  # noqa: ANN401 - Tune's
+def tune_scheduler(
+    settings: Asha, iterations: int, folder: Path, records: Mapping[str, str]
+) -> Any:  # noqa: ANN401 - Tune's
     """Tune's ASHA for the runs of a sweep, knowing all that they reported before an interruption.
 
     Args:
         settings: Of the file.
         iterations: Most iterations of a run.
         folder: Of the sweep.
-        keys: All of its runs, those that are done included.
+        records: By key, the names of the records of all of its runs, those that are done included.
     """
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
@@ -137,16 +139,16 @@ def tune_scheduler(settings: Asha, iterations: int, folder: Path, keys: list[str
         reduction_factor=settings.reduction,
         stop_last_trials=False,
     )
-    for key in keys:
+    for key, record in records.items():
         earlier = SimpleNamespace(config={KEY: key})
         scheduler.on_trial_add(None, earlier)
-        for result in reports_of(folder, key):
+        for result in reports_of(folder, record):
             scheduler.on_trial_result(None, earlier, result)
     return scheduler
 
 
 def reporter(
-    settings: Asha, iterations: int, folder: Path, key: str, report: Callable[[dict[str, Any]], object]
+    settings: Asha, iterations: int, folder: Path, record: str, report: Callable[[dict[str, Any]], object]
 ) -> Callable[[dict[str, Any]], None]:
     """What a run calls after each iteration: now and then it tells the scheduler how it fares.
 
@@ -154,12 +156,12 @@ def reporter(
         settings: Of the file.
         iterations: Most iterations of the run; its end is told by its row.
         folder: Of the sweep; reports are also kept there.
-        key: Of the run.
+        record: Name of the run's record.
         report: Tells Tune.
     """
-    path = folder / REPORTS / f"{key}.jsonl"
+    path = folder / REPORTS / f"{record}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = max((result["iterations"] for result in reports_of(folder, key)), default=0)
+    told = max((result["iterations"] for result in reports_of(folder, record)), default=0)
 
     def after_iteration(results: dict[str, Any]) -> None:
         done = int(results["training_iteration"])

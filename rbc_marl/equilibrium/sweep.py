@@ -12,8 +12,7 @@ from typing import Any
 
 from rbc_marl.analysis.tables import STOPPED
 from rbc_marl.equilibrium.jobs import row_file, run_trials
-from rbc_marl.equilibrium.population import tune_pbt
-from rbc_marl.equilibrium.population_run import NEWS, first_values, member
+from rbc_marl.equilibrium.population_run import train_population
 from rbc_marl.equilibrium.schedulers import Asha, reporter, reports_of, tune_scheduler
 from rbc_marl.equilibrium.sweep_file import Run, Sweep
 from rbc_marl.equilibrium.sweep_run import Trained, finished_run
@@ -120,43 +119,33 @@ def _write(path: Path, row: Mapping[str, Any]) -> None:
 def _tune(sweep: Sweep, missing: Sequence[Run], folder: Path, workers: int, report: Callable[[str], None]) -> None:
     """Run what is missing, as many at a time as there are workers."""
     _check_gpus(sweep.gpus_per_trial)
-    by_key = {run.key: run for run in missing}
-    root, asha, done = folder.resolve(), sweep.scheduler, len(sweep.runs) - len(missing)
+    root, endings = folder.resolve(), itertools.count(len(sweep.runs) - len(missing) + 1)
+
+    def ended(key: str, _: Mapping[str, Any] | None = None) -> None:
+        row = _read(row_file(root, key))
+        report(f"{next(endings)}/{len(sweep.runs)}  {_line(row)}")
+
+    gpus = sweep.gpus_per_trial
+    if sweep.population is not None:
+        runs, leave = {run.key: run for run in sweep.runs}, partial(leave_row, folder=root)
+        train_population(sweep.population, runs, root, workers, leave, ended=ended, report=report, gpus=gpus)
+        return
+    by_key, asha = {run.key: run for run in missing}, sweep.scheduler
     limits = {run.key: _iterations(run) for run in missing} if asha else {}
-    endings = itertools.count(done + 1)
-    population = sweep.population
 
     def work(key: str) -> dict[str, Any]:
         from ray import tune
 
-        after = reporter(asha, limits[key], root, key, tune.report) if asha else None
+        after = reporter(asha, limits[key], root, by_key[key].record, tune.report) if asha else None
         return run_one(by_key[key], root, after)
 
     def reported(key: str, result: dict[str, Any]) -> None:
         if asha and result.get("done") and not _is_done(sweep, by_key[key], root):
             _write(row_file(root, key), {**_stopped_row(by_key[key], root), "scheduler": _described(asha)})
-        if result.get(NEWS):
-            report(result[NEWS])
 
-    def ended(key: str, _: dict[str, Any]) -> None:
-        row = _read(row_file(root, key))
-        report(f"{next(endings)}/{len(sweep.runs)}  {_line(row)}")
-
-    scheduler = None
-    if asha:
-        scheduler = tune_scheduler(asha, max(limits.values()), root, [run.key for run in sweep.runs])
-    if population:
-        scheduler = tune_pbt(population, first_values(by_key, root))
-    run_trials(
-        member(population, by_key, root, partial(leave_row, folder=root)) if population else work,
-        list(by_key),
-        folder,
-        workers,
-        ended=ended,
-        reported=reported,
-        gpus=sweep.gpus_per_trial,
-        scheduler=scheduler,
-    )
+    names = {run.key: run.record for run in sweep.runs}
+    scheduler = tune_scheduler(asha, max(limits.values()), root, names) if asha else None
+    run_trials(work, list(by_key), folder, workers, ended=ended, reported=reported, gpus=gpus, scheduler=scheduler)
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -237,7 +226,7 @@ def _check_gpus(share: float) -> None:
 
 def _stopped_row(run: Run, folder: Path) -> dict[str, Any]:
     """The row of a run that the scheduler ended: its last report, from training."""
-    *_, last = reports_of(folder, run.key)
+    *_, last = reports_of(folder, run.record)
     iterations = last.pop("iterations")
     return {
         "arm": run.arm,

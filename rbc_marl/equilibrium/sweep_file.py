@@ -69,8 +69,13 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Name of its files."""
+        """Name of its row and of its run folders."""
         return f"{self.arm}-{self.seed}"
+
+    @property
+    def record(self) -> str:
+        """Name of what is kept of it on the way to its row. Other settings leave it alone."""
+        return f"{self.key}-{self.fingerprint}"
 
     def load(self, storage: Path) -> Experiment:
         """The experiment to train, with its results under ``storage``.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbc_marl.config import load_yaml
 from rbc_marl.equilibrium.jobs import row_file
-from rbc_marl.equilibrium.population import read_state
+from rbc_marl.equilibrium.population import read_states
 from rbc_marl.equilibrium.sweep_file import Run
 from rbc_marl.errors import UserError
 
@@ -68,8 +68,8 @@ def checkpoint_of(run: Run, folder: Path) -> Path:
     Raises:
         UserError: There is none.
     """
-    if (state := read_state(folder, run.key, run.fingerprint)) is not None and state.checkpoint is not None:
-        return folder / state.checkpoint
+    if (states := read_states(folder, run.record)) and states[-1].checkpoint is not None:
+        return folder / states[-1].checkpoint
     earlier = _earlier(run.load(folder / RUNS / run.key))
     if earlier is None or not earlier.checkpoints():
         mend = f"remove {row_file(folder, run.key)} to train again"

@@ -1,17 +1,17 @@
-"""Populations: what pbt may change, how a run's lineage is kept, and how its values stay in their bounds."""
+"""Populations: what pbt may change, who goes on from whom, how lineages are kept, and what comes after a kill."""
 
 from __future__ import annotations
 
-import random
-from types import SimpleNamespace
+import dataclasses
+import json
 
 import pytest
-from ray.tune.schedulers import PopulationBasedTraining
 
 from rbc_marl import ConfigError
-from rbc_marl.equilibrium.jobs import KEY
-from rbc_marl.equilibrium.population import State, lineage_in_words, read_state, state_file, tune_pbt
-from rbc_marl.equilibrium.population_run import first_values
+from rbc_marl.equilibrium import population_run
+from rbc_marl.equilibrium.jobs import row_file
+from rbc_marl.equilibrium.population import State, lineage_in_words, next_states, read_states, write_state
+from rbc_marl.equilibrium.population_run import next_stretch, train_population
 from rbc_marl.equilibrium.sweep_file import load_sweep
 
 BASE = """
@@ -91,7 +91,7 @@ def test_a_lineage_goes_through_the_runs_that_policies_were_copied_from(file):
     population = load_sweep(file).population
     values = {"lr": 1e-3, "num_epochs": 2, "entropy_coeff": 0}
     begun = State("a").goes_on("a", values)
-    later = State("a", "runs/a/x", 10, 1.0, begun.lineage)
+    later = State("a", "runs/a/x", 10, 1.0, lineage=begun.lineage)
     assert later.goes_on("a", values).lineage == begun.lineage  # nothing changed
     copy = later.goes_on("b", {**values, "lr": 2e-3})
     assert (copy.run, copy.checkpoint, copy.iterations) == ("b", "runs/a/x", 10)
@@ -102,56 +102,164 @@ def test_a_lineage_goes_through_the_runs_that_policies_were_copied_from(file):
     )
 
 
-def test_runs_begin_with_their_draws_and_go_on_with_what_they_had(file, tmp_path):
-    sweep = load_sweep(file)
-    runs = {run.key: run for run in sweep.runs}
-    drawn = first_values(runs, tmp_path)
-    assert drawn["draw=0-1"] == drawn["draw=0-2"] != drawn["draw=1-1"]
-    changed = {**drawn["draw=0-1"], "lr": 5e-3}
-    path = state_file(tmp_path, "draw=0-1", runs["draw=0-1"].fingerprint)
-    path.parent.mkdir()
-    path.write_text(State("draw=0-1").goes_on("draw=0-1", changed).to_json(), encoding="utf-8")
-    assert first_values(runs, tmp_path) == {**drawn, "draw=0-1": changed}
-    assert read_state(tmp_path, "draw=0-1", "another") is None
+VALUES = {"lr": 1e-3, "num_epochs": 2, "entropy_coeff": 0.01}
 
 
-def test_a_copy_stays_the_run_that_it_is_and_its_values_stay_within_their_bounds(file):
+def states(scores, iterations=10):
+    """Runs by their scores, each with values of its own."""
+    found = {}
+    for i, (run, score) in enumerate(scores.items()):
+        begun = State(run).goes_on(run, {**VALUES, "lr": 1e-3 * (1 + i)})
+        found[run] = dataclasses.replace(begun, checkpoint=f"runs/{run}", iterations=iterations, score=score)
+    return found
+
+
+def test_the_worst_go_on_as_copies_of_the_best_and_the_others_as_they_are(file):
+    population = load_sweep(file).population  # of four runs one gives up
+    before = states({"a": 3.0, "b": 1.0, "c": 4.0, "d": 2.0})
+    after = next_states(population, before)
+    assert {run: after[run] for run in "acd"} == {run: before[run] for run in "acd"}
+    assert (after["b"].run, after["b"].checkpoint, after["b"].iterations) == ("b", "runs/c", 10)
+    assert [one["run"] for one in after["b"].lineage] == ["c", "b"] and after["b"].values != after["c"].values
+
+
+@pytest.mark.parametrize(
+    ("scores", "copies"),
+    [
+        ({"a": None, "b": 1.0, "c": 2.0, "d": 0.5}, {"a": "c"}),  # a number that is none is worse than any other
+        ({"a": None, "b": None, "c": None, "d": None}, {}),
+        ({"a": 1.0}, {}),
+        ({"a": 1.0, "b": 1.0}, {"a": "b"}),  # ties are broken by name: the same at each reading
+    ],
+)
+def test_who_is_copied(file, scores, copies):
+    after = next_states(load_sweep(file).population, states(scores))
+    found = {run: state.checkpoint.removeprefix("runs/") for run, state in after.items()}
+    assert {run: donor for run, donor in found.items() if donor != run} == copies
+
+
+def test_values_of_copies_stay_within_their_bounds_and_differ(file):
     population = load_sweep(file).population
     edge = {"lr": 1e-2, "num_epochs": 3, "entropy_coeff": 0.1}
-    scheduler = tune_pbt(population, {"a": edge, "b": edge})
-    trials = [SimpleNamespace(config={KEY: key, **edge}) for key in "ab"]
-    copies = [scheduler._get_new_config(*trials)[0] for _ in range(200)]
-    assert {copy[KEY] for copy in copies} == {"a"}
-    assert all(1e-4 <= copy["lr"] <= 1e-2 for copy in copies) and len({copy["lr"] for copy in copies}) > 2
-    assert {copy["num_epochs"] for copy in copies} <= {1, 2, 3} and all(type(c["num_epochs"]) is int for c in copies)
-    assert {copy["entropy_coeff"] for copy in copies} == {0, 0.01, 0.1}
+    found = []
+    for iterations in range(200):
+        worse, better = (State(run, f"runs/{run}", iterations, 0.0, score).goes_on(run, edge)
+                         for run, score in (("a", 0.0), ("b", 1.0)))
+        found.append(next_states(population, {"a": worse, "b": better})["a"].values)
+    assert all(1e-4 <= one["lr"] <= 1e-2 for one in found) and len({one["lr"] for one in found}) > 20
+    assert {one["num_epochs"] for one in found} == {1, 2, 3}
+    assert all(type(one["num_epochs"]) is int for one in found)
+    assert {one["entropy_coeff"] for one in found} == {0, 0.01, 0.1}
 
 
-def test_what_is_drawn_depends_on_the_seed_the_run_and_its_iteration_alone(file, monkeypatch):
-    edge = {"lr": 1e-3, "num_epochs": 2, "entropy_coeff": 0.01}
-    drawn = {}
+def test_whole_numbers_change_by_at_least_one(file):
+    file.write_text(SWEEP.replace("pbt: {every: 10}", "pbt: {every: 10, resample: 0}"), encoding="utf-8")
+    population = load_sweep(file).population
+    found = {next_states(population, states({"a": 0.0, "b": 1.0}, n))["a"].values["num_epochs"] for n in range(50)}
+    assert found == {1, 3}  # of 2 a fifth more or less is 2 again
 
-    def exploit(self, trial, *others):
-        drawn["now"] = self._get_new_config(trial, trial)[0], random.random()
 
-    monkeypatch.setattr(PopulationBasedTraining, "_checkpoint_or_exploit", exploit)
-
-    def draw(seed, key, iteration):
-        file.write_text(f"{SWEEP}  draw_seed: {seed}\n", encoding="utf-8")
-        scheduler, trial = tune_pbt(load_sweep(file).population, {}), FakeTrial(key, edge)
-        scheduler._trial_state[trial] = SimpleNamespace(last_train_time=iteration)
-        before = random.getstate()
-        scheduler._checkpoint_or_exploit(trial, None, [], [])
-        assert random.getstate() == before
-        return drawn["now"]
+def test_what_is_drawn_depends_on_the_seed_the_run_and_its_iteration_alone(file):
+    def draw(seed, run, iterations):
+        text = SWEEP.replace("pbt: {every: 10}", "pbt: {every: 10, resample: 1}")
+        file.write_text(f"{text}  draw_seed: {seed}\n", encoding="utf-8")
+        return next_states(load_sweep(file).population, states({run: 0.0, "z": 1.0}, iterations))[run].values["lr"]
 
     assert draw(0, "a", 10) == draw(0, "a", 10)
-    others = [draw(1, "a", 10), draw(0, "b", 10), draw(0, "a", 20)]
-    assert len({chance for _, chance in [draw(0, "a", 10), *others]}) == 4
+    assert len({draw(0, "a", 10), draw(1, "a", 10), draw(0, "b", 10), draw(0, "a", 20)}) == 4
 
 
-class FakeTrial:
-    """What PBT reads of a trial of Tune's."""
+class Trials:
+    """Stands for Tune and for training: a stretch takes no time, and a sweep is killed after so many of them."""
 
-    def __init__(self, key, values):
-        self.config = {KEY: key, **values}
+    def __init__(self, monkeypatch, sweep, folder, *, worst="draw=0-1", ends_early=None):
+        self.sweep, self.folder, self.trained, self.rows, self.said = sweep, folder, [], [], []
+        self.worst, self.ends_early, self.left = worst, ends_early, None
+        monkeypatch.setattr(population_run, "run_trials", self.run_trials)
+        monkeypatch.setattr(population_run, "_train", self.train)
+
+    def go(self, left=None):
+        self.left = left
+        runs = {run.key: run for run in self.sweep.runs}
+        train_population(
+            self.sweep.population, runs, self.folder, 2, self.leave_row, ended=self.rows.append, report=self.said.append
+        )
+
+    def run_trials(self, work, todo, folder, workers, *, ended, gpus):
+        for key in todo:
+            if self.left is not None:
+                if not self.left:
+                    raise KeyboardInterrupt
+                self.left -= 1
+            ended(key, work(key))
+
+    def train(self, population, run, state, until, folder):
+        self.trained.append((run.key, state.iterations, until, state.values))
+        score = -1.0 if run.key == self.worst else float(until + len(run.key) + run.seed)
+        early = self.ends_early == (run.key, until)
+        return dataclasses.replace(
+            state, checkpoint=f"runs/{run.key}/{until}", iterations=until - early, score=score,
+            ended=early or until >= 40,
+        )
+
+    def leave_row(self, run, trained, columns):
+        path = row_file(self.folder, run.key)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**columns, "iterations": trained.iterations}), encoding="utf-8")
+
+
+def test_runs_wait_for_each_other_and_every_stretch_is_trained_once(file, tmp_path, monkeypatch):
+    trials = Trials(monkeypatch, load_sweep(file), tmp_path)
+    trials.go()
+    assert [(start, until) for _, start, until, _ in trials.trained] == [
+        (start, start + 10) for start in (0, 10, 20, 30) for _ in range(4)
+    ]
+    assert len(trials.rows) == len(set(trials.rows)) == 4
+    assert len(trials.said) == 3 and all("draw=0-1 goes on from draw=" in line for line in trials.said)
+    first = {key: values for key, start, _, values in trials.trained if not start}
+    assert first["draw=0-1"] == first["draw=0-2"] != first["draw=1-1"]
+
+
+@pytest.mark.parametrize("stops", range(1, 16))
+def test_an_interrupted_population_ends_as_if_it_had_not_been(file, tmp_path, monkeypatch, stops):
+    whole = Trials(monkeypatch, load_sweep(file), tmp_path / "whole")
+    whole.go()
+    trials = Trials(monkeypatch, load_sweep(file), tmp_path / "cut")
+    for _ in range(16 // stops + 1):
+        try:
+            trials.go(stops)
+        except KeyboardInterrupt:
+            continue
+        break
+    assert trials.trained == whole.trained
+    for run in trials.sweep.runs:
+        assert row_file(tmp_path / "cut", run.key).read_text() == row_file(tmp_path / "whole", run.key).read_text()
+
+
+@pytest.mark.parametrize("early", [("draw=1-2", 20), ("draw=0-1", 10)])
+def test_a_run_that_ends_by_another_criterion_leaves_the_others_to_go_on(file, tmp_path, monkeypatch, early):
+    trials = Trials(monkeypatch, load_sweep(file), tmp_path, ends_early=early)
+    trials.go()
+    rows = {run.key: json.loads(row_file(tmp_path, run.key).read_text()) for run in trials.sweep.runs}
+    iterations = {key: row["iterations"] for key, row in rows.items()}
+    assert iterations.pop(early[0]) == early[1] - 1 and set(iterations.values()) == {40} and len(iterations) == 3
+
+
+def test_a_run_that_was_killed_before_it_left_its_row_leaves_it_without_training(file, tmp_path, monkeypatch):
+    trials = Trials(monkeypatch, load_sweep(file), tmp_path)
+    trials.go()
+    missing = row_file(tmp_path, "draw=1-1")
+    text, count = missing.read_text(), len(trials.trained)
+    missing.unlink()
+    trials.go()
+    assert missing.read_text() == text and len(trials.trained) == count and trials.rows[-1] == "draw=1-1"
+
+
+def test_states_of_other_settings_are_left_alone(file, tmp_path):
+    sweep = load_sweep(file)
+    runs = {run.key: run for run in sweep.runs}
+    write_state(tmp_path, runs["draw=0-1"].record, 0, states({"draw=0-1": 1.0})["draw=0-1"])
+    assert next_stretch(sweep.population, runs, tmp_path).starts.keys() == runs.keys() - {"draw=0-1"}
+    file.write_text(SWEEP.replace("every: 10", "every: 20"), encoding="utf-8")
+    changed = load_sweep(file)
+    assert read_states(tmp_path, changed.runs[0].record) == []
