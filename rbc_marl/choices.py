@@ -155,6 +155,8 @@ def check_shapes(config: EconomyConfig, num_envs: int, indices: Mapping[str, Ten
         raise ConfigError(f"actions are given for {sorted(indices)}; give {', '.join(AGENT_TYPES)}")
     for agent_type, shape in expected.items():
         index = indices[agent_type]
+        if not isinstance(index, Tensor):
+            raise ConfigError(f"actions of {agent_type} are a {type(index).__name__}; give a torch tensor of indices")
         if tuple(index.shape) != shape:
             raise ConfigError(f"actions of {agent_type} have shape {tuple(index.shape)}; they must have shape {shape}")
         if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
@@ -179,11 +181,11 @@ def check_ranges(config: EconomyConfig, indices: Mapping[str, Tensor]) -> None:
                 )
 
 
-def check_quantities(config: EconomyConfig, num_envs: int, actions: Actions) -> None:
+def check_quantities(config: EconomyConfig, num_envs: int, actions: Actions, dtype: torch.dtype) -> None:
     """Refuse economic quantities that no agent can decide for. On an accelerator values are asserted, not read.
 
     Raises:
-        ConfigError: A quantity has the wrong shape, is not finite or is out of its range; the message names it.
+        ConfigError: A quantity has the wrong shape or type, is not finite or is out of its range; the message names it.
     """
     consumers, firms = config.num_consumers, config.num_firms
     by_type = {"consumer": (num_envs, consumers), "firm": (num_envs, firms), "government": (num_envs,)}
@@ -192,9 +194,10 @@ def check_quantities(config: EconomyConfig, num_envs: int, actions: Actions) -> 
         shape = (*by_type[agent_type], firms) if name == "demand" else by_type[agent_type]
         if tuple(quantity.shape) != shape:
             raise ConfigError(f"{name} has shape {tuple(quantity.shape)}; it must have shape {shape}")
-        if quantity.is_floating_point() is (name == "employer"):
-            kind = "integers, the index of a firm each" if name == "employer" else "floating-point numbers"
-            raise ConfigError(f"{name} is {quantity.dtype}; it must be of {kind}")
+        wanted = torch.int64 if name == "employer" else dtype
+        if quantity.dtype != wanted:
+            kind = ", the index of a firm each" if name == "employer" else ", the batch's type"
+            raise ConfigError(f"{name} is {quantity.dtype}; it must be {wanted}{kind}")
         most = firms - 1 if name == "employer" else highest
         is_fine = ((quantity >= 0) & (quantity <= most)).all()
         if quantity.device.type != "cpu":

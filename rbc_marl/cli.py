@@ -143,7 +143,9 @@ def evaluate(
     if out is not None:
         print(f"periods: {out}")
     else:
-        words = ["rbc-marl", "evaluate", str(checkpoint), "--out", "periods.parquet"]
+        words = ["rbc-marl", "evaluate", str(checkpoint), "--episodes", str(episodes), "--seed", str(seed)]
+        words += [*(["--greedy"] if greedy else []), *(word for one in set_ or [] for word in ("--set", one))]
+        words += ["--out", "periods.parquet"]
         print(f"next: {shlex.join(words)}   (keeps every period)")
 
 

@@ -283,13 +283,17 @@ def _allowed(error: ValidationError, name: str) -> str:
 class _Loader(yaml.SafeLoader):
     """Safe YAML whose numbers follow YAML 1.2: ``1e-3`` is a number, as it is everywhere else."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Read a mapping, and refuse a key that stands in it twice: the first value would be lost without a word."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - a name, or None
+        """Read a mapping, and refuse a key that stands in it twice: the first value would be lost without a word.
+
+        Before merges (``<<``) are taken in, which put the same key there rightly.
+        """
+        node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value]
         for key, _ in node.value:
             if keys.count(key.value) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _Loader.add_implicit_resolver(

@@ -104,7 +104,9 @@ class Widening(_Part):
         """How far it is open, from 0 to 1."""
         if iteration >= self.end:
             return 1.0
-        return max(iteration - self.begin, 0) / (self.end - self.begin)
+        if iteration <= self.begin:
+            return 0.0
+        return (iteration - self.begin) / (self.end - self.begin)
 
 
 class ValueWidening(Widening):
@@ -280,13 +282,20 @@ def build_curriculum(
     if given is None:
         return None
     if isinstance(given, str):
-        if given not in NAMED_CURRICULA:
-            return _imported(given, config, where)
-        given = NAMED_CURRICULA[given]
-    if not isinstance(given, Mapping):
-        return _checked(given, config, where)
+        given = NAMED_CURRICULA[given] if given in NAMED_CURRICULA else _imported(given, where)
+    if isinstance(given, Mapping):
+        return _from_parts(given, config, where, Curriculum)
+    if isinstance(given, Curriculum):  # made without the economy's choices
+        return _from_parts(given.model_dump(exclude_unset=True), config, where, type(given))
+    return _checked(given, config, where)
+
+
+def _from_parts(given: Mapping[str, Any], config: EconomyConfig, where: str, kind: type[Curriculum]) -> Curriculum:
+    for name in ("price_choices", "wage_choices"):
+        if given.get(name) and tuple(given[name]) != getattr(config, name):
+            raise ConfigError(f"{where}.{name} is not the economy's; leave it out")
     try:
-        curriculum = Curriculum.model_validate(
+        curriculum = kind.model_validate(
             {**given, "price_choices": config.price_choices, "wage_choices": config.wage_choices}
         )
     except ValidationError as error:
@@ -311,17 +320,16 @@ def _check_fixed_taxes(curriculum: Curriculum, config: EconomyConfig, where: str
             )
 
 
-def _imported(path: str, config: EconomyConfig, where: str) -> Schedule:
+def _imported(path: str, where: str) -> Any:  # noqa: ANN401 - anything a user may have made
     module_name, _, name = path.rpartition(".")
     try:
-        made = getattr(importlib.import_module(module_name), name)()
+        return getattr(importlib.import_module(module_name), name)()
     except (ImportError, AttributeError, ValueError) as error:
         names = ", ".join(NAMED_CURRICULA)
         raise ConfigError(
             f"{where} is {path!r}, which is neither a named curriculum ({names}){nearest(path, NAMED_CURRICULA)} "
             f"nor a class that can be imported ({error})"
         ) from None
-    return _checked(made, config, where)
 
 
 # Iterations at which the phases of somebody's own schedule are looked at before anything trains.
@@ -332,8 +340,6 @@ def _checked(schedule: Any, config: EconomyConfig, where: str) -> Schedule:  # n
     if not callable(getattr(schedule, "phase", None)):
         raise ConfigError(f"{where} is {schedule!r}; it must be a mapping, a name, or have a method phase(iteration)")
     found: Schedule = schedule
-    if isinstance(schedule, Curriculum):
-        return found
     seen: Phase | None = None
     for iteration in _LOOKED_AT:
         try:

@@ -53,8 +53,9 @@ class VectorEconomy:
         """
         if type(num_envs) is not int or num_envs < 1:
             raise ConfigError(f"num_envs is {num_envs!r}; it must be a whole number, at least 1")
-        if not dtype.is_floating_point:
-            raise ConfigError(f"dtype is {dtype}; it must be a floating-point type, such as torch.float32")
+        # Half precision ends at 65,504, where firms begin with millions.
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point or dtype == torch.float16:
+            raise ConfigError(f"dtype is {dtype}; it must be torch.float32, torch.float64 or torch.bfloat16")
         self.config = resolve_config(config)
         self.num_envs = num_envs
         self.device = torch.device(device)
@@ -115,7 +116,7 @@ class VectorEconomy:
                 begun or is over.
         """
         self.check_running()
-        check_quantities(self.config, self.num_envs, actions)
+        check_quantities(self.config, self.num_envs, actions, self.dtype)
         return self._play(actions)
 
     def check_running(self) -> None:

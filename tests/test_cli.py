@@ -133,6 +133,7 @@ def test_every_command_explains_itself(capsys, command):
         (["evaluate", "."], ". holds no policies"),
         (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
         (["evaluate", ".", "--out", "no/such/folder.parquet"], "no/such is not a folder"),
+        (["evaluate", ".", "--out", "x.csv"], "x.csv would hold Parquet under another name; call it x.parquet"),
     ],
 )
 def test_an_error_is_one_line_with_the_mend_and_leaves_nothing(capsys, in_empty_folder, arguments, message):

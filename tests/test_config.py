@@ -237,6 +237,13 @@ def test_a_missing_file_is_named(tmp_path):
         load_yaml_file(tmp_path / "binary.yaml")
 
 
+def test_a_key_given_twice_is_refused_but_not_one_that_is_merged_and_changed(tmp_path):
+    with pytest.raises(ConfigError, match="crra is given twice"):
+        read(tmp_path, "crra: 0.1\ncrra: 0.2\n")
+    (tmp_path / "merged.yaml").write_text("a: &a {x: 1}\nb: {c: &c {<<: *a, x: 2}}\nd: {<<: *c}\n", encoding="utf-8")
+    assert load_yaml_file(tmp_path / "merged.yaml") == {"a": {"x": 1}, "b": {"c": {"x": 2}}, "d": {"x": 2}}
+
+
 def test_yaml_can_say_nothing_for_an_optional_field(tmp_path):
     config = read(tmp_path, "labour_disutility_pareto_shape: null\ninitial_firm_budget: ~\n")
     assert config.labour_disutility_pareto_shape is None

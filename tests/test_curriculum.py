@@ -12,7 +12,7 @@ import torch
 from rbc_marl import ConfigError, preset
 from rbc_marl.choices import choice_tables
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.curriculum import NAMED_CURRICULA, Phase, build_curriculum, paper_curriculum
+from rbc_marl.curriculum import NAMED_CURRICULA, Curriculum, Phase, build_curriculum, paper_curriculum
 
 HOST_MATH = np.load(Path(__file__).parent / "golden" / "host_math.npz")
 # The published schedules, and one whose stages change every ten iterations.
@@ -241,3 +241,17 @@ def test_a_schedule_forgets_nothing_because_it_remembers_nothing():
     assert build_curriculum("paper_short", OPEN).phase(70000) == late
     assert curriculum.phase(100) == early
     assert torch.equal(late.masks(OPEN)["firm"], curriculum.phase(70000).masks(OPEN)["firm"])
+
+
+def test_what_opens_at_once_is_closed_before():
+    curriculum = build_curriculum({"taxes": {"begin": 5, "end": 5}}, OPEN)
+    assert [curriculum.phase(i).highest_tax for i in (0, 4, 5)] == [0.0, 0.0, 1.0]
+
+
+def test_a_curriculum_made_in_python_is_one_from_a_file():
+    parts = {"prices": {"around": 1000.0, "end": 10}, "taxes": {"begin": 3, "end": 5}}
+    assert build_curriculum(Curriculum(**parts), OPEN) == build_curriculum(parts, OPEN)
+    with pytest.raises(ConfigError, match=r"corporate is 0\.77, which is not one of corporate_tax_choices"):
+        build_curriculum(Curriculum(taxes={"end": 5, "fixed": {"income": 0.0, "corporate": 0.77}}), OPEN)
+    with pytest.raises(ConfigError, match=r"curriculum\.price_choices is not the economy's"):
+        build_curriculum({**parts, "price_choices": [1.0, 2.0]}, OPEN)

@@ -199,6 +199,7 @@ def test_wrong_shapes_and_indices_out_of_range_are_refused_and_change_nothing():
         good | {"consumer": good["consumer"][:, :4]},
         good | {"firm": good["firm"][0]},
         good | {"firm": good["firm"].float()},
+        good | {"firm": good["firm"].numpy()},
         good | {"firm": good["firm"] - 30},
         good | {"government": too_high},
         {"consumer": good["consumer"], "firm": good["firm"]},
@@ -220,6 +221,8 @@ def test_wrong_shapes_and_indices_out_of_range_are_refused_and_change_nothing():
         ({"encoding": "digit"}, 'did you mean "digits"'),
         ({"config": "opn"}, 'unknown preset "opn".*did you mean "open"'),
         ({"config": 5}, "config is a int"),
+        ({"dtype": torch.float16}, "dtype is torch.float16; it must be torch.float32, torch.float64 or torch.bfloat16"),
+        ({"dtype": "float32"}, "dtype is float32"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str):

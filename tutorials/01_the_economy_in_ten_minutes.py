@@ -128,7 +128,7 @@ assert torch.allclose(found, torch.full_like(found, -1.0), atol=1e-6)
 # ## Rules instead of chance
 #
 # `ScriptedPolicies` decides for everybody by simple rules: consumers join the firm that pays best and buy the cheapest
-# goods first; all firms post one wage, and one price or a markup on their wage cost. Four sets of rules have names.
+# goods first; all firms post one wage, and one price or a markup on their wage cost. Five sets of rules have names.
 # `evaluate` plays episodes with them and reports means: the same quantities as for trained policies.
 
 # %%

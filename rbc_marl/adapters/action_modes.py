@@ -40,6 +40,16 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Fields of `rbc_marl.economy.Actions` that each agent type decides."""
 
 
+class MaskedMultiDiscrete(MultiDiscrete):
+    """A MultiDiscrete that samples by an agent's ``action_mask``, in which the choices of all heads stand in a row."""
+
+    def sample(self, mask: Any = None, probability: Any = None) -> Any:  # noqa: ANN401 - Gymnasium's signature
+        """A sample; ``mask`` is the observed array of 0 and 1, or Gymnasium's tuple of an array for each head."""
+        if isinstance(mask, np.ndarray):
+            mask = tuple(np.split(mask, np.cumsum(self.nvec)[:-1]))
+        return super().sample(mask, probability)
+
+
 def check_action_mode(config: EconomyConfig, mode: str, agent_types: Iterable[str]) -> str:
     """Return a mode in which agents of some types can act.
 
@@ -89,14 +99,16 @@ def index_sizes(config: EconomyConfig, agent_type: str, mode: str) -> tuple[int,
     return (joint_choices(config, agent_type),) if mode == "discrete" else head_sizes(config, agent_type)
 
 
-def action_space(config: EconomyConfig, agent_type: str, mode: str) -> Space[Any]:
-    """A new space for the actions of one agent."""
+def action_space(config: EconomyConfig, agent_type: str, mode: str, has_mask: bool = False) -> Space[Any]:
+    """A new space for the actions of one agent, which may observe an action mask."""
     length = action_length(config, agent_type, mode)
     if mode == "box":
         assert length is not None
         return Box(-1.0, 1.0, (length,), np.float32)
     sizes = index_sizes(config, agent_type, mode)
-    return Discrete(sizes[0]) if length is None else MultiDiscrete(list(sizes))
+    if length is None:
+        return Discrete(sizes[0])
+    return (MaskedMultiDiscrete if has_mask else MultiDiscrete)(list(sizes))
 
 
 def to_indices(config: EconomyConfig, agent_type: str, joint: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ class Game:
     def reset(self, seed: int | None = None) -> dict[str, Tensor]:
         """Start new episodes; a seed restarts the generator of the others' draws. Returns observations of all."""
         if seed is not None:
-            self.economy.generator.manual_seed(seed)
+            self.economy.generator.manual_seed(operator.index(seed))  # torch takes no integer of NumPy
         elif not self._is_seeded:
             self.economy.generator.seed()  # or all environments that nobody seeds would draw alike
         self._is_seeded = True

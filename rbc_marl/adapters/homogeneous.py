@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from gymnasium.spaces import Box, Dict, Discrete, Space
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from rbc_marl.adapters.action_modes import action_length, index_sizes
+from rbc_marl.adapters.action_modes import MaskedMultiDiscrete, action_length, index_sizes
 from rbc_marl.adapters.pettingzoo import Info, Observation, ParallelEconomy
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.errors import ConfigError, nearest
@@ -143,7 +143,7 @@ class HomogeneousEconomy(ParallelEnv[str, Any, Any]):
     def _make_action_space(self) -> Space[Any]:
         if self.env.action_mode == "box":
             return Box(-1.0, 1.0, (max(length or 0 for length in self._lengths.values()),), np.float32)
-        return Discrete(self._common[0]) if len(self._common) == 1 else MultiDiscrete(list(self._common))
+        return Discrete(self._common[0]) if len(self._common) == 1 else MaskedMultiDiscrete(list(self._common))
 
     def _make_observation_space(self) -> Space[Any]:
         config, types = self.env.config, [t for t in AGENT_TYPES if t in self._types.values()]

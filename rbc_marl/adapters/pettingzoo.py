@@ -143,7 +143,9 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
             config, encoding, self._names, action_mode if action_mask else None
         )
         self._action_spaces = {
-            name: action_space(config, t, action_mode) for t, names in self._names.items() for name in names
+            name: action_space(config, t, action_mode, action_mask)
+            for t, names in self._names.items()
+            for name in names
         }
         self.state_space = state_space(config, encoding)
 

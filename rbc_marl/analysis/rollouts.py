@@ -211,13 +211,15 @@ def check_parquet_path(path: str | Path) -> None:
 
     Raises:
         MissingExtraError: pandas or pyarrow is not installed.
-        UserError: There is no such folder, it cannot be written to, or the path is a folder.
+        UserError: There is no such folder, it cannot be written to, or the path is a folder or no .parquet file.
     """
     require("pandas", "analysis")
     require("pyarrow", "analysis")
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the name of a file in it, such as {path / 'periods.parquet'}")
+    if path.suffix != ".parquet":
+        raise UserError(f"{path} would hold Parquet under another name; call it {path.with_suffix('.parquet')}")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent} is not a folder; make it first, or write elsewhere")
     try:

@@ -21,7 +21,7 @@ from rbc_marl.errors import ConfigError
 from rbc_marl.policies import Policies
 from rbc_marl.policies.distributions import LOGIT_LIMIT, FactorisedCategorical
 from rbc_marl.policies.networks import PolicyNetwork
-from rbc_marl.policies.saved import PolicySet
+from rbc_marl.policies.saved import PolicySet, of_weights_type
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class DeviatingPolicies:
         agent = self.deviation.agent
         private = observation[self.deviation.agent_type]
         private = private if agent is None else private[:, agent : agent + 1]
-        logits = network.logits(network.features(observation["global"], private))
+        parts = (of_weights_type(network, part) for part in (observation["global"], private))
+        logits = network.logits(network.features(*parts))
         return certain(logits, network.head_sizes) if self.deviation.is_greedy else logits
 
     def _with_own(self, indices: Tensor, own: Tensor) -> Tensor:

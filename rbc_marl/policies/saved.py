@@ -70,7 +70,8 @@ class PolicySet:
         logits = {}
         for agent_type in AGENT_TYPES:
             network = self.networks[agent_type]
-            logits[agent_type] = network.logits(network.features(observation["global"], observation[agent_type]))
+            parts = (of_weights_type(network, observation[part]) for part in ("global", agent_type))
+            logits[agent_type] = network.logits(network.features(*parts))
         return logits
 
     @torch.no_grad()
@@ -93,6 +94,11 @@ class PolicySet:
             indices[agent_type] = choices.mode() if greedy else choices.sample(generator)
         firm, government = indices["firm"].squeeze(-1), indices["government"].flatten()
         return {"consumer": indices["consumer"], "firm": firm, "government": government}
+
+
+def of_weights_type(network: PolicyNetwork, observation: Tensor) -> Tensor:
+    """An observation in the floating-point type of a network's weights, which an economy may exceed."""
+    return observation.to(next(network.parameters()).dtype)
 
 
 def save_policies(

@@ -46,9 +46,15 @@ class Rules:
             known = get_args(Work)
             raise ConfigError(f'work is "{self.work}"; it must be {" or ".join(known)}{nearest(str(self.work), known)}')
         for name in ("price", "markup", "wage", "investment", "income_tax", "corporate_tax"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0.0:
+            value: Any = getattr(self, name)
+            if value is None and name == "markup":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"{name} is {value!r}; it must be a number")
+            if not value >= 0.0:
                 raise ConfigError(f"{name} is {value}; it must be at least 0")
+            if name in ("investment", "income_tax", "corporate_tax") and value > 1.0:
+                raise ConfigError(f"{name} is {value}; it is a share, at most 1: for 40% give 0.4")
 
 
 RULES: dict[str, Rules] = {

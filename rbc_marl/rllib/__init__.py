@@ -4,10 +4,11 @@ from rbc_marl.errors import require
 
 require("ray.rllib", "rllib")
 
-from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig, module_spec  # noqa: E402 - Ray is asked for first
+from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig  # noqa: E402 - Ray is asked for first
 from rbc_marl.rllib.callbacks import CurriculumCallback, curriculum_callback  # noqa: E402
 from rbc_marl.rllib.config_file import load_experiments  # noqa: E402
 from rbc_marl.rllib.experiment import train  # noqa: E402
+from rbc_marl.rllib.module_specs import module_spec  # noqa: E402
 from rbc_marl.rllib.plain import register  # noqa: E402
 
 register()

@@ -26,18 +26,23 @@ from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.messages import TakeIterationLength, TakeState, TakeWeights
-from rbc_marl.rllib.modules import EconomyModule, agent_spaces
+from rbc_marl.rllib.module_specs import module_spec, network_spec
+from rbc_marl.rllib.modules import EconomyModule
 from rbc_marl.rllib.phases import STEPS_PER_ITERATION
 from rbc_marl.rllib.plain import policy_mapping_fn
-from rbc_marl.rllib.roles import DEVIATOR, agent_type_of, check_deviator, check_roles, check_scripted, module_ids
+from rbc_marl.rllib.roles import agent_type_of, check_deviator, check_roles, check_scripted, module_ids
 from rbc_marl.rllib.subsets import check_agents_per_update, check_probe_economies
 
 # Divisors of the paper's appendix: rewards of all types come to about one.
 PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
 
 
+# Settings of RLlib's PPO that nothing here reads, by the value that they must keep.
+UNREAD = {"use_critic": True, "use_gae": True, "use_kl_loss": False}
+
+
 class EconomyPPOConfig(PPOConfig):
-    """PPO's configuration with defaults that suit economies; all keys of RLlib's own keep their meaning.
+    """PPO's configuration with defaults that suit economies; keys of RLlib's own keep their meaning, or are refused.
 
     Sizes count env steps, one period of one economy: ``num_envs_per_env_runner`` economies play one whole episode
     each per iteration, and ``train_batch_size_per_learner`` follows from that unless it is set. ``minibatch_size``
@@ -144,6 +149,20 @@ class EconomyPPOConfig(PPOConfig):
         self._check_own_settings()
         return self
 
+    def update_from_dict(self, config_dict: Mapping[str, Any]) -> Self:
+        """RLlib's; settings of `training` that a dictionary changes are merged and checked as there.
+
+        Raises:
+            ConfigError: One of them is wrong, or networks stand under ``model``.
+        """
+        if any(agent_type in config_dict.get("model", {}) for agent_type in AGENT_TYPES):
+            raise ConfigError("model names agent types; in a dictionary it is RLlib's own: give networks instead")
+        settings = EconomyPPOConfig.training.__kwdefaults__ or {}  # all that it takes besides RLlib's
+        own = {key: config_dict[key] for key in settings if key in config_dict}
+        super().update_from_dict({key: value for key, value in config_dict.items() if key not in own})
+        changed = {key: value for key, value in own.items() if value != getattr(self, key)}
+        return self.training(**changed) if changed else self
+
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """An `EconomyModule`; what each agent type needs is added in `get_multi_rl_module_spec`."""
         return RLModuleSpec(module_class=EconomyModule)
@@ -239,41 +258,20 @@ class EconomyPPOConfig(PPOConfig):
             check_network_spec(spec, f"networks.{agent_type}")
         check_agents_per_update(self.agents_per_update)
         check_probe_economies(self.probe_economies)
-        if self.use_kl_loss:
-            raise ConfigError("use_kl_loss is True; EconomyPPO has no KL term: leave it False and set clip_param")
+        for name, only in UNREAD.items():
+            if getattr(self, name) is not only:
+                has = "no KL term" if name == "use_kl_loss" else "always a critic and generalised advantages"
+                raise ConfigError(f"{name} is {getattr(self, name)}; EconomyPPO has {has}: leave it {only}")
+        if isinstance(self.huber_delta, bool) or not isinstance(self.huber_delta, (int, float)) or (
+            not self.huber_delta > 0
+        ):
+            raise ConfigError(f"huber_delta is {self.huber_delta!r}; it must be a number above 0")
         if self.policies_to_train is not None and not callable(self.policies_to_train) and not self.policies_to_train:
             raise ConfigError("policies_to_train is empty; name at least one agent type")
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
         return {}
-
-
-def network_spec(config: EconomyPPOConfig, module_id: str) -> dict[str, Any]:
-    """The complete description of a module's network; a deviator has its type's unless it is given another."""
-    if module_id == DEVIATOR and "network" in config.deviator:
-        return check_network_spec(config.deviator["network"], "deviator.network")
-    agent_type = agent_type_of(config, module_id)
-    return check_network_spec(config.networks[agent_type], f"networks.{agent_type}")
-
-
-def module_spec(config: EconomyPPOConfig, module_id: str, inference_only: bool = False) -> RLModuleSpec:
-    """A module of an agent type: its spaces, and as plain data its economy, encoding and network."""
-    economy, encoding = economy_of(config)
-    agent_type = agent_type_of(config, module_id)
-    observation_space, action_space = agent_spaces(economy, agent_type, encoding)
-    return RLModuleSpec(
-        module_class=EconomyModule,
-        observation_space=observation_space,
-        action_space=action_space,
-        inference_only=inference_only,
-        model_config={
-            "agent_type": agent_type,
-            "economy": economy.model_dump(mode="json"),
-            "encoding": encoding,
-            "network": network_spec(config, module_id),
-        },
-    )
 
 
 class EconomyPPO(PPO):

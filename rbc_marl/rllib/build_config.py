@@ -12,7 +12,7 @@ from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.observations import ENCODINGS
 from rbc_marl.rllib import plain
 from rbc_marl.rllib.config_keys import apply_keys, check_value, find_key, first_line, known_keys, model_keys
-from rbc_marl.rllib.economy_config import ENV_OPTIONS
+from rbc_marl.rllib.economy_config import ENV_OPTIONS, check_env
 from rbc_marl.rllib.roles import DEVIATOR
 
 if TYPE_CHECKING:
@@ -64,11 +64,7 @@ def economy_of(env: Any, env_config: Any, where: str) -> EconomyConfig | None:  
         if field not in EconomyConfig.model_fields:
             known = [*EconomyConfig.model_fields, *ENV_OPTIONS]
             raise ConfigError(f"{where}.{field} is not a field of an economy{nearest(str(field), known)}")
-    economy = parse_config({**PRESETS[plain.ENV_PRESETS[env]], **fields}, where=where)
-    if economy.open_economy != (env == "rbc_open"):
-        other = "rbc_open" if economy.open_economy else "rbc_closed"
-        raise ConfigError(f"{where}.open_economy is {economy.open_economy} but env is {env}; set env: {other}")
-    return economy
+    return check_env(env, parse_config({**PRESETS[plain.ENV_PRESETS[env]], **fields}, where=where), where)
 
 
 def _options(env_config: Mapping[str, Any]) -> dict[str, Any]:

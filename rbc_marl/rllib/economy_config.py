@@ -29,14 +29,26 @@ def parse_env_config(env: str, env_config: Mapping[str, Any], where: str = "env_
         where: Its place in a file, for messages.
 
     Raises:
-        ConfigError: The env or a key is unknown, or a value is invalid.
+        ConfigError: The env or a key is unknown, a value is invalid, or the two name different economies.
     """
     if env not in ENV_PRESETS:
         raise ConfigError(f'env is "{env}"; it must be {" or ".join(ENV_PRESETS)}{nearest(str(env), ENV_PRESETS)}')
     fields = {**PRESETS[ENV_PRESETS[env]], **env_config}
     encoding = check_encoding(fields.pop("encoding", "symlog"))
     fields.pop("render_mode", None)  # of the PettingZoo environment
-    return parse_config(fields, where), encoding
+    return check_env(env, parse_config(fields, where), where), encoding
+
+
+def check_env(env: str, economy: EconomyConfig, where: str) -> EconomyConfig:
+    """Return an economy that is open or closed as its env says.
+
+    Raises:
+        ConfigError: It is the other.
+    """
+    if economy.open_economy != (env == "rbc_open"):
+        other = "rbc_open" if economy.open_economy else "rbc_closed"
+        raise ConfigError(f"{where}.open_economy is {economy.open_economy} but env is {env}; set env: {other}")
+    return economy
 
 
 def economy_of(config: Any) -> tuple[EconomyConfig, str]:  # noqa: ANN401 - an AlgorithmConfig

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test
 
-from rbc_marl import ConfigError, EconomyConfig, VectorEconomy, decode, parallel_env
+from rbc_marl import ConfigError, EconomyConfig, VectorEconomy, decode, homogenize, parallel_env
 from rbc_marl.adapters.action_modes import FIELDS, joint_choices, to_box, to_indices, to_joint, to_quantities
 from rbc_marl.choices import head_sizes
 from rbc_marl.config import AGENT_TYPES
@@ -228,8 +228,10 @@ def test_the_batch_plays_quantities_as_it_plays_their_indices():
         ({"wage": torch.tensor([[1.0, -1.0]])}, "wage holds a value that cannot be"),
         ({"income_tax": torch.tensor([1.5])}, "income_tax holds .* at most 1"),
         ({"employer": torch.full((1, 5), 2)}, "employer holds .* at most 1"),
-        ({"employer": torch.zeros(1, 5)}, "employer is torch.float32; it must be of integers"),
-        ({"hours": torch.zeros(1, 5, dtype=torch.int64)}, "hours is torch.int64; it must be of floating"),
+        ({"employer": torch.zeros(1, 5)}, "employer is torch.float32; it must be torch.int64"),
+        ({"hours": torch.zeros(1, 5, dtype=torch.int64)}, "hours is torch.int64; it must be torch.float32"),
+        ({"price": torch.zeros(1, 2, dtype=torch.float64)}, "price is torch.float64; it must be torch.float32"),
+        ({"employer": torch.zeros(1, 5, dtype=torch.uint8)}, "employer is torch.uint8; it must be torch.int64"),
         ({"hours": torch.zeros(1, 4)}, r"hours has shape \(1, 4\); it must have shape \(1, 5\)"),
     ],
 )
@@ -239,3 +241,22 @@ def test_the_batch_refuses_quantities_that_cannot_be(change, message):
     actions, fields = box_actions(batch)
     with pytest.raises(ConfigError, match=message):
         batch.play(type(actions)(**{**fields, **change}))
+
+
+@pettingzoos_remarks
+@pytest.mark.filterwarnings("ignore:Observation is not a NumPy array", "ignore:Observation space for each agent prob")
+@pytest.mark.parametrize("wrap", [lambda env: env, homogenize])
+def test_masks_of_several_indices_pass_pettingzoos_tests_and_are_kept_when_sampled(wrap):
+    def made():
+        env = parallel_env(**SMALL, action_mask=True)
+        firsts = [np.arange(n) < 1 for n in env.action_space("consumer_0").nvec]
+        env.set_action_masks({"consumer": np.concatenate(firsts)})
+        return wrap(env)
+
+    parallel_api_test(made(), num_cycles=10)
+    env = made()
+    observations, _ = env.reset()
+    space, mask = env.action_space("consumer_0"), observations["consumer_0"]["action_mask"]
+    assert not np.any([space.sample(mask) for _ in range(20)])
+    assert space.sample(tuple(np.split(mask, np.cumsum(space.nvec)[:-1]))).shape == space.shape
+    assert len({tuple(space.sample()) for _ in range(20)}) > 1

@@ -163,3 +163,13 @@ def test_wrong_agents_or_others_are_refused(kwargs, message):
 def test_a_folder_without_policies_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no policies"):
         parallel_env(CONFIG, train_types=["firm"], others=tmp_path)
+
+
+def test_a_seed_can_be_an_integer_of_numpy():
+    env = parallel_env(num_consumers=3, num_firms=2, horizon=3, train_types=["firm"], others="random")
+    actions = {"firm_0": 3, "firm_1": 4}
+    drawn = []
+    for seed in (np.int64(3), 3):
+        env.reset(seed=seed)
+        drawn.append(env.step(actions)[0])
+    assert data_equivalence(*drawn)

@@ -214,3 +214,12 @@ def test_a_pickle_in_place_of_weights_runs_nothing(checkpoint, tmp_path):
     torch.save({"x": Trap()}, checkpoint / "policies" / "firm.safetensors")
     assert "firm.safetensors is damaged" in refusal(checkpoint)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_policies_play_in_economies_of_a_finer_type(checkpoint):
+    policies = load_policies(checkpoint)
+    batch = VectorEconomy(policies.config, num_envs=2, dtype=torch.float64, encoding=policies.encoding)
+    logits = policies.logits(batch.reset())
+    expected = policies.logits({name: part.float() for name, part in batch.reset().items()})
+    assert all(torch.equal(logits[t], expected[t]) for t in logits)
+    batch.step(policies.act(batch.reset()))

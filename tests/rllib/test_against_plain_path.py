@@ -24,9 +24,9 @@ from rbc_marl.config import AGENT_TYPES
 from rbc_marl.economy import initial_state
 from rbc_marl.observations import ENCODINGS, join
 from rbc_marl.rllib import plain
-from rbc_marl.rllib.algorithm import module_spec
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
+from rbc_marl.rllib.module_specs import module_spec
 from rbc_marl.rllib.modules import EconomyModule
 from rbc_marl.rllib.rollout import Rollout
 from tests.rllib.small import small_config

@@ -314,6 +314,8 @@ def test_a_larger_batch_is_collected_in_several_rounds():
     ("settings", "message"),
     [
         ({"use_kl_loss": True}, "use_kl_loss is True"),
+        ({"use_gae": False}, "use_gae is False"),
+        ({"huber_delta": 0}, "huber_delta is 0"),
         ({"reward_scale": {"firms": 1.0}}, 'reward_scale.firms .*did you mean "firm"'),
         ({"reward_scale": {"firm": 0}}, "reward_scale.firm is 0"),
         ({"reward_scale": {"firm": "5"}}, "reward_scale.firm is '5'"),
@@ -358,3 +360,41 @@ def test_types_left_out_of_a_setting_keep_theirs():
 
 def test_the_algorithm_builds_its_own_kind_of_configuration():
     assert isinstance(EconomyPPO.get_default_config(), EconomyPPOConfig)
+
+
+@pytest.mark.parametrize(
+    ("settings", "attribute", "expected"),
+    [
+        ({"networks": {"consumer": "equivariant"}}, "networks", {"consumer": "equivariant", "firm": "flat"}),
+        ({"reward_scale": {"firm": 3.0}}, "reward_scale", {"firm": 3.0, "consumer": 5.0}),
+        ({"probe_economies": {"count": 1}}, "probe_economies", {"count": 1, "random": "firm"}),
+    ],
+)
+def test_a_dictionary_changes_what_it_names_and_leaves_the_rest(settings, attribute, expected):
+    config = EconomyPPOConfig().update_from_dict({"env_config": {"num_consumers": 6}, **settings})
+    config.validate()
+    assert expected.items() <= getattr(config, attribute).items()
+    again = EconomyPPOConfig().update_from_dict(config.to_dict())
+    assert getattr(again, attribute) == getattr(config, attribute)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rules": "nonsense"}, "rules is"),
+        ({"huber_delta": -1}, "huber_delta is -1; it must be a number above 0"),
+        ({"use_critic": False}, "use_critic is False"),
+        ({"use_gae": False}, "use_gae is False"),
+        ({"networks": {"banker": "flat"}}, "networks.banker is not an agent type"),
+        ({"model": {"consumer": "equivariant"}}, "give networks instead"),
+        ({"env": "rbc_closed", "env_config": {"open_economy": True}}, "open_economy is True but env is rbc_closed"),
+    ],
+)
+def test_a_dictionary_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        EconomyPPOConfig().update_from_dict(settings).validate()
+
+
+def test_a_deviator_from_a_dictionary_has_a_policy():
+    config = EconomyPPOConfig().update_from_dict({"deviator": {"type": "firm", "agent": 1}})
+    assert "deviator" in config.policies
