@@ -112,6 +112,7 @@ class Report:
                 previous = row["checkpoint"]
                 table.add_section()
                 table.add_row(f"{place(previous)}: {row['outcome']}", style="bold")
+            # An interval for the better of two deviations never reaches less far up than down.
             table.add_row(
                 row["agent_type"] if row["agent"] is None else f"  {row['agent_type']} {row['agent']}",
                 _number(row["level"]),

@@ -260,8 +260,19 @@ def test_deviations_are_picked_and_measured_on_different_episodes(planted):
 
 def test_an_interval_is_that_of_the_mean_of_paired_differences():
     mean, low, high = paired(torch.tensor([1.0, 2.0, 3.0, 6.0], dtype=torch.float64))
-    error = 1.96 * (14 / 3) ** 0.5 / 2
+    error = 1.959964 * (14 / 3) ** 0.5 / 2
     assert (mean, low, high) == pytest.approx((3.0, 3.0 - error, 3.0 + error))
+
+
+def test_intervals_of_two_deviations_hold_at_once_as_often_as_one_alone(planted):
+    subject, target = checkpoint_subject(planted), Target("firm")
+    final = FinalJob(subject, QUICK, target, constant={"choice": [1]}).run(planted)
+    policies, seed = load_policies(planted), episode_seed(QUICK, 1)
+    chosen = DeviatingPolicies(policies, Deviation("firm", choice=torch.tensor([1])))
+    differences = target.returns(play(chosen, 64, seed)) - target.returns(play(policies, 64, seed))
+    error = 2.241403 * float(differences.std()) / 8  # each misses in 2.5% of cases
+    gain = final["constant"]
+    assert (gain["low"], gain["high"]) == pytest.approx((gain["gain"] - error, gain["gain"] + error))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ import json
 import pytest
 from rich.console import Console
 
-from rbc_marl.equilibrium.best_response import _training_gain, _verdict
+from rbc_marl.equilibrium.best_response import _row, _training_gain, _verdict, better
 from rbc_marl.equilibrium.best_response_report import Report
 from rbc_marl.equilibrium.best_response_settings import Settings
 from rbc_marl.equilibrium.constants import Target
+from rbc_marl.equilibrium.deviation_jobs import FinalJob
 from rbc_marl.equilibrium.figures import best_response_bars
+from rbc_marl.equilibrium.subject import rules_subject
+from tests.equilibrium.economies import MONOPOLY, RULES
 
 MADE_OF = {
     "welfare_consumers": 432.0,
@@ -47,6 +50,7 @@ def row(agent_type, share=0.0, agent=None, *, constant=-0.5, checkpoint="checkpo
         "paper_bound": {"consumer": 0.03, "firm": 0.1, "government": 0.01}[agent_type],
         "found_by": "constant" if share == constant else "learned",
         "learned_gain": share * level,
+        "learned_gain_low": (share - 0.001) * level,
         "constant_gain": constant * level,
         "constant_gain_low": (constant - 0.001) * level,
         "constant": "price 2500, wage 0",
@@ -124,6 +128,37 @@ def test_single_agents_come_to_their_largest_and_mean_gain():
     assert (firm["checked"], firm["largest_agent"], firm["largest_over_level"]) == (2, 4, 0.3)
     assert firm["mean_gain"] == pytest.approx(0.2 * LEVELS["firm"])
     assert firm["largest_gain"] == pytest.approx(0.3 * LEVELS["firm"])
+
+
+@pytest.mark.parametrize(
+    ("learned", "constant", "expected"),
+    [
+        ((3.0, 1.0, 5.0), (2.0, 1.5, 2.5), ("learned", 3.0, 1.5, 5.0)),
+        ((1.0, -2.0, 4.0), (2.0, 1.5, 2.5), ("constant", 2.0, 1.5, 4.0)),
+        ((2.0, 1.0, 3.0), (2.0, 1.0, 3.0), ("learned", 2.0, 1.0, 3.0)),
+    ],
+)
+def test_the_better_of_both_deviations_counts_where_they_are_measured(learned, constant, expected):
+    found = better({"learned": ends(*learned), "constant": ends(*constant)})
+    assert tuple(found[name] for name in ("found_by", "gain", "gain_low", "gain_high")) == expected
+
+
+def ends(gain, low, high):
+    return {"gain": gain, "low": low, "high": high}
+
+
+def test_a_row_gives_what_the_better_deviation_gains_on_fresh_episodes_wherever_it_was_picked():
+    # On the episodes of the picking the learned deviation was ahead; on fresh ones the constant is.
+    subject, target = rules_subject(MONOPOLY, RULES), Target("firm")
+    constant = {"selection_gain": 5.0, "words": "price 1200, wage 0"}
+    picked = FinalJob(subject, Settings(), target, {"selection_gain": 9.0}, constant)
+    final = {"level": 10.0, "learned": ends(1.0, -2.0, 4.0), "constant": ends(2.0, 1.5, 2.5)}
+    control, level = {"recovered": 1.0, "damaged": 0.0}, {"outcome": "living", "untrained": None}
+    row = _row(subject, target, final, picked, control, level)
+    assert (row["found_by"], row["gain"], row["gain_low"], row["gain_high"]) == ("constant", 2.0, 1.5, 4.0)
+    assert row["gain_over_level"] == 0.2
+    assert (row["learned_gain"], row["learned_gain_low"]) == (1.0, -2.0)
+    assert (row["constant_gain"], row["constant_gain_low"]) == (2.0, 1.5)
 
 
 def test_the_papers_measure_is_given_where_it_has_a_meaning():
