@@ -109,9 +109,19 @@ def test_an_economy_that_does_not_live_has_no_epsilon_and_is_no_equilibrium(outc
         ([row("consumer", 0.0305), *near()[1:]], "undecided: consumer may gain more than 3%"),
         # One agent that learns to gain is enough, if it surely does.
         ([*near(), row("consumer", 0.17, 99)], "no equilibrium: consumer 99 alone gains 17.0% of the level"),
-        ([*near(), row("consumer", 0.17, 99, gain_low=-1.0)], "an equilibrium"),
+        ([*near(), row("consumer", 0.17, 99, gain_low=-1.0)], "undecided: consumer 99 alone may gain more than 3%"),
         ([*near(), row("firm", 0.05, 3)], "an equilibrium"),
-        (near(consumer={"level": 0.0}), "undecided: consumer not checked or not verified"),
+        # What a search that misses what there is to find did not find says nothing, of one agent either.
+        ([*near(), row("firm", 0.0, 3, verified=False)], "undecided: firm 3 alone not checked or not verified"),
+        (
+            [*near()[:2], *(row("firm", 0.0, i, verified=False) for i in range(4))],
+            "undecided: government and firm 0 alone and firm 1 alone and 2 others not checked or not verified",
+        ),
+        # Any gain is more than a share of nothing.
+        (near(consumer={"level": 0.0}), "no equilibrium: consumers gain 0.087 on a level of 0"),
+        ([*near(), row("firm", 0.1, 3, level=0.0)], "no equilibrium: firm 3 alone gains 130,876 on a level of 0"),
+        ([*near(), row("firm", 0.0, 3, level=0.0)], "undecided: firm 3 alone may gain more than 10%"),
+        ([*near(), row("firm", 0.0, 3, level=0.0, gain_low=0.0, gain_high=0.0)], "an equilibrium"),
         (near(consumer={"outcome": "impaired"}), "undecided: on the episodes of the best responses the economy is imp"),
         (near()[:2], "undecided: government not checked or not verified"),
         (near(consumer={"verified": False}), "undecided: consumer not checked or not verified"),
