@@ -126,6 +126,7 @@ def _describe(subject: Subject, level: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "checkpoint": subject.name,
         "path": str(subject.checkpoint) if subject.checkpoint else None,
+        "digest": subject.digest,
         "outcome": level["outcome"],
         **level["means"],
         "notes": list(subject.notes),
