@@ -26,7 +26,7 @@ from rbc_marl.equilibrium.deviation_jobs import (
     LevelJob,
 )
 from rbc_marl.equilibrium.jobs import run_jobs
-from rbc_marl.equilibrium.subject import Subject, find_subjects
+from rbc_marl.equilibrium.subject import Subject, find_subjects, told_apart
 
 __all__ = ["Report", "Settings", "best_responses", "best_responses_to"]
 
@@ -72,29 +72,36 @@ def best_responses_to(
     workers: int = 1,
     report: Callable[[str], None] = print,
 ) -> Report:
-    """The same for several sets of policies, trained or rule-based; arguments as in `best_responses`."""
+    """The same for several sets of policies, trained or rule-based.
+
+    Args:
+        subjects: What is checked. Those of one name are told apart by numbers, in their order: "rules", "rules-2".
+        settings: As in `best_responses`, like all that follows.
+        folder: Where everything is kept.
+        workers: Deviations side by side.
+        report: Told of each piece of work that ends.
+
+    Raises:
+        UserError: An agent is not in the economy of a subject, or a trial failed.
+        KeyboardInterrupt: The search was interrupted.
+    """
     from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
 
-    targets = {subject.name: settings.targets(subject.economy) for subject in subjects}
+    targets = [(subject, settings.targets(subject.economy)) for subject in told_apart(subjects)]
     started = datetime.now().astimezone().isoformat(timespec="seconds")
-    pieces = {subject.name: _search(subject, settings, targets[subject.name]) for subject in subjects}
+    pieces = [job for subject, of_one in targets for job in _search(subject, settings, of_one)]
     quieten(0)
     with ray_session(RayOptions(num_cpus=max(workers, 1)), max(workers, 1)):
-        found = run_jobs([job for jobs in pieces.values() for job in jobs], folder, workers, report)
-        finals = {
-            (subject.name, target): _final(subject, settings, target, found)
-            for subject in subjects
-            for target in targets[subject.name]
-        }
-        measured = run_jobs(list(finals.values()), folder, workers, report)
+        found = run_jobs(pieces, folder, workers, report)
+        finals = [[_final(subject, settings, target, found) for target in of_one] for subject, of_one in targets]
+        measured = run_jobs([job for jobs in finals for job in jobs], folder, workers, report)
     checkpoints, rows = [], []
-    for subject in subjects:
+    for (subject, _), jobs in zip(targets, finals, strict=True):
         level = found[_level(subject, settings).key]
         checkpoints.append(_describe(subject, level))
-        for target in targets[subject.name]:
-            final = measured[finals[subject.name, target].key]
-            control = found[LearnJob(subject, settings, target, settings.seeds[0], True).key]
-            rows.append(_row(subject, target, final, finals[subject.name, target], control, level))
+        for job in jobs:
+            control = found[LearnJob(subject, settings, job.target, settings.seeds[0], True).key]
+            rows.append(_row(subject, job.target, measured[job.key], job, control, level))
     return Report(rows, checkpoints, settings, started)
 
 
@@ -124,7 +131,7 @@ def _final(
 
 def _describe(subject: Subject, level: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "checkpoint": subject.name,
+        "checkpoint": subject.title,
         "path": str(subject.checkpoint) if subject.checkpoint else None,
         "digest": subject.digest,
         "outcome": level["outcome"],
@@ -149,7 +156,7 @@ def _row(
     over_level = gain["gain"] / abs(before) if before else None
     notes = [training_note, "" if before else "the level is 0: there is no gain over it", reason]
     return {
-        "checkpoint": subject.name,
+        "checkpoint": subject.title,
         "outcome": level["outcome"],
         "kind": target.kind,
         "agent_type": target.agent_type,

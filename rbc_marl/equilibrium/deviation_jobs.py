@@ -72,7 +72,7 @@ class DeviationJob:
         raise NotImplementedError
 
     def _words(self, text: str) -> str:
-        return f"{self.subject.name}  {self.target.name.replace('-', ' ')}: {text}"
+        return f"{self.subject.title}  {self.target.name.replace('-', ' ')}: {text}"
 
     def _base(self, stream: int) -> Tensor:
         """Returns [N] of the deviators-to-be without a deviation."""
@@ -110,7 +110,7 @@ class LevelJob(DeviationJob):
             returns = play(untrained, self.settings.selection_episodes, seed).returns
             row["untrained"] = {t: values.double().mean(0).tolist() for t, values in returns.items()}
         welfare = f"welfare {means['welfare_total']:,.0f} (consumers {means['welfare_consumers']:,.0f})"
-        row["line"] = f"{self.subject.name}  {became}, hours {means['hours']:.0f}, {welfare}"
+        row["line"] = f"{self.subject.title}  {became}, hours {means['hours']:.0f}, {welfare}"
         return row
 
 

@@ -40,9 +40,9 @@ def best_response_bars(rows: Sequence[Row], path: str | Path) -> None:
 
 
 def place(checkpoint: str) -> str:
-    """A short name of a checkpoint: its iteration where it has one."""
-    number = checkpoint.removeprefix("checkpoint_")
-    return (number.lstrip("0") or "0") if number.isdigit() else checkpoint
+    """A short name of a checkpoint: its iteration where it has one, and its number among those of one name."""
+    iteration, *number = checkpoint.removeprefix("checkpoint_").split("-")
+    return "-".join([iteration.lstrip("0") or "0", *number]) if iteration.isdigit() else checkpoint
 
 
 def _panel(axes: Axes, agent_type: str, rows: Sequence[Row], checkpoints: int) -> None:

@@ -13,7 +13,7 @@ from rbc_marl.equilibrium.best_response_report import Report
 from rbc_marl.equilibrium.best_response_settings import Settings
 from rbc_marl.equilibrium.constants import Target
 from rbc_marl.equilibrium.deviation_jobs import FinalJob
-from rbc_marl.equilibrium.figures import best_response_bars
+from rbc_marl.equilibrium.figures import best_response_bars, place
 from rbc_marl.equilibrium.subject import rules_subject
 from tests.equilibrium.economies import MONOPOLY, RULES
 
@@ -198,6 +198,11 @@ def test_the_table_fits_a_terminal_and_shows_every_row_whole():
     assert ["50:", "living"] in lines and ["100:", "living"] in lines
     assert lines.count(["consumer", "99", "4.35", "0.5", "±", "0.1", "1.00%", "-", "90%", "learned"]) == 2
     assert sum("failed" in line for line in lines) == 2
+
+
+def test_a_checkpoint_has_a_short_name():
+    names = ("checkpoint_000100", "checkpoint_000000", "checkpoint_000100-2", "monopoly", "rules-2")
+    assert [place(name) for name in names] == ["100", "0", "100-2", "monopoly", "rules-2"]
 
 
 def test_a_figure_has_a_panel_for_each_type_and_is_drawn_anew(tmp_path):
