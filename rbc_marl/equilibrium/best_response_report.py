@@ -145,11 +145,16 @@ class Report:
     def save(self, folder: Path, command: Sequence[str] = ()) -> list[str]:
         """Write report.json (with the command, seeds and versions), rows.csv and, with matplotlib, a figure.
 
+        Args:
+            folder: Where; made where it is missing.
+            command: What was typed; this process's by default.
+
         Returns:
             Names of the files written.
         """
         from rbc_marl.rllib.run_folder import git_commit, replace_file, versions
 
+        folder.mkdir(parents=True, exist_ok=True)
         record = {"command": list(command) or sys.argv, "versions": versions(), "git_commit": git_commit()}
         text = json.dumps({**self.to_dict(), **record}, indent=2, allow_nan=False)
         replace_file(folder / "report.json", text + "\n")

@@ -221,6 +221,32 @@ def find_subjects(
     return [checkpoint_subject(kept[number], reference) for number in wanted]
 
 
+def result_folders(path: Path, iterations: Sequence[int] | str = ()) -> tuple[Path, Path]:
+    """Where best responses are kept by default: beside checkpoints, for training that goes on deletes old ones.
+
+    Args:
+        path: A checkpoint, or the folder of a run or of an experiment.
+        iterations: As in `find_subjects`.
+
+    Returns:
+        The folder of the pieces of work, ``best_response`` in the folder of the run: one for all of its checkpoints, so
+        that nothing is searched for twice. And the folder of the report: the same, or, where ``path`` itself is the one
+        checkpoint that is checked, ``best_response/<its name>``, so that the run's own report stays. Policies that are
+        no checkpoint of a run (``checkpoint_*``) have both in their own folder.
+
+    Raises:
+        UserError: There is no checkpoint.
+    """
+    folder = find_checkpoint(path)
+    whole = folder.resolve()
+    if not whole.name.startswith("checkpoint_"):
+        return folder / "best_response", folder / "best_response"
+    # "." and links have other parents than what they stand for.
+    run = (folder if folder.name == whole.name else whole).parent
+    work = run / "best_response"
+    return work, work / whole.name if folder == path and not iterations else work
+
+
 def told_apart(subjects: Sequence[Subject]) -> list[Subject]:
     """The same subjects, with titles of which no two are alike: "rules", "rules-2" and so on, in their order."""
     taken, found = {subject.name for subject in subjects}, []
