@@ -214,7 +214,8 @@ def best_response(
     lr: Annotated[list[str] | None, typer.Option(metavar="TYPE=RATE", help="Learning rate. Repeatable.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Deviations side by side.")] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Instead of best_response in the run's folder.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Instead of RUN/best_response, or RUN/best_response/CHECKPOINT for one."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -224,13 +225,12 @@ def best_response(
 
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.equilibrium.best_response_settings import parse_settings
-    from rbc_marl.policies.saved import find_checkpoint
+    from rbc_marl.equilibrium.subject import result_folders
 
     settings = parse_settings(type_, agent, checkpoint, lr, seeds, iterations=iterations, episodes=episodes)
-    newest = find_checkpoint(path)
-    folder = out or (path if path == newest else newest.parent) / "best_response"
+    work, folder = (out, out) if out else result_folders(path, settings.checkpoints)
     tell = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
-    report = best_responses(path, settings, folder, workers or os.cpu_count() or 1, tell)
+    report = best_responses(path, settings, work, workers or os.cpu_count() or 1, tell)
     saved = report.save(folder, ["rbc-marl", *sys.argv[1:]])
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))

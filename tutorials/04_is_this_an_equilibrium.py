@@ -92,8 +92,9 @@ for who in (Target("firm"), Target("firm", 0), Target("consumer", 19), Target("g
 # ## Best responses
 #
 # `best_responses` puts it together. For each type, and each single agent, it learns a deviation with several seeds and
-# scans constants, picks the best on one set of episodes, and measures its gain on fresh ones. Type gains are those of
-# the paper; a single agent deviates with a network of its own, which the others of its type do not share.
+# scans constants, picks the best of either kind on one set of episodes, and measures both on fresh ones, where the
+# better counts. Type gains are those of the paper; a single agent deviates with a network of its own, which the others
+# of its type do not share.
 #
 # From a terminal: `rbc-marl best-response RUN`. `workers=0` does the work in this process; with more, Ray Tune runs
 # deviations side by side. Each piece of work leaves a file, so that an interrupted search goes on where it stopped.
@@ -115,7 +116,7 @@ print("\n".join(report.lines()))
 # How to read it:
 #
 # - **gain** is in utility (consumers), money (firms) or welfare (the government), per agent and episode, with a 95%
-#   interval. Negative means that the best deviation found is no better than to stay.
+#   interval, which holds for the better of the two. Negative: the best deviation found is no better than to stay.
 # - **/level** divides it by what the agents get now; **/training** by what they had gained in training, as the
 #   paper does. That has no meaning where the reward fell while everybody learned, as the consumers' usually does:
 #   untrained firms pay too much.

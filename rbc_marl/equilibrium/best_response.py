@@ -1,9 +1,10 @@
 """Best responses: how far each agent type, and single agents, are from doing the best they can (the paper's epsilon).
 
 One type, or one agent with a network of its own, learns on while everybody else stays as they are, without masks and
-with the full disutility of labour. Constant choices are scanned beside it, and the better of the two counts: picked on
-one set of episodes, measured on another, by differences episode by episode on the same random numbers. A positive
-control goes with each number: the same settings must win back what a damaged network loses.
+with the full disutility of labour. Constant choices are scanned beside it. The best learned deviation and the best
+constant are picked on one set of episodes and measured on another, by differences episode by episode on the same random
+numbers. There the better of the two counts, with an interval that holds for the better one at 95%. A positive control
+goes with each number: the same settings must win back what a damaged network loses.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rbc_marl.equilibrium.deviation_jobs import (
     LevelJob,
 )
 from rbc_marl.equilibrium.jobs import run_jobs
-from rbc_marl.equilibrium.subject import Subject, find_subjects
+from rbc_marl.equilibrium.subject import Subject, find_subjects, told_apart
 
 __all__ = ["Report", "Settings", "best_responses", "best_responses_to"]
 
@@ -71,29 +72,36 @@ def best_responses_to(
     workers: int = 1,
     report: Callable[[str], None] = print,
 ) -> Report:
-    """The same for several sets of policies, trained or rule-based; arguments as in `best_responses`."""
+    """The same for several sets of policies, trained or rule-based.
+
+    Args:
+        subjects: What is checked. Those of one name are told apart by numbers, in their order: "rules", "rules-2".
+        settings: As in `best_responses`, like all that follows.
+        folder: Where everything is kept.
+        workers: Deviations side by side.
+        report: Told of each piece of work that ends.
+
+    Raises:
+        UserError: An agent is not in the economy of a subject, or a trial failed.
+        KeyboardInterrupt: The search was interrupted.
+    """
     from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
 
-    targets = {subject.name: settings.targets(subject.economy) for subject in subjects}
+    targets = [(subject, settings.targets(subject.economy)) for subject in told_apart(subjects)]
     started = datetime.now().astimezone().isoformat(timespec="seconds")
-    pieces = {subject.name: _search(subject, settings, targets[subject.name]) for subject in subjects}
+    pieces = [job for subject, of_one in targets for job in _search(subject, settings, of_one)]
     quieten(0)
     with ray_session(RayOptions(num_cpus=max(workers, 1)), max(workers, 1)):
-        found = run_jobs([job for jobs in pieces.values() for job in jobs], folder, workers, report)
-        finals = {
-            (subject.name, target): _final(subject, settings, target, found)
-            for subject in subjects
-            for target in targets[subject.name]
-        }
-        measured = run_jobs(list(finals.values()), folder, workers, report)
+        found = run_jobs(pieces, folder, workers, report)
+        finals = [[_final(subject, settings, target, found) for target in of_one] for subject, of_one in targets]
+        measured = run_jobs([job for jobs in finals for job in jobs], folder, workers, report)
     checkpoints, rows = [], []
-    for subject in subjects:
+    for (subject, _), jobs in zip(targets, finals, strict=True):
         level = found[_level(subject, settings).key]
         checkpoints.append(_describe(subject, level))
-        for target in targets[subject.name]:
-            final = measured[finals[subject.name, target].key]
-            control = found[LearnJob(subject, settings, target, settings.seeds[0], True).key]
-            rows.append(_row(subject, target, final, finals[subject.name, target], control, level))
+        for job in jobs:
+            control = found[LearnJob(subject, settings, job.target, settings.seeds[0], True).key]
+            rows.append(_row(subject, job.target, measured[job.key], job, control, level))
     return Report(rows, checkpoints, settings, started)
 
 
@@ -123,8 +131,9 @@ def _final(
 
 def _describe(subject: Subject, level: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "checkpoint": subject.name,
+        "checkpoint": subject.title,
         "path": str(subject.checkpoint) if subject.checkpoint else None,
+        "digest": subject.digest,
         "outcome": level["outcome"],
         **level["means"],
         "notes": list(subject.notes),
@@ -140,15 +149,14 @@ def _row(
     level: Mapping[str, Any],
 ) -> dict[str, Any]:
     """One deviation checked, as plain data."""
-    assert picked.learned is not None and picked.constant is not None  # both are always searched for
-    found_by = "learned" if picked.learned["selection_gain"] >= picked.constant["selection_gain"] else "constant"
-    gain, before = final[found_by], final["level"]
+    assert picked.constant is not None  # constants are always scanned
+    gain, before = better(final), final["level"]
     training_gain, training_note = _training_gain(target, before, level)
     verified, reason = _verdict(control)
     over_level = gain["gain"] / abs(before) if before else None
     notes = [training_note, "" if before else "the level is 0: there is no gain over it", reason]
     return {
-        "checkpoint": subject.name,
+        "checkpoint": subject.title,
         "outcome": level["outcome"],
         "kind": target.kind,
         "agent_type": target.agent_type,
@@ -156,14 +164,15 @@ def _row(
         "unit": UNITS[target.agent_type],
         "level": before,
         "gain": gain["gain"],
-        "gain_low": gain["low"],
-        "gain_high": gain["high"],
+        "gain_low": gain["gain_low"],
+        "gain_high": gain["gain_high"],
         "gain_over_level": over_level,
         "training_gain": training_gain,
         "gain_over_training": gain["gain"] / training_gain if training_gain else None,
         "paper_bound": PAPER_BOUNDS[target.agent_type],
-        "found_by": found_by,
+        "found_by": gain["found_by"],
         "learned_gain": final["learned"]["gain"],
+        "learned_gain_low": final["learned"]["low"],
         "constant_gain": final["constant"]["gain"],
         "constant_gain_low": final["constant"]["low"],
         "constant": picked.constant["words"],
@@ -172,6 +181,26 @@ def _row(
         "damaged_level": control["damaged"],
         "note": "; ".join(note for note in notes if note),
     }
+
+
+def better(final: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts of a learned deviation and a constant: the better, as both were measured on the same fresh episodes.
+
+    On the episodes on which they were picked each looks better than it is, and more so the one picked from more. The
+    larger of two fresh measurements errs upwards, if at all: the safe side for who would call something an equilibrium.
+
+    Args:
+        final: The result of a `FinalJob` with both. Their intervals hold at once, at 95%.
+
+    Returns:
+        ``gain``, ``gain_low`` and ``gain_high``, each the larger of the two, so that the interval holds the gain of the
+        better of both deviations at 95%, whichever that is; ``found_by``: whose ``gain`` it is.
+    """
+    learned, constant = final["learned"], final["constant"]
+    found: dict[str, Any] = {"found_by": "learned" if learned["gain"] >= constant["gain"] else "constant"}
+    for name, of_each in (("gain", "gain"), ("gain_low", "low"), ("gain_high", "high")):
+        found[name] = max(learned[of_each], constant[of_each])
+    return found
 
 
 def _training_gain(target: Target, before: float, level: Mapping[str, Any]) -> tuple[float | None, str]:

@@ -112,6 +112,7 @@ class Report:
                 previous = row["checkpoint"]
                 table.add_section()
                 table.add_row(f"{place(previous)}: {row['outcome']}", style="bold")
+            # An interval for the better of two deviations never reaches less far up than down.
             table.add_row(
                 row["agent_type"] if row["agent"] is None else f"  {row['agent_type']} {row['agent']}",
                 _number(row["level"]),
@@ -144,11 +145,16 @@ class Report:
     def save(self, folder: Path, command: Sequence[str] = ()) -> list[str]:
         """Write report.json (with the command, seeds and versions), rows.csv and, with matplotlib, a figure.
 
+        Args:
+            folder: Where; made where it is missing.
+            command: What was typed; this process's by default.
+
         Returns:
             Names of the files written.
         """
         from rbc_marl.rllib.run_folder import git_commit, replace_file, versions
 
+        folder.mkdir(parents=True, exist_ok=True)
         record = {"command": list(command) or sys.argv, "versions": versions(), "git_commit": git_commit()}
         text = json.dumps({**self.to_dict(), **record}, indent=2, allow_nan=False)
         replace_file(folder / "report.json", text + "\n")
@@ -172,12 +178,15 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]
 
     They cannot where the economy is not living; where firms, or one firm, gain by a constant choice (surely, and more
     than 1% of the level); where a type or one agent surely gains more of its level than the paper's bound, or a type of
-    its gain in training. Nothing is said where a type was not checked, its control failed, or the interval of its gain
-    reaches beyond the bound.
+    its gain in training. Of a level of 0 any gain is more. Nothing is said where a type was not checked, or where of
+    anybody who was, type or single agent, the control failed or the interval of the gain reaches beyond the bound.
 
     Args:
         outcome: What became of the economy.
         rows: Of its best responses; "surely" is by their 95% intervals.
+
+    Returns:
+        Whether they can, and the reason.
     """
     if outcome != "living":
         return False, f"no equilibrium: the economy is {outcome}, whatever anybody gains"
@@ -195,26 +204,31 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]
         bound = PAPER_BOUNDS[row["agent_type"]]
         for words, scale in _scales(row).items():
             if row["gain_low"] > bound * scale:
-                share = f"{row['gain'] / scale:.1%} of the {words}"
-                return False, f"no equilibrium: {_who(row)} {share}, more than {bound:.0%}"
+                share = f"{row['gain'] / scale:.1%} of the {words}, more than {bound:.0%}" if scale else ""
+                return False, f"no equilibrium: {_who(row)} {share or _number(row['gain']) + ' on a level of 0'}"
     types = {row["agent_type"]: row for row in rows if row["kind"] == "type"}
-    unsure = [t for t in AGENT_TYPES if t not in types or not types[t]["verified"] or not types[t]["level"]]
+    unsure = [t for t in AGENT_TYPES if t not in types] + [_name(row) for row in rows if not row["verified"]]
     if unsure:
-        return False, f"undecided: {' and '.join(unsure)} not checked or not verified"
-    for agent_type, row in types.items():
-        bound = PAPER_BOUNDS[agent_type]
+        others = [f"{len(unsure) - 3} others"] if len(unsure) > 3 else []
+        return False, f"undecided: {' and '.join(unsure[:3] + others)} not checked or not verified"
+    for row in rows:
+        bound = PAPER_BOUNDS[row["agent_type"]]
         if any(row["gain_high"] > bound * scale for scale in _scales(row).values()):
-            return False, f"undecided: {agent_type} may gain more than {bound:.0%}; its interval reaches beyond"
+            return False, f"undecided: {_name(row)} may gain more than {bound:.0%}; its interval reaches beyond"
     gains = ", ".join(f"{agent_type} {epsilon(row) or 0.0:.2%}" for agent_type, row in types.items())
     return True, f"an equilibrium of types within {gains} of their levels"
 
 
 def _scales(row: Mapping[str, Any]) -> dict[str, float]:
-    """What a gain is held against, as far as it has a meaning."""
+    """What a gain is held against: the level, which may be 0, and of a type what it gained in training, if it did."""
     scales = {"level": abs(row["level"])}
-    if row["kind"] == "type" and row["training_gain"] is not None:
+    if row["kind"] == "type" and row["training_gain"] is not None and row["training_gain"] > 0:
         scales["gain in training"] = row["training_gain"]
-    return {words: scale for words, scale in scales.items() if scale > 0}
+    return scales
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return str(row["agent_type"]) if row["agent"] is None else f"{row['agent_type']} {row['agent']} alone"
 
 
 def _who(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,11 @@ WEIGHTS = "weights"
 _SELECTION, _FINAL, _SCAN = range(3)
 # Networks that damage others are made from their own seeds, not from those of a run.
 _DAMAGE_SEED = 1_000_003
-# Half the width of a 95% interval, in standard errors.
-_Z95 = 1.96
+# How often an interval holds what is measured.
+CONFIDENCE = 0.95
+# Of the learned deviation and the constant the better counts: where each interval misses half as often, both hold at
+# once as often as the above, and with them the larger of both.
+CONFIDENCE_OF_EACH = 1.0 - (1.0 - CONFIDENCE) / 2
 # A positive control has won back enough from this share of the loss on.
 RECOVERED_SHARE = 0.5
 
@@ -68,7 +72,7 @@ class DeviationJob:
         raise NotImplementedError
 
     def _words(self, text: str) -> str:
-        return f"{self.subject.name}  {self.target.name.replace('-', ' ')}: {text}"
+        return f"{self.subject.title}  {self.target.name.replace('-', ' ')}: {text}"
 
     def _base(self, stream: int) -> Tensor:
         """Returns [N] of the deviators-to-be without a deviation."""
@@ -106,7 +110,7 @@ class LevelJob(DeviationJob):
             returns = play(untrained, self.settings.selection_episodes, seed).returns
             row["untrained"] = {t: values.double().mean(0).tolist() for t, values in returns.items()}
         welfare = f"welfare {means['welfare_total']:,.0f} (consumers {means['welfare_consumers']:,.0f})"
-        row["line"] = f"{self.subject.name}  {became}, hours {means['hours']:.0f}, {welfare}"
+        row["line"] = f"{self.subject.title}  {became}, hours {means['hours']:.0f}, {welfare}"
         return row
 
 
@@ -211,7 +215,7 @@ class LearnJob(DeviationJob):
 
 @dataclass(frozen=True)
 class FinalJob(DeviationJob):
-    """What the picked deviations gain, on fresh episodes."""
+    """What the picked deviations gain, on fresh episodes, with intervals of which both hold at once (at 95%)."""
 
     learned: Mapping[str, Any] | None = None
     """The row of the best learned deviation."""
@@ -223,14 +227,15 @@ class FinalJob(DeviationJob):
 
     def _decides(self) -> Any:  # noqa: ANN401
         learned = [(self.learned or {}).get(name) for name in ("weights", "is_greedy")]
-        return [learned, (self.constant or {}).get("choice"), self.settings.episodes, self.settings.evaluation_seed]
+        constant = (self.constant or {}).get("choice")
+        return [learned, constant, self.settings.episodes, self.settings.evaluation_seed, CONFIDENCE_OF_EACH]
 
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.equilibrium.jobs.Job`."""
         base = self._base(_FINAL)
-        row: dict[str, Any] = {"level": float(base.mean())}
+        row: dict[str, Any] = {"level": float(base.mean()), "confidence": CONFIDENCE_OF_EACH}
         for name, deviation in self._deviations(folder).items():
-            gain, low, high = paired(self._deviating(deviation, _FINAL) - base)
+            gain, low, high = paired(self._deviating(deviation, _FINAL) - base, CONFIDENCE_OF_EACH)
             row[name] = {"gain": gain, "low": low, "high": high}
         gains = ", ".join(f"{name} {row[name]['gain']:+.4g}" for name in ("learned", "constant") if name in row)
         return {**row, "line": self._words(f"{gains} on {row['level']:.4g}")}
@@ -298,11 +303,20 @@ def deviation_config(subject: Subject, settings: Settings, target: Target, seed:
     return config.debugging(seed=seed)
 
 
-def paired(differences: Tensor) -> tuple[float, float, float]:
-    """Mean of paired differences [N], and its 95% interval."""
+def paired(differences: Tensor, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """Mean of paired differences, and its normal interval.
+
+    Args:
+        differences: [N] of independent episodes, N at least 2.
+        confidence: How often the interval holds the true mean, such as 0.95.
+
+    Returns:
+        The mean, and the lower and the upper end of its interval, in the unit of the differences.
+    """
     mean = float(differences.mean())
-    error = _Z95 * float(differences.std()) / math.sqrt(len(differences))
-    return mean, mean - error, mean + error
+    errors = NormalDist().inv_cdf((1.0 + confidence) / 2)
+    half = errors * float(differences.std()) / math.sqrt(len(differences))
+    return mean, mean - half, mean + half
 
 
 def episode_seed(settings: Settings, stream: int) -> int:

@@ -20,8 +20,8 @@ _LEARNED, _CONSTANT = "tab:blue", "tab:orange"
 def best_response_bars(rows: Sequence[Row], path: str | Path) -> None:
     """Draw the gain over level of every deviation checked, a panel for each agent type, and save it as a picture.
 
-    Blue: found by learning; orange: by a constant choice; hatched: the control failed. The whiskers are 95% intervals,
-    the dotted line is the paper's bound.
+    Blue: found by learning; orange: by a constant choice; hatched: the control failed. The whiskers are 95% intervals
+    (of the better of both), the dotted line is the paper's bound.
 
     Args:
         rows: Of a report, about one or several checkpoints.
@@ -40,18 +40,19 @@ def best_response_bars(rows: Sequence[Row], path: str | Path) -> None:
 
 
 def place(checkpoint: str) -> str:
-    """A short name of a checkpoint: its iteration where it has one."""
-    number = checkpoint.removeprefix("checkpoint_")
-    return (number.lstrip("0") or "0") if number.isdigit() else checkpoint
+    """A short name of a checkpoint: its iteration where it has one, and its number among those of one name."""
+    iteration, *number = checkpoint.removeprefix("checkpoint_").split("-")
+    return "-".join([iteration.lstrip("0") or "0", *number]) if iteration.isdigit() else checkpoint
 
 
 def _panel(axes: Axes, agent_type: str, rows: Sequence[Row], checkpoints: int) -> None:
     for position, row in enumerate(rows):
         scale = 100.0 / abs(row["level"]) if row["level"] else 0.0
-        whisker = (row["gain_high"] - row["gain"]) * scale
+        gain = row["gain"]
+        whiskers = [[(gain - row["gain_low"]) * scale], [(row["gain_high"] - gain) * scale]]
         colour = _LEARNED if row["found_by"] == "learned" else _CONSTANT
         hatch = None if row["verified"] else "//"
-        axes.bar(position, row["gain"] * scale, yerr=whisker, color=colour, hatch=hatch, edgecolor="white", capsize=3)
+        axes.bar(position, gain * scale, yerr=whiskers, color=colour, hatch=hatch, edgecolor="white", capsize=3)
     axes.set_xticks(range(len(rows)), [_label(row, checkpoints) for row in rows], rotation=45, ha="right")
     axes.axhline(0.0, color="black", linewidth=0.8)
     axes.axhline(100.0 * rows[0]["paper_bound"], color="grey", linestyle=":", linewidth=1.0)

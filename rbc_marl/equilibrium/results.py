@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def finish(
 ) -> str:
     """Group the outcomes, check them where the file asks for it, and write tables, summary and figures.
 
-    They are written before best responses are searched for as well: these take long, and can be interrupted.
+    They are written before best responses are searched for as well: these take long, and can be interrupted. What was
+    found before, with the same settings and about the same policies, counts until it is found anew.
 
     Args:
         sweep: All that could have run.
@@ -82,7 +84,7 @@ def finish(
         folder: Of the sweep.
         workers: Best responses side by side.
         report: Told what happens.
-        arms: Those whose best responses are searched for; None: all. Others keep what has been found before.
+        arms: Those whose best responses are searched for; None: all. Others keep what was found before.
 
     Returns:
         The summary, as Markdown.
@@ -93,9 +95,20 @@ def finish(
     found = [dict(row) for row in rows]
     if sweep.best_response is None:
         return _write(sweep, found, folder, [])
-    _write(sweep, found, folder, _check(sweep, found, folder, workers, report, ()))
-    deviations = _check(sweep, found, folder, workers, report, sweep.arms if arms is None else arms)
-    return _write(sweep, found, folder, deviations)
+    settings = verdicts.parse_settings(sweep.best_response, f"{sweep.name}.best_response")
+    for row in found:
+        row["key"] = f"{row['arm']}-{row['seed']}"
+    living = {row["key"] for row in found if row["outcome"] == "living"}
+    runs = {run.key: run for run in sweep.runs if run.key in living}
+    before = {
+        key: verdicts.found_before(folder, key, settings, partial(checkpoint_of, run, folder), report)
+        for key, run in runs.items()
+    }
+    _write(sweep, found, folder, _judge(found, before))
+    asked = [run for run in runs.values() if arms is None or run.arm in arms]
+    checked = {run.key: (checkpoint_of(run, folder), run.rules) for run in asked}
+    now = verdicts.respond(checked, settings, folder, workers, report)
+    return _write(sweep, found, folder, _judge(found, {**before, **now}))
 
 
 def _write(sweep: Sweep, found: list[dict[str, Any]], folder: Path, deviations: Sequence[Row]) -> str:
@@ -121,6 +134,9 @@ def _write(sweep: Sweep, found: list[dict[str, Any]], folder: Path, deviations: 
     if deviations:
         write_table(deviations, folder, "deviations", first=())
         parts += ["What deviators gain, by best responses to each living run:", gain_summary(deviations)]
+    else:  # a table of earlier ones would say otherwise
+        for name in ("deviations.csv", "deviations.parquet"):
+            (folder / name).unlink(missing_ok=True)
     text = "\n\n".join([*parts, "Outcomes that are qualitatively the same:", _groups(groups)])
     replace_file(folder / "summary.md", text + "\n")
     return text
@@ -141,29 +157,16 @@ def write_table(rows: Sequence[Row], folder: Path, name: str, first: Sequence[st
     replace_file(folder / f"{name}.parquet", frame.to_parquet(engine="pyarrow", index=False))
 
 
-def _check(
-    sweep: Sweep,
-    rows: Sequence[dict[str, Any]],
-    folder: Path,
-    workers: int,
-    report: Callable[[str], None],
-    arms: Sequence[str],
+def _judge(
+    rows: Sequence[dict[str, Any]], deviations: Mapping[str, Sequence[Row] | None]
 ) -> list[dict[str, Any]]:
-    """Add the columns of best responses: searched for in some arms, as found before in the others.
+    """Add to the rows of runs the columns of their best responses, by key.
 
     Returns:
         A row for each deviation checked.
     """
-    by_key = {run.key: run for run in sweep.runs}
     for row in rows:
-        row["key"] = f"{row['arm']}-{row['seed']}"
-    settings = verdicts.parse_settings(sweep.best_response, f"{sweep.name}.best_response")
-    living = [by_key[row["key"]] for row in rows if row["outcome"] == "living"]
-    checked = {run.key: (checkpoint_of(run, folder), run.rules) for run in living if run.arm in arms}
-    found = verdicts.respond(checked, settings, folder, workers, report)
-    deviations = {key: found[key] if key in found else verdicts.found_before(folder, key) for key in by_key}
-    for row in rows:
-        row |= verdicts.verdict(deviations[row["key"]], row["outcome"])
+        row |= verdicts.verdict(deviations.get(row["key"]), row["outcome"])
     return deviation_rows(rows, deviations)
 
 

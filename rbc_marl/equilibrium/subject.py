@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,13 @@ class Subject:
     reference: str = BEST
     """Name of the rule-based economy that the outcome is held against."""
     notes: tuple[str, ...] = ()
+    label: str = ""
+    """What reports call it where several have its name (`told_apart`)."""
+
+    @property
+    def title(self) -> str:
+        """What reports call it. Files of results are called by its name and digest, whatever stands beside it."""
+        return self.label or self.name
 
     def policies(self) -> Policies:
         """The policies, with every choice allowed."""
@@ -212,6 +219,46 @@ def find_subjects(
             known = ", ".join(map(str, sorted(kept))) or "none"
             raise UserError(f"{run} has no checkpoint of iteration {number}; it has kept {known}")
     return [checkpoint_subject(kept[number], reference) for number in wanted]
+
+
+def result_folders(path: Path, iterations: Sequence[int] | str = ()) -> tuple[Path, Path]:
+    """Where best responses are kept by default: beside checkpoints, for training that goes on deletes old ones.
+
+    Args:
+        path: A checkpoint, or the folder of a run or of an experiment.
+        iterations: As in `find_subjects`.
+
+    Returns:
+        The folder of the pieces of work, ``best_response`` in the folder of the run: one for all of its checkpoints, so
+        that nothing is searched for twice. And the folder of the report: the same, or, where ``path`` itself is the one
+        checkpoint that is checked, ``best_response/<its name>``, so that the run's own report stays. Policies that are
+        no checkpoint of a run (``checkpoint_*``) have both in their own folder.
+
+    Raises:
+        UserError: There is no checkpoint.
+    """
+    folder = find_checkpoint(path)
+    whole = folder.resolve()
+    if not whole.name.startswith("checkpoint_"):
+        return folder / "best_response", folder / "best_response"
+    # "." and links have other parents than what they stand for.
+    run = (folder if folder.name == whole.name else whole).parent
+    work = run / "best_response"
+    return work, work / whole.name if folder == path and not iterations else work
+
+
+def told_apart(subjects: Sequence[Subject]) -> list[Subject]:
+    """The same subjects, with titles of which no two are alike: "rules", "rules-2" and so on, in their order."""
+    taken, found = {subject.name for subject in subjects}, []
+    titles: set[str] = set()
+    for subject in subjects:
+        title, number = subject.name, 1
+        while title in titles or (number > 1 and title in taken):
+            number += 1
+            title = f"{subject.name}-{number}"
+        titles.add(title)
+        found.append(replace(subject, label=title))
+    return found
 
 
 def _run_settings(path: Path) -> tuple[dict[str, Any], dict[str, float], tuple[str, ...]]:

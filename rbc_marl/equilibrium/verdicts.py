@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.errors import UserError
 
 Row = Mapping[str, Any]
 
@@ -60,11 +61,54 @@ def respond(
     return found
 
 
-def found_before(folder: Path, key: str) -> list[dict[str, Any]] | None:
-    """The rows of a run's report that was written earlier; None where there is none."""
+def found_before(
+    folder: Path,
+    key: str,
+    settings: Any,  # noqa: ANN401 - Settings of best responses
+    checkpoint: Callable[[], Path],
+    report: Callable[[str], None],
+) -> list[dict[str, Any]] | None:
+    """The rows of a run's report that was written earlier, where the same search would be made today.
+
+    A table would otherwise compare what is not alike: one run searched for ten iterations, another for two hundred.
+
+    Args:
+        folder: Of the sweep.
+        key: Of the run.
+        settings: Those of today, as `parse_settings` gives them.
+        checkpoint: Gives the checkpoint of today; asked only where there is a report.
+        report: Told, in a line, of a report that does not count, and why.
+
+    Returns:
+        None where there is no report, or where other settings made it or it is about other policies.
+    """
     path = folder / FOLDER / f"{key}.json"
-    rows: list[dict[str, Any]] | None = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else None
+    if not path.exists():
+        return None
+    made = json.loads(path.read_text(encoding="utf-8"))
+    reason = _outdated(made, settings, checkpoint)
+    if reason:
+        report(f"{path} is left out until {key} is checked again: {reason}")
+        return None
+    rows: list[dict[str, Any]] = made["rows"]
     return rows
+
+
+def _outdated(made: Mapping[str, Any], settings: Any, checkpoint: Callable[[], Path]) -> str:  # noqa: ANN401
+    """Why a report says nothing of today's policies by today's settings; empty where it does."""
+    from rbc_marl.equilibrium.subject import checkpoint_subject
+
+    now = json.loads(json.dumps(settings.to_dict()))  # as it is kept: lists in place of tuples
+    changed = [name for name, value in now.items() if made["settings"].get(name) != value]
+    if changed:
+        return f"it was made with other settings ({', '.join(changed)})"
+    try:
+        digest = checkpoint_subject(checkpoint()).digest
+    except UserError as error:
+        return str(error)
+    # A report without a digest is older than the intervals of today, too.
+    checked = [one.get("digest") for one in made["checkpoints"]]
+    return "" if checked == [digest] else "it is about another checkpoint, or was made by an earlier version"
 
 
 def verdict(deviations: Sequence[Row] | None, outcome: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rbc_marl.analysis.rollouts import play
 from rbc_marl.equilibrium.best_response import Settings, best_responses, best_responses_to
 from rbc_marl.equilibrium.constants import Target
 from rbc_marl.equilibrium.deviation_jobs import ConstantsJob, FinalJob, deviation_config, episode_seed, learn, paired
-from rbc_marl.equilibrium.subject import checkpoint_subject, find_subjects, rules_subject
+from rbc_marl.equilibrium.subject import checkpoint_subject, find_subjects, rules_subject, told_apart
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.saved import load_policies, save_policies
 from tests.equilibrium.economies import BEST, LEVEL, MONOPOLY, NETWORK, RULES, SHOPS, plant, weights
@@ -68,6 +68,29 @@ def test_a_firm_among_scripted_consumers_learns_the_price_that_is_best_by_hand(t
     assert row["constant"] == "price 1200, wage 0"
     assert row["verified"] and row["recovered"] > 1.0  # the rules were not the best
     assert row["gain_over_training"] is None and "rules are not trained" in row["note"]
+
+
+def test_several_subjects_of_one_name_keep_their_own_rows_and_verdicts(tmp_path):
+    best = rules_subject(MONOPOLY, {**RULES, "price": 1200.0}, FLAT)
+    subjects = [rules_subject(MONOPOLY, RULES, FLAT), best]
+    settings = dataclasses.replace(QUICK, iterations=1)
+    said = []
+    report = best_responses_to(subjects, settings, tmp_path, workers=0, report=said.append)
+    found = {row["checkpoint"]: (row["level"], row["constant_gain"]) for row in report.rows}
+    assert found == {"rules": (LEVEL, BEST - LEVEL), "rules-2": (BEST, 0.0)}
+    assert [one["checkpoint"] for one in report.checkpoints] == list(report.verdicts()) == ["rules", "rules-2"]
+    assert sum("  rules  " in line for line in said) == sum("  rules-2  " in line for line in said) == 5
+    # What was found of the second is found again where it is the first.
+    best_responses_to([best], settings, tmp_path, workers=0, report=said.append)
+    assert len(said) == 10
+
+
+def test_subjects_are_told_apart_by_titles_that_no_other_has():
+    subject = rules_subject(MONOPOLY, RULES, FLAT)
+    named = [dataclasses.replace(subject, name=name) for name in ("rules", "rules", "rules-2", "rules", "rules-2")]
+    titles = [one.title for one in told_apart(named)]
+    assert titles == ["rules", "rules-3", "rules-2", "rules-4", "rules-2-2"]
+    assert [one.name for one in told_apart(named)] == [one.name for one in named]
 
 
 def test_a_planted_mistake_of_one_firm_is_found_and_the_good_firm_gains_nothing(mended):
@@ -260,8 +283,19 @@ def test_deviations_are_picked_and_measured_on_different_episodes(planted):
 
 def test_an_interval_is_that_of_the_mean_of_paired_differences():
     mean, low, high = paired(torch.tensor([1.0, 2.0, 3.0, 6.0], dtype=torch.float64))
-    error = 1.96 * (14 / 3) ** 0.5 / 2
+    error = 1.959964 * (14 / 3) ** 0.5 / 2
     assert (mean, low, high) == pytest.approx((3.0, 3.0 - error, 3.0 + error))
+
+
+def test_intervals_of_two_deviations_hold_at_once_as_often_as_one_alone(planted):
+    subject, target = checkpoint_subject(planted), Target("firm")
+    final = FinalJob(subject, QUICK, target, constant={"choice": [1]}).run(planted)
+    policies, seed = load_policies(planted), episode_seed(QUICK, 1)
+    chosen = DeviatingPolicies(policies, Deviation("firm", choice=torch.tensor([1])))
+    differences = target.returns(play(chosen, 64, seed)) - target.returns(play(policies, 64, seed))
+    error = 2.241403 * float(differences.std()) / 8  # each misses in 2.5% of cases
+    gain = final["constant"]
+    assert (gain["low"], gain["high"]) == pytest.approx((gain["gain"] - error, gain["gain"] + error))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from rbc_marl import cli
+from rbc_marl.equilibrium import best_response
+from rbc_marl.equilibrium.subject import result_folders
 from tests.equilibrium.economies import plant
+from tests.equilibrium.test_best_response_report import near, report
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +72,65 @@ def test_a_checkpoint_whose_weights_belong_to_another_economy_is_refused(capsys,
         cli.main(["best-response", "run"])
     err = capsys.readouterr().err
     assert caught.value.code == 2 and "the economy and network of policies.json need" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "work", "results"),
+    [
+        (["run"], "run/best_response", "run/best_response"),
+        (["run", "--checkpoint", "3"], "run/best_response", "run/best_response"),
+        (["run/checkpoint_000003"], "run/best_response", "run/best_response/checkpoint_000003"),
+        (["run/checkpoint_000003/"], "run/best_response", "run/best_response/checkpoint_000003"),
+        (["run/checkpoint_000003", "--checkpoint", "6"], "run/best_response", "run/best_response"),
+        (["newest"], "run/best_response", "run/best_response/checkpoint_000006"),
+        (["run/checkpoint_000003", "--out", "there"], "there", "there"),
+        (["by-hand"], "by-hand/best_response", "by-hand/best_response"),
+    ],
+)
+def test_results_lie_in_the_folder_of_the_run_and_never_in_a_checkpoint(
+    run_folder, monkeypatch, capsys, arguments, work, results
+):
+    (run_folder.parent / "newest").symlink_to(run_folder / "checkpoint_000006")
+    plant(run_folder.parent / "by-hand")
+    worked = []
+
+    def found(path, settings, folder, *_):
+        worked.append(folder.resolve().relative_to(run_folder.parent))
+        return report(near())
+
+    monkeypatch.setattr(best_response, "best_responses", found)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["best-response", *arguments])
+    assert caught.value.code == 0
+    assert [str(folder) for folder in worked] == [work]
+    written = [str(path.parent.relative_to(run_folder.parent)) for path in run_folder.parent.rglob("report.json")]
+    assert written == [results]
+    (said,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("results: "))
+    assert Path(said.split()[1]).resolve() == run_folder.parent / results
+
+
+def test_inside_a_checkpoint_its_run_is_found(run_folder, monkeypatch):
+    monkeypatch.chdir(run_folder / "checkpoint_000003")
+    assert result_folders(Path(".")) == (
+        run_folder / "best_response",
+        run_folder / "best_response" / "checkpoint_000003",
+    )
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_with_what_was_found_for_its_run_and_keeps_a_report_of_its_own(run_folder):
+    words = [*SMALL[1:], "--iterations", "2"]
+    assert start("run", *words).wait(timeout=280) == 0
+    whole = (run_folder / "best_response" / "report.json").read_bytes()
+    rows = sorted((run_folder / "best_response" / "rows").iterdir())
+    again = start("run/checkpoint_000006", *words)
+    out, err = again.communicate(timeout=280)
+    assert again.returncode == 0, err
+    assert "results: run/best_response/checkpoint_000006 (report.json" in out
+    assert sorted((run_folder / "best_response" / "rows").iterdir()) == rows  # nothing was searched for again
+    assert (run_folder / "best_response" / "report.json").read_bytes() == whole
+    own = json.loads((run_folder / "best_response" / "checkpoint_000006" / "report.json").read_text(encoding="utf-8"))
+    assert own["rows"] == json.loads(whole)["rows"]
 
 
 @pytest.mark.slow

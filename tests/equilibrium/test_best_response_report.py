@@ -8,11 +8,14 @@ import json
 import pytest
 from rich.console import Console
 
-from rbc_marl.equilibrium.best_response import _training_gain, _verdict
+from rbc_marl.equilibrium.best_response import _row, _training_gain, _verdict, better
 from rbc_marl.equilibrium.best_response_report import Report
 from rbc_marl.equilibrium.best_response_settings import Settings
 from rbc_marl.equilibrium.constants import Target
-from rbc_marl.equilibrium.figures import best_response_bars
+from rbc_marl.equilibrium.deviation_jobs import FinalJob
+from rbc_marl.equilibrium.figures import best_response_bars, place
+from rbc_marl.equilibrium.subject import rules_subject
+from tests.equilibrium.economies import MONOPOLY, RULES
 
 MADE_OF = {
     "welfare_consumers": 432.0,
@@ -47,6 +50,7 @@ def row(agent_type, share=0.0, agent=None, *, constant=-0.5, checkpoint="checkpo
         "paper_bound": {"consumer": 0.03, "firm": 0.1, "government": 0.01}[agent_type],
         "found_by": "constant" if share == constant else "learned",
         "learned_gain": share * level,
+        "learned_gain_low": (share - 0.001) * level,
         "constant_gain": constant * level,
         "constant_gain_low": (constant - 0.001) * level,
         "constant": "price 2500, wage 0",
@@ -105,9 +109,19 @@ def test_an_economy_that_does_not_live_has_no_epsilon_and_is_no_equilibrium(outc
         ([row("consumer", 0.0305), *near()[1:]], "undecided: consumer may gain more than 3%"),
         # One agent that learns to gain is enough, if it surely does.
         ([*near(), row("consumer", 0.17, 99)], "no equilibrium: consumer 99 alone gains 17.0% of the level"),
-        ([*near(), row("consumer", 0.17, 99, gain_low=-1.0)], "an equilibrium"),
+        ([*near(), row("consumer", 0.17, 99, gain_low=-1.0)], "undecided: consumer 99 alone may gain more than 3%"),
         ([*near(), row("firm", 0.05, 3)], "an equilibrium"),
-        (near(consumer={"level": 0.0}), "undecided: consumer not checked or not verified"),
+        # What a search that misses what there is to find did not find says nothing, of one agent either.
+        ([*near(), row("firm", 0.0, 3, verified=False)], "undecided: firm 3 alone not checked or not verified"),
+        (
+            [*near()[:2], *(row("firm", 0.0, i, verified=False) for i in range(4))],
+            "undecided: government and firm 0 alone and firm 1 alone and 2 others not checked or not verified",
+        ),
+        # Any gain is more than a share of nothing.
+        (near(consumer={"level": 0.0}), "no equilibrium: consumers gain 0.087 on a level of 0"),
+        ([*near(), row("firm", 0.1, 3, level=0.0)], "no equilibrium: firm 3 alone gains 130,876 on a level of 0"),
+        ([*near(), row("firm", 0.0, 3, level=0.0)], "undecided: firm 3 alone may gain more than 10%"),
+        ([*near(), row("firm", 0.0, 3, level=0.0, gain_low=0.0, gain_high=0.0)], "an equilibrium"),
         (near(consumer={"outcome": "impaired"}), "undecided: on the episodes of the best responses the economy is imp"),
         (near()[:2], "undecided: government not checked or not verified"),
         (near(consumer={"verified": False}), "undecided: consumer not checked or not verified"),
@@ -124,6 +138,37 @@ def test_single_agents_come_to_their_largest_and_mean_gain():
     assert (firm["checked"], firm["largest_agent"], firm["largest_over_level"]) == (2, 4, 0.3)
     assert firm["mean_gain"] == pytest.approx(0.2 * LEVELS["firm"])
     assert firm["largest_gain"] == pytest.approx(0.3 * LEVELS["firm"])
+
+
+@pytest.mark.parametrize(
+    ("learned", "constant", "expected"),
+    [
+        ((3.0, 1.0, 5.0), (2.0, 1.5, 2.5), ("learned", 3.0, 1.5, 5.0)),
+        ((1.0, -2.0, 4.0), (2.0, 1.5, 2.5), ("constant", 2.0, 1.5, 4.0)),
+        ((2.0, 1.0, 3.0), (2.0, 1.0, 3.0), ("learned", 2.0, 1.0, 3.0)),
+    ],
+)
+def test_the_better_of_both_deviations_counts_where_they_are_measured(learned, constant, expected):
+    found = better({"learned": ends(*learned), "constant": ends(*constant)})
+    assert tuple(found[name] for name in ("found_by", "gain", "gain_low", "gain_high")) == expected
+
+
+def ends(gain, low, high):
+    return {"gain": gain, "low": low, "high": high}
+
+
+def test_a_row_gives_what_the_better_deviation_gains_on_fresh_episodes_wherever_it_was_picked():
+    # On the episodes of the picking the learned deviation was ahead; on fresh ones the constant is.
+    subject, target = rules_subject(MONOPOLY, RULES), Target("firm")
+    constant = {"selection_gain": 5.0, "words": "price 1200, wage 0"}
+    picked = FinalJob(subject, Settings(), target, {"selection_gain": 9.0}, constant)
+    final = {"level": 10.0, "learned": ends(1.0, -2.0, 4.0), "constant": ends(2.0, 1.5, 2.5)}
+    control, level = {"recovered": 1.0, "damaged": 0.0}, {"outcome": "living", "untrained": None}
+    row = _row(subject, target, final, picked, control, level)
+    assert (row["found_by"], row["gain"], row["gain_low"], row["gain_high"]) == ("constant", 2.0, 1.5, 4.0)
+    assert row["gain_over_level"] == 0.2
+    assert (row["learned_gain"], row["learned_gain_low"]) == (1.0, -2.0)
+    assert (row["constant_gain"], row["constant_gain_low"]) == (2.0, 1.5)
 
 
 def test_the_papers_measure_is_given_where_it_has_a_meaning():
@@ -153,6 +198,11 @@ def test_the_table_fits_a_terminal_and_shows_every_row_whole():
     assert ["50:", "living"] in lines and ["100:", "living"] in lines
     assert lines.count(["consumer", "99", "4.35", "0.5", "±", "0.1", "1.00%", "-", "90%", "learned"]) == 2
     assert sum("failed" in line for line in lines) == 2
+
+
+def test_a_checkpoint_has_a_short_name():
+    names = ("checkpoint_000100", "checkpoint_000000", "checkpoint_000100-2", "monopoly", "rules-2")
+    assert [place(name) for name in names] == ["100", "0", "100-2", "monopoly", "rules-2"]
 
 
 def test_a_figure_has_a_panel_for_each_type_and_is_drawn_anew(tmp_path):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from rbc_marl import ConfigError
-from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS
+from rbc_marl.equilibrium import results, verdicts
+from rbc_marl.equilibrium.best_response_report import Report
+from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS, Settings
 from rbc_marl.equilibrium.gains import deviation_rows, gain_summary
+from rbc_marl.equilibrium.subject import checkpoint_subject
 from rbc_marl.equilibrium.sweep_file import load_sweep
 from rbc_marl.equilibrium.verdicts import verdict
+from tests.equilibrium.economies import plant
+from tests.equilibrium.test_results import ROW
 from tests.equilibrium.test_sweep import BASE
 from tests.equilibrium.test_sweep_kinds import swept
 
@@ -101,6 +109,96 @@ def test_best_responses_that_cannot_be_searched_for_are_refused_before_anything_
     (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         load_sweep(tmp_path / "sweep.yaml")
+
+
+CHECKED = """
+checked:
+  base: base.yaml
+  seeds: [1]
+  episodes: 8
+  arms: {asked: {}, other: {}, dead: {}}
+  best_response: {types: [firm], agents: {}, seeds: [0], iterations: 10, episodes: 8, selection_episodes: 4}
+"""
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch):
+    """A sweep of living runs, and a dead one, each with a report of best responses, the first of which is wanted."""
+    (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
+    (tmp_path / "sweep.yaml").write_text(CHECKED, encoding="utf-8")
+    sweep = load_sweep(tmp_path / "sweep.yaml")
+    settings = Settings.of(sweep.best_response)
+    (tmp_path / "best_responses").mkdir()
+    for run in sweep.runs:
+        plant(tmp_path / run.key / "checkpoint_000002")
+        subject = checkpoint_subject(tmp_path / run.key)
+        described = {"checkpoint": subject.name, "digest": subject.digest, "outcome": "living", "notes": []}
+        made = Report([deviation("firm", 0.04)], [described], settings)
+        text = json.dumps({**made.to_dict(), "epsilons": None})
+        (tmp_path / "best_responses" / f"{run.key}.json").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(results, "checkpoint_of", lambda run, folder: folder / run.key / "checkpoint_000002")
+    monkeypatch.setattr(verdicts, "respond", lambda runs, *_: {key: [deviation("firm", 0.07)] for key in runs})
+    monkeypatch.setattr(results, "spectrum", lambda *_: None)  # which takes a second to draw
+    return sweep, tmp_path
+
+
+def finished(sweep, folder):
+    """The table and the lines of a sweep that is finished with ``--arm asked``."""
+    taxes = {"income_tax": 0.0, "corporate_tax": 0.0}
+    rows = [{**ROW, **taxes, "arm": run.arm, "seed": run.seed} for run in sweep.runs]
+    rows[2]["outcome"] = "impaired"
+    said = []
+    results.finish(sweep, rows, folder, 1, said.append, ["asked"])
+    return pd.read_csv(folder / "table.csv").set_index("arm").epsilon_firm.fillna(-1.0).to_dict(), said
+
+
+def test_arms_that_are_not_asked_for_keep_what_was_found_before_with_the_same_settings(checked):
+    sweep, folder = checked
+    shutil.copytree(folder / "other-1", folder / "moved")  # where a checkpoint lies makes no difference
+    shutil.rmtree(folder / "other-1")
+    shutil.move(folder / "moved", folder / "other-1")
+    assert finished(sweep, folder) == ({"asked": 0.07, "other": 0.04, "dead": -1.0}, [])
+    assert set(pd.read_csv(folder / "deviations.csv").arm) == {"asked", "other"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("settings", r"it was made with other settings \(seeds, iterations\)"),
+        ("policies", "it is about another checkpoint"),
+        ("version", "or was made by an earlier version"),
+        ("checkpoint", "does not exist"),
+    ],
+)
+def test_what_was_found_with_other_settings_or_of_other_policies_does_not_count(checked, change, reason):
+    sweep, folder = checked
+    if change == "settings":
+        sweep = replace(sweep, best_response={**sweep.best_response, "iterations": 20, "seeds": [0, 1]})
+    for key in ("asked-1", "other-1") if change != "settings" else ():
+        path = folder / "best_responses" / f"{key}.json"
+        if change == "policies":
+            plant(folder / key / "checkpoint_000002", tempted=2.0)
+        elif change == "version":
+            made = json.loads(path.read_text(encoding="utf-8"))
+            del made["checkpoints"][0]["digest"]
+            path.write_text(json.dumps(made), encoding="utf-8")
+        else:
+            shutil.rmtree(folder / key)
+    epsilons, said = finished(sweep, folder)
+    assert epsilons == {"asked": 0.07, "other": -1.0, "dead": -1.0}
+    assert len(said) == 2
+    for key, line in zip(("asked-1", "other-1"), said, strict=True):
+        assert line.startswith(f"{folder / 'best_responses' / key}.json is left out until {key} is checked again: ")
+        assert re.search(reason, line)
+
+
+def test_a_table_of_deviations_none_of_which_count_any_more_does_not_stay(checked, monkeypatch):
+    sweep, folder = checked
+    monkeypatch.setattr(verdicts, "respond", lambda *_: {})
+    finished(sweep, folder)
+    assert (folder / "deviations.csv").exists() and (folder / "deviations.parquet").exists()
+    finished(replace(sweep, best_response={**sweep.best_response, "iterations": 20}), folder)
+    assert not (folder / "deviations.csv").exists() and not (folder / "deviations.parquet").exists()
 
 
 @pytest.mark.slow
