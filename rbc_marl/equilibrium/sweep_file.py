@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -180,6 +181,8 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), *, small: bool = Fals
         population = parse_population(scheduler, spec.get("variants"), variants, spec.get("draw_seed", 0), name)
         # Rows and states of runs that changed otherwise are others.
         runs = [replace(run, fingerprint=_digest([run.fingerprint, population.fingerprint])) for run in runs]
+    if scheduler is not None and not any(change.setting[0] == "stop" for change in read_words(sets)):
+        _check_acts(runs, scheduler, f"{name}.scheduler")  # to try it out, a command line may cut a sweep shorter
     # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
     turn = {run.key: turn for arm in found for turn, run in enumerate(r for r in runs if r.arm == arm.name)}
     if len(turn) < len(runs):
@@ -334,6 +337,21 @@ def _check_scheduled(runs: Sequence[Run], is_tax_sweep: bool, scheduler: Schedul
             raise ConfigError(f"{where} counts iterations; give {run.arm or run.base.name} a stop.training_iteration")
     if isinstance(scheduler, Pbt) and len(runs) < 2:
         raise ConfigError(f"{where} is pbt, which needs at least two runs; give more seeds or samples")
+
+
+def _check_acts(runs: Sequence[Run], scheduler: Scheduler, where: str) -> None:
+    """Refuse a scheduler whose first report that counts would come when a run has ended."""
+    for run in {run.arm: run for run in runs}.values():
+        limit = run.load(Path("results")).stop["training_iteration"]
+        end = f"{run.arm or run.base.name} ends at iteration {limit:g}, before anything happens; make it smaller"
+        grace = scheduler.grace if isinstance(scheduler, Asha) else 0
+        if grace >= limit:
+            raise ConfigError(f"{where}.asha.grace is {grace}, but {end}")
+        if scheduler.every < limit <= math.ceil(grace / scheduler.every) * scheduler.every:
+            raise ConfigError(f"{where}.asha.grace is {grace}, and every is {scheduler.every}, but {end}")
+        if scheduler.every >= limit:
+            kind = "asha" if isinstance(scheduler, Asha) else "pbt"
+            raise ConfigError(f"{where}.{kind}.every is {scheduler.every}, but {end}")
 
 
 def _best_response(given: Any, runs: Sequence[Run], where: str) -> Mapping[str, Any] | None:  # noqa: ANN401

@@ -17,6 +17,7 @@ tiny:
   config: {env_config: {num_consumers: 4, num_firms: 2, horizon: 3}}
 """
 SWEEP = "s:\n  base: base.yaml\n  seeds: [1, 2]\n"
+RATE = "variants: {lr: {loguniform: [1e-4, 1e-2]}}"
 
 
 @pytest.fixture
@@ -66,9 +67,46 @@ def test_runs_save_a_checkpoint_at_their_end_whatever_their_file_says(sweep, giv
         ("experiment: 3\n  arms: {a: {}}", "s.experiment is 3; it must be a text"),
         ("arms: {a: {}}\n  gpus_per_trial: [1]", "s.gpus_per_trial is [1]; it must be a number"),
         ("arms: {a: {}}\n  scheduler: {asha: 0}", "s.scheduler.asha is 0; it must be a mapping"),
+        ("arms: {a: {}}\n  scheduler: {asha: {grace: 40, every: 10}}", "s.scheduler.asha.grace is 40, but a ends at"),
+        ("arms: {a: {}}\n  scheduler: {asha: {grace: 1}}", "s.scheduler.asha.every is 50, but a ends at iteration 40"),
+        (
+            "arms: {a: {}}\n  scheduler: {asha: {grace: 25, every: 20}}",
+            "s.scheduler.asha.grace is 25, and every is 20, but a ends at iteration 40, before anything happens",
+        ),
+        (f"{RATE}\n  scheduler: {{pbt: {{every: 40}}}}", "s.scheduler.pbt.every is 40, but draw=0 ends at"),
     ],
 )
 def test_what_a_file_cannot_mean_is_refused_with_its_place(sweep, text, message):
     with pytest.raises(ConfigError) as caught:
         sweep(text)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_command_line_may_cut_a_scheduled_sweep_short_to_try_it_out(sweep):
+    text = f"{RATE}\n  scheduler: {{asha: {{every: 10, grace: 20}}}}"
+    assert sweep(text, sets=["stop.training_iteration=2"]).runs[0].load(Path("results")).stop["training_iteration"] == 2
+
+
+@pytest.mark.parametrize(
+    "varied",
+    [
+        "networks.firm: {choice: [flat, {kind: flat, hidden: [8]}]}",
+        "training.reward_scale: {choice: [{firm: 1.0}, {firm: 2.0}]}",
+        "train_batch_size_per_learner: {choice: [48, 96]}",
+        "config.env_runners.num_envs_per_env_runner: {choice: [8, 16]}",
+        "batch_mode: {choice: [complete_episodes]}",
+        "checkpoint_freq: {choice: [5, 10]}",
+    ],
+)
+def test_pbt_changes_nothing_that_a_checkpoint_holds(sweep, varied):
+    key = varied.partition(": ")[0]
+    with pytest.raises(ConfigError) as caught:
+        sweep(f"variants: {{{varied}}}\n  scheduler: {{pbt: {{every: 10}}}}")
+    assert f"s.variants.{key} cannot change while a run goes on, as pbt wants" in str(caught.value)
+
+
+def test_pbt_changes_settings_of_learning_in_any_spelling(sweep):
+    varied = ["training.lambda: {uniform: [0.9, 1.0]}", "curriculum.entropy.decay: {randint: [5, 9]}"]
+    varied.append("algorithm_config_overrides_per_module.firm.lr: {loguniform: [1e-4, 1e-2]}")
+    found = sweep(f"variants: {{{', '.join(varied)}}}\n  scheduler: {{pbt: {{every: 10}}}}")
+    assert list(found.population.columns.values()) == ["lambda", "decay", "lr"]
