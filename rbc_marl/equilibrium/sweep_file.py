@@ -63,6 +63,8 @@ class Run:
     """Whether its policies are also played with other governments in place of their own."""
     fingerprint: str = ""
     """Of everything that decides its row, except the code."""
+    objective: str = ""
+    """What its government maximises, in words: welfares of other objectives have another unit."""
 
     @property
     def columns(self) -> tuple[tuple[str, Any], ...]:
@@ -313,10 +315,12 @@ def _checked(run: Run) -> Run:
         raise ConfigError(f"{where}.config.scripted has {', '.join(scripted)}; {mend}")
     if not experiment.stop:
         raise ConfigError(f"{where}.stop is missing; give a sweep's runs an end, such as {{training_iteration: 100}}")
-    resolved = experiment.resolved
+    economy, resolved = experiment.env_config, experiment.resolved
+    weighted = f"total welfare with profit weighted by {economy.firm_welfare_weight:g}"
     config = {key: value for key, value in resolved["config"].items() if key != "seed"}
     decisive = [{**resolved, "config": config, "storage_path": None}, run.episodes, run.rules, run.governments]
-    return replace(run, fingerprint=_digest(decisive))
+    objective = weighted if economy.welfare == "total" else "consumers' welfare"
+    return replace(run, fingerprint=_digest(decisive), objective=objective)
 
 
 def _digest(decisive: Any) -> str:  # noqa: ANN401 - plain data
