@@ -41,31 +41,52 @@ def fisher(alive: int, runs: int, other_alive: int, other_runs: int) -> float:
     return float(require("scipy.stats", "analysis").fisher_exact(table).pvalue)
 
 
-def summary(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[Row], objectives: Mapping[str, str] | None = None) -> str:
     """A Markdown summary of a sweep: a table with a line per arm, then every seed's welfare.
 
     The table's welfare is what a run's own government maximises. The first arm is the one that the others are compared
     with: paired differences over seeds they share, and Fisher's test of the shares that are alive (not collapsed). Runs
-    that a scheduler stopped are counted at the end only.
+    that a scheduler stopped are counted at the end only; where it stopped all of the first arm's, nothing is compared.
+
+    Args:
+        rows: Of all runs, those of the first arm first.
+        objectives: By arm, what its government maximises, in words. Welfares of two objectives have two units, so that
+            they have no difference. None: all maximise the same.
     """
-    stopped = sum(row["outcome"] == STOPPED for row in rows)
-    rows = [row for row in rows if row["outcome"] != STOPPED]
+    objectives = objectives or {}
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    by_arm = {arm: [row for row in rows if row["arm"] == arm] for arm in arms}
+    ended = {arm: [row for row in rows if row["arm"] == arm and row["outcome"] != STOPPED] for arm in arms}
+    reference, shown = next(iter(arms), ""), [arm for arm in arms if ended[arm]]
+    others = [arm for arm in shown if objectives.get(arm) != objectives.get(reference)]
     head = "| arm | alive | 95% interval | living | government's welfare: median | least | most "
     head += "| hours | price-demand | wage-labour | paired difference | Fisher p |"
     lines = [head, "|" + "---|" * 12]
-    lines += [_line(arm, by_arm[arm], by_arm[arms[0]], is_first=arm == arms[0]) for arm in arms]
-    lines += ["", "Total welfare of each seed (consumers' welfare in brackets):", ""]
-    for arm in arms:
+    for arm in shown:
+        against = [] if arm == reference else ended[reference]
+        lines.append(_line(arm, ended[arm], against, is_one_unit=arm not in others))
+    if others:
+        words = f"No difference of welfare where a government maximises something else than that of {reference}"
+        lines += ["", f"{words} ({objectives.get(reference)})."]
+    if arms and not ended[reference]:
+        lines += ["", f"Nothing is compared: every run of the first arm, {reference}, was stopped before its time."]
+    lines += ["", *_seeds({arm: ended[arm] for arm in shown}, objectives if others else {})]
+    stopped = sum(row["outcome"] == STOPPED for row in rows)
+    lines += ["", f"Runs stopped before their time, which no line counts: {stopped}"] if stopped else []
+    return "\n".join(lines)
+
+
+def _seeds(by_arm: Mapping[str, Sequence[Row]], objectives: Mapping[str, str]) -> list[str]:
+    """Every seed's welfare, a line per arm; with what governments maximise where that is not the same in all."""
+    after = ", after what the arm's government maximises" if objectives else ""
+    lines = [f"Total welfare of each seed (consumers' welfare in brackets){after}:", ""]
+    for arm, rows in by_arm.items():
         values = ", ".join(
             f"{row['seed']}: {row['welfare_total']:,.0f} ({row['welfare_consumers']:,.0f})"
             + ("" if row["outcome"] == "living" else f" {row['outcome']}")
-            for row in by_arm[arm]
+            for row in rows
         )
-        lines.append(f"- {arm}: {values}")
-    lines += ["", f"Runs stopped before their time, which no line counts: {stopped}"] if stopped else []
-    return "\n".join(lines)
+        lines.append(f"- {arm}{f' [{objectives.get(arm)}]' if objectives else ''}: {values}")
+    return lines
 
 
 def composition_summary(rows: Sequence[Row]) -> str:
@@ -98,7 +119,8 @@ def _mean_of(rows: Sequence[Row], name: str, form: str) -> str:
     return f"{statistics.mean(values):{form}}" if values else ""
 
 
-def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_first: bool) -> str:
+def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_one_unit: bool) -> str:
+    """An arm's line of the table, against the rows of the first arm, of which there may be none."""
     alive = sum(row["outcome"] != "collapsed" for row in rows)
     living = sum(row["outcome"] == "living" for row in rows)
     low, high = wilson(alive, len(rows))
@@ -112,8 +134,8 @@ def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_first: bool) -
         f"{min(welfare):,.0f}",
         f"{max(welfare):,.0f}",
         *(f"{statistics.mean(row[name] for row in rows):{form}}" for name, form in _MEANS.items()),
-        "" if is_first else _paired(rows, first),
-        "" if is_first else _fisher(rows, first),
+        _paired(rows, first) if is_one_unit else "",
+        _fisher(rows, first),
     ]
     return "| " + " | ".join(cells) + " |"
 

@@ -68,16 +68,20 @@ class Settings:
             whole(getattr(self, name), name, least)
         if self.economies is not None:
             whole(self.economies, "economies")
-        if not self.seeds or not all(type(seed) is int and seed >= 0 for seed in self.seeds):
-            raise ConfigError(f"seeds is {self.seeds!r}; give at least one whole number, such as [0, 1, 2]")
+        seeds = self.seeds
+        if not isinstance(seeds, tuple) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+            raise ConfigError(f"seeds is {_shown(seeds)}; give a list of at least one whole number, such as [0, 1, 2]")
         number(self.entropy, "entropy", 0.0)
         if number(self.damage, "damage", 0.0, 1.0) == 0.0:
             raise ConfigError("damage is 0; it must be above 0, or the control has nothing to win back")
-        if isinstance(self.checkpoints, str) and self.checkpoints != "all":
-            raise ConfigError(f'checkpoints is {self.checkpoints!r}; give iterations, or "all"')
+        self._check_checkpoints()
+        if not isinstance(self.types, tuple):
+            raise ConfigError(f"types is {self.types!r}; give a list, such as [consumer, firm]")
         for agent_type in self.types:
             if agent_type not in AGENT_TYPES:
                 raise ConfigError(f"types has {agent_type!r}; there are {', '.join(AGENT_TYPES)}{_close(agent_type)}")
+        if not isinstance(self.lr, Mapping):
+            raise ConfigError(f"lr is {self.lr!r}; give rates by type, such as {{firm: 1e-3}}")
         for agent_type, rate in self.lr.items():
             if agent_type not in AGENT_TYPES:
                 raise ConfigError(f"lr.{agent_type} is not an agent type{_close(agent_type)}")
@@ -85,15 +89,24 @@ class Settings:
                 raise ConfigError(f"lr.{agent_type} is 0; it must be above 0, or nobody learns")
         self._check_agents()
 
+    def _check_checkpoints(self) -> None:
+        found = self.checkpoints
+        is_list = isinstance(found, tuple) and all(type(one) is int and one >= 0 for one in found)
+        if found != "all" and not is_list:
+            raise ConfigError(f'checkpoints is {_shown(found)}; give a list of iterations, such as [400], or "all"')
+
     def _check_agents(self) -> None:
-        if isinstance(self.agents, str):
+        if not isinstance(self.agents, Mapping):
             if self.agents not in ("default", "all"):
-                raise ConfigError(f'agents is {self.agents!r}; give numbers by type, "default" or "all"')
+                mend = 'give numbers by type, such as {firm: [0, 9]}, "default", "all", or {} for none'
+                raise ConfigError(f"agents is {_shown(self.agents)}; {mend}")
             return
         for agent_type, numbers in self.agents.items():
             if agent_type not in ("consumer", "firm"):
                 mend = _close(agent_type) or "; single agents are consumers or firms"
                 raise ConfigError(f"agents.{agent_type} cannot deviate alone{mend}")
+            if not isinstance(numbers, tuple):
+                raise ConfigError(f'agents.{agent_type} is {numbers!r}; give a list of numbers, or "all"')
             for one in numbers:
                 if one != "all" and (type(one) is not int or one < 0):
                     raise ConfigError(f'agents.{agent_type} has {one!r}; give whole numbers of at least 0, or "all"')
@@ -103,18 +116,19 @@ class Settings:
         """Settings from the plain data of a file.
 
         Args:
-            given: Some of the fields; lists stand for tuples.
+            given: Some of the fields; lists stand for tuples, and one agent's number for a list of it.
             where: Their place in the file, for messages.
 
         Raises:
             ConfigError: A field is unknown or out of range.
         """
         check_keys(given, [one.name for one in dataclasses.fields(cls)], where, "a setting of best responses")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-        }
+        values: dict[str, Any] = {name: _tuple(value) for name, value in given.items()}
         if isinstance(agents := values.get("agents"), Mapping):
-            values["agents"] = {t: (given,) if given == "all" else tuple(given) for t, given in agents.items()}
+            values["agents"] = {
+                agent_type: (numbers,) if numbers == "all" or type(numbers) is int else _tuple(numbers)
+                for agent_type, numbers in agents.items()
+            }
         try:
             return cls(**values)
         except ConfigError as error:
@@ -213,3 +227,12 @@ def _parse_agents(words: Sequence[str]) -> dict[str, tuple[int | str, ...]]:
 
 def _close(name: object) -> str:
     return nearest(str(name), AGENT_TYPES)
+
+
+def _tuple(given: Any) -> Any:  # noqa: ANN401 - from a file
+    return tuple(given) if isinstance(given, list) else given
+
+
+def _shown(given: Any) -> str:  # noqa: ANN401 - from a file
+    """A value as a file shows it."""
+    return repr(list(given) if isinstance(given, tuple) else given)

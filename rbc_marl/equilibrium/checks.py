@@ -60,3 +60,31 @@ def seeds(given: Any, where: str) -> list[int]:  # noqa: ANN401 - from a file
     if len(set(given)) < len(given):
         raise ConfigError(f"{where} is {given!r}, where a seed stands twice; give each once")
     return given
+
+
+def text(given: Any, where: str) -> str:  # noqa: ANN401 - from a file
+    """A text.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(given, str):
+        raise ConfigError(f"{where} is {given!r}; it must be a text")
+    return given
+
+
+def folder_name(given: object, where: str, what: str) -> str:
+    """The name of something that gets a folder of that name.
+
+    Args:
+        given: The name.
+        where: Place in the file.
+        what: What is named: "an arm".
+
+    Raises:
+        ConfigError: The folder would be another one, or a hidden one.
+    """
+    name = str(given)
+    if not name or "/" in name or name.startswith("."):
+        raise ConfigError(f"{where}: {name!r} cannot name {what}; its results get a folder of that name")
+    return name

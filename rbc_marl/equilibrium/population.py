@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbc_marl.equilibrium.changes import setting
 from rbc_marl.equilibrium.schedulers import Pbt
 from rbc_marl.equilibrium.variants import Variant, parse_space, sampler
 from rbc_marl.errors import ConfigError
@@ -24,25 +25,22 @@ if TYPE_CHECKING:
 STATES = "population"
 # Distributions whose values can be multiplied, or chosen from.
 _KINDS = ("choice", "uniform", "loguniform", "randint", "lograndint")
-# Settings that make another economy, another network or other measurements: a run cannot go on with another value.
+# Settings of `training` that make another network, other data or other measurements: a run cannot go on with another
+# value. Nor can it with another economy, other env runners and so on, which are of other sections.
 _FIXED = (
-    "env",
-    "environment",
-    "env_config",
-    "env_runners",
-    "num_envs_per_env_runner",
-    "num_env_runners",
-    "probe_economies",
     "model",
-    "rl_module",
     "reward_scale",
+    "train_batch_size",
+    "train_batch_size_per_learner",
+    "probe_economies",
+    "deviator",
     "scripted",
     "rules",
-    "run",
-    "stop",
-    "restore",
-    "checkpoint_config",
+    "learner_class",
+    "learner_connector",
+    "add_default_connectors_to_learner_pipeline",
 )
+_OF_SINGLE_TYPES = "algorithm_config_overrides_per_module"
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def parse_population(
     spaces = {}
     for key, values in given.items():
         place = f"{where}.variants.{key}"
-        if str(key).removeprefix("config.").partition(".")[0] in _FIXED:
+        if not _can_change(key):
             raise ConfigError(f"{place} cannot change while a run goes on, as pbt wants; use asha, or leave it out")
         if isinstance(values, list):
             mend = f"pbt changes it in every run: write {{choice: {json.dumps(values)}}}"
@@ -162,6 +160,18 @@ def parse_population(
     first = next(iter(variants))
     columns = dict(zip(spaces, (column for column, _ in first.columns), strict=True))
     return Population(settings, spaces, columns, seed)
+
+
+def _can_change(key: object) -> bool:
+    """Whether a run can go on from a checkpoint with another value of a setting."""
+    from rbc_marl.rllib import EconomyPPOConfig
+    from rbc_marl.rllib.config_keys import known_keys
+
+    head, *rest = setting(key)
+    if head == _OF_SINGLE_TYPES:
+        head = rest[1] if len(rest) > 1 else "lr"
+    known = known_keys(EconomyPPOConfig).get(head)
+    return known is not None and "training" in known.sections and head not in _FIXED
 
 
 def next_states(population: Population, states: Mapping[str, State]) -> dict[str, State]:

@@ -120,7 +120,9 @@ def _write(sweep: Sweep, found: list[dict[str, Any]], folder: Path, deviations: 
     groups = equilibria(found, sweep.varied)
     write_table(found, folder, "table")
     write_table(groups, folder, "equilibria", first=("group",))
-    parts = [summary(found), "What total welfare is made of, over the runs that are alive:", composition_summary(found)]
+    objectives = {run.arm: run.objective for run in sweep.runs}
+    parts = [summary(found, objectives), "What total welfare is made of, over the runs that are alive:"]
+    parts.append(composition_summary(found))
     if sweep.taxes is not None:
         economy = sweep.runs[0].load(folder).env_config
         anchors = play_anchors(economy) if economy is not None else []

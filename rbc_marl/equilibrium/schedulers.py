@@ -62,12 +62,12 @@ def parse_scheduler(given: Any, where: str) -> Scheduler | None:  # noqa: ANN401
     """
     if given is None:
         return None
-    named = {given: None} if isinstance(given, str) else given
+    named: Any = {given: {}} if isinstance(given, str) else given
     name = next(iter(named), None) if isinstance(named, Mapping) and len(named) == 1 else None
     if name not in _KINDS:
         raise ConfigError(f"{where} is {given!r}; it must be asha, pbt or null{nearest(str(name), _KINDS)}")
     where, kind = f"{where}.{name}", _KINDS[name]
-    settings = named[name] or {}
+    settings = {} if named[name] is None else named[name]
     check_keys(settings, [one.name for one in fields(kind)], where, f"a setting of {name}")
     made = kind(**settings)
     if made.metric not in QUANTITIES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rbc_marl.analysis.outcomes import BEST, check_reference
 from rbc_marl.config import load_yaml_file
 from rbc_marl.equilibrium import taxes
-from rbc_marl.equilibrium.checks import check_keys, number, whole
+from rbc_marl.equilibrium.changes import Change, Changes, change_text, read_changes, read_words
+from rbc_marl.equilibrium.checks import check_keys, folder_name, number, text, whole
 from rbc_marl.equilibrium.checks import seeds as checked_seeds
 from rbc_marl.equilibrium.grouping import Thresholds, parse_thresholds
 from rbc_marl.equilibrium.population import Population, parse_population
@@ -61,6 +63,8 @@ class Run:
     """Whether its policies are also played with other governments in place of their own."""
     fingerprint: str = ""
     """Of everything that decides its row, except the code."""
+    objective: str = ""
+    """What its government maximises, in words: welfares of other objectives have another unit."""
 
     @property
     def columns(self) -> tuple[tuple[str, Any], ...]:
@@ -80,6 +84,8 @@ class Run:
     def load(self, storage: Path) -> Experiment:
         """The experiment to train, with its results under ``storage``.
 
+        It saves a checkpoint at its end whatever the file says: that is what its row is about.
+
         Raises:
             ConfigError: The file or a change is not valid.
         """
@@ -95,7 +101,9 @@ class Run:
         if found[0].is_sweep:
             spaces = ", ".join(".".join(path) for path in found[0].spaces) or "num_samples"
             raise ConfigError(f"{self.base} holds search spaces itself ({spaces}); vary them under variants: instead")
-        return found[0]
+        saved = {**found[0].resolved["checkpoint_config"], "checkpoint_at_end": True}
+        resolved = {**found[0].resolved, "checkpoint_config": saved}
+        return replace(found[0], checkpoints=replace(found[0].checkpoints, at_end=True), resolved=resolved)
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,8 @@ class _Arm:
     """A line of a comparison, before it gets its seeds."""
 
     name: str
+    place: str
+    """Where it stands in the file."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     variant: Variant = field(default_factory=Variant)
     governments: bool = False
@@ -178,6 +188,8 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), *, small: bool = Fals
         population = parse_population(scheduler, spec.get("variants"), variants, spec.get("draw_seed", 0), name)
         # Rows and states of runs that changed otherwise are others.
         runs = [replace(run, fingerprint=_digest([run.fingerprint, population.fingerprint])) for run in runs]
+    if scheduler is not None and not any(change.setting[0] == "stop" for change in read_words(sets)):
+        _check_acts(runs, scheduler, f"{name}.scheduler")  # to try it out, a command line may cut a sweep shorter
     # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
     turn = {run.key: turn for arm in found for turn, run in enumerate(r for r in runs if r.arm == arm.name)}
     if len(turn) < len(runs):
@@ -202,7 +214,7 @@ def _read(path: Path, small: bool) -> tuple[str, Mapping[str, Any]]:
     if len(data) != 1:
         raise ConfigError(f"{path} holds {len(data)} sweeps; give one name, and under it base, seeds and arms")
     ((given, spec),) = data.items()
-    name = str(given)
+    name = folder_name(given, str(path), "a sweep")
     check_keys(spec, _KEYS, name)
     if "small" in spec:
         check_keys(spec["small"], [key for key in _KEYS if key != "small"], f"{name}.small")
@@ -234,63 +246,86 @@ def _arms(path: Path, name: str, spec: Mapping[str, Any]) -> tuple[list[_Arm], t
         economy = _economy(path, name, spec)
         settings = taxes.parse_taxes(spec["taxes"], economy, f"{name}.taxes")
         arms_of_taxes = taxes.arms(settings)
-        return [_Arm(a.name, {"set": a.set}, a.variant, a.learned) for a in arms_of_taxes], settings
+        return [_Arm(a.name, f"{name}.taxes", {"set": a.set}, a.variant, a.learned) for a in arms_of_taxes], settings
     arms = spec.get("arms") if spec.get("arms") is not None else {"": {}}
     if not isinstance(arms, Mapping) or not arms:
         raise ConfigError(f"{name}.arms must be a mapping of names to what they change, such as {{plain: {{}}}}")
     variants = expand(spec.get("variants"), samples, draw_seed, f"{name}.variants")
     found = []
-    for arm, changes in arms.items():
-        check_keys(changes or {}, _ARM_KEYS, f"{name}.arms.{arm}")
+    for arm, given in arms.items():
+        place = f"{name}.arms.{folder_name(arm, f'{name}.arms', 'an arm')}" if spec.get("arms") is not None else name
+        changes = {} if given is None else given
+        check_keys(changes, _ARM_KEYS, place)
         for variant in variants:
-            found.append(_Arm(",".join(filter(None, [str(arm), variant.name])), changes or {}, variant))
+            found.append(_Arm(",".join(filter(None, [str(arm), variant.name])), place, changes, variant))
     return found, None
 
 
 def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple[str, ...]) -> list[Run]:
     """The runs of an arm, the first of them checked: seeds make no difference to what is valid."""
     changes = arm.changes
-    _check_not_varied(arm.variant, sets)
     try:
         rules = check_reference(changes.get("rules", spec.get("rules", BEST)))
     except ConfigError as error:
         raise ConfigError(f"{name}.rules is {error}") from None
-    common = [f"{key}={json.dumps(value)}" for key, value in (spec.get("set") or {}).items()]
-    own = [f"{key}={json.dumps(value)}" for key, value in (changes.get("set") or {}).items()]
-    gpus = spec.get("gpus_per_trial")
-    common += [f"num_gpus_per_learner={gpus}"] if gpus else []
-    place = f"{name}.arms.{arm.name}.seeds" if spec.get("arms") else f"{name}.seeds"
+    place = f"{arm.place}.seeds" if spec.get("arms") else f"{name}.seeds"
+    at, base = (arm.place, changes["base"]) if "base" in changes else (name, spec["base"])
     first, *others = checked_seeds(changes.get("seeds", spec["seeds"]), place)
     run = Run(
         arm=arm.name,
         seed=first,
-        base=(path.parent / changes.get("base", spec["base"])).resolve(),
-        experiment=spec.get("experiment"),
-        # What makes an arm of taxes stays, whatever else is changed.
-        sets=(*common, *sets, *own) if spec.get("taxes") is not None else (*common, *own, *arm.variant.sets, *sets),
+        base=(path.parent / text(base, f"{at}.base")).resolve(),
+        experiment=None if spec.get("experiment") is None else text(spec["experiment"], f"{name}.experiment"),
+        sets=_changes(name, spec, arm, sets).in_order(),
         episodes=whole(spec.get("episodes", 256), f"{name}.episodes"),
         rules=rules,
         variant=arm.variant,
         governments=arm.governments,
     )
-    run = replace(run, fingerprint=_fingerprint(run))
+    run = _checked(run)
     return [run, *(replace(run, seed=seed) for seed in others)]
 
 
-def _check_not_varied(variant: Variant, sets: Sequence[str]) -> None:
-    """Refuse a change of what is varied: the table would say one thing, and the run be another."""
-    for text in sets:
-        changed = text.partition("=")[0].strip().removeprefix("config.")
-        for key, _ in variant.values:
-            if f"{key}.".startswith(f"{changed}."):
-                raise ConfigError(f"--set {text}: the sweep varies {key}; change it in the file")
+def _changes(name: str, spec: Mapping[str, Any], arm: _Arm, sets: Sequence[str]) -> Changes:
+    """What makes the runs of an arm of the base."""
+    gpus = number(spec.get("gpus_per_trial", 0.0), f"{name}.gpus_per_trial", 0.0)
+    place = f"{name}.gpus_per_trial"
+    of_gpus = [Change(place, f"num_gpus_per_learner={spec['gpus_per_trial']}")] if gpus else []
+    varied = []
+    for key, value in arm.variant.values:
+        place = f"{name}.variants.{key}"
+        varied.append(Change(place, change_text(key, value, place)))
+    return Changes(
+        common=[*read_changes(spec.get("set"), f"{name}.set"), *of_gpus],
+        own=read_changes(arm.changes.get("set"), f"{arm.place}.set"),
+        varied=varied,
+        command=read_words(sets),
+        is_of_taxes=spec.get("taxes") is not None,
+    )
 
 
-def _fingerprint(run: Run) -> str:
-    resolved = run.load(Path("results")).resolved
+def _checked(run: Run) -> Run:
+    """A run with what its experiment decides.
+
+    Raises:
+        ConfigError: It would never end, or leave no policies to play.
+    """
+    experiment = run.load(Path("results"))
+    where = f"{run.base}: {experiment.name}"
+    if experiment.run != "EconomyPPO" or experiment.env_config is None:
+        mend = "a sweep plays the policies that EconomyPPO alone saves; give run: EconomyPPO"
+        raise ConfigError(f"{where}.run is {experiment.run}; {mend}")
+    if scripted := getattr(experiment.config, "scripted", None):
+        mend = "a run with types that follow rules saves no policies for a sweep to play; leave it out"
+        raise ConfigError(f"{where}.config.scripted has {', '.join(scripted)}; {mend}")
+    if not experiment.stop:
+        raise ConfigError(f"{where}.stop is missing; give a sweep's runs an end, such as {{training_iteration: 100}}")
+    economy, resolved = experiment.env_config, experiment.resolved
+    weighted = f"total welfare with profit weighted by {economy.firm_welfare_weight:g}"
     config = {key: value for key, value in resolved["config"].items() if key != "seed"}
     decisive = [{**resolved, "config": config, "storage_path": None}, run.episodes, run.rules, run.governments]
-    return _digest(decisive)
+    objective = weighted if economy.welfare == "total" else "consumers' welfare"
+    return replace(run, fingerprint=_digest(decisive), objective=objective)
 
 
 def _digest(decisive: Any) -> str:  # noqa: ANN401 - plain data
@@ -299,26 +334,33 @@ def _digest(decisive: Any) -> str:  # noqa: ANN401 - plain data
 
 def _economy(path: Path, name: str, spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 - an EconomyConfig
     """The economy that is varied, as it stands in the base file."""
-    (run, *_) = _runs(path, name, spec, _Arm("base"), ())
-    economy = run.load(Path("results")).env_config
-    if economy is None:
-        raise ConfigError(f"{name}.base is {spec['base']}, which is no economy of this package; taxes need one")
-    return economy
+    (run, *_) = _runs(path, name, spec, _Arm("base", name), ())
+    return run.load(Path("results")).env_config
 
 
 def _check_scheduled(runs: Sequence[Run], is_tax_sweep: bool, scheduler: Scheduler, where: str) -> None:
     if is_tax_sweep:
         raise ConfigError(f"{where} stops or changes runs, but means of taxes count every run as it is; leave it out")
-    is_population = isinstance(scheduler, Pbt)
     for run in {run.arm: run for run in runs}.values():
-        experiment = run.load(Path("results"))
-        if "training_iteration" not in experiment.stop:
+        if "training_iteration" not in run.load(Path("results")).stop:
             raise ConfigError(f"{where} counts iterations; give {run.arm or run.base.name} a stop.training_iteration")
-        if is_population and experiment.run != "EconomyPPO":
-            mend = "settings that a checkpoint holds would stay in force; use asha"
-            raise ConfigError(f"{where} is pbt, but {run.base.name} runs {experiment.run}: {mend}")
-    if is_population and len(runs) < 2:
+    if isinstance(scheduler, Pbt) and len(runs) < 2:
         raise ConfigError(f"{where} is pbt, which needs at least two runs; give more seeds or samples")
+
+
+def _check_acts(runs: Sequence[Run], scheduler: Scheduler, where: str) -> None:
+    """Refuse a scheduler whose first report that counts would come when a run has ended."""
+    for run in {run.arm: run for run in runs}.values():
+        limit = run.load(Path("results")).stop["training_iteration"]
+        end = f"{run.arm or run.base.name} ends at iteration {limit:g}, before anything happens; make it smaller"
+        grace = scheduler.grace if isinstance(scheduler, Asha) else 0
+        if grace >= limit:
+            raise ConfigError(f"{where}.asha.grace is {grace}, but {end}")
+        if scheduler.every < limit <= math.ceil(grace / scheduler.every) * scheduler.every:
+            raise ConfigError(f"{where}.asha.grace is {grace}, and every is {scheduler.every}, but {end}")
+        if scheduler.every >= limit:
+            kind = "asha" if isinstance(scheduler, Asha) else "pbt"
+            raise ConfigError(f"{where}.{kind}.every is {scheduler.every}, but {end}")
 
 
 def _best_response(given: Any, runs: Sequence[Run], where: str) -> Mapping[str, Any] | None:  # noqa: ANN401
@@ -329,11 +371,8 @@ def _best_response(given: Any, runs: Sequence[Run], where: str) -> Mapping[str, 
     if settings.checkpoints:
         raise ConfigError(f"{where}.checkpoints is for rbc-marl best-response; a sweep checks the last one of each run")
     for run in {run.arm: run for run in runs}.values():
-        economy = run.load(Path("results")).env_config
-        if economy is None:
-            raise ConfigError(f"{where} needs an economy of this package; {run.base} has another environment")
         try:
-            settings.targets(economy)
+            settings.targets(run.load(Path("results")).env_config)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
     return dict(given)

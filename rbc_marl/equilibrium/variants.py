@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from rbc_marl.analysis.composition import COMPOSITION
 from rbc_marl.analysis.metrics import QUANTITIES
+from rbc_marl.equilibrium.changes import change_text, check_apart, check_not_taken
 from rbc_marl.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from rbc_marl.rllib.search_space import Space
 
-# Settings that a sweep sets itself, and what to use instead.
-TAKEN = {"seed": "seeds", "storage_path": "--out", "num_samples": "samples"}
 LONGEST_NAME = 100
 
 
@@ -45,7 +44,7 @@ class Variant:
     @property
     def sets(self) -> tuple[str, ...]:
         """The changes as `--set` takes them."""
-        return tuple(f"{key}={json.dumps(value)}" for key, value in self.values)
+        return tuple(change_text(key, value, key) for key, value in self.values)
 
 
 def expand(given: Any, samples: int, draw_seed: int, where: str) -> list[Variant]:  # noqa: ANN401 - from a file
@@ -65,14 +64,15 @@ def expand(given: Any, samples: int, draw_seed: int, where: str) -> list[Variant
     if not isinstance(given, Mapping) or not given:
         example = "{env_config.export_price: [500, 1000]}"
         raise ConfigError(f"{where} is {given!r}; it must be a mapping such as {example}")
-    columns = _columns([str(key) for key in given])
+    given = {str(key): values for key, values in given.items()}
+    check_apart(given, where)
+    columns = _columns(list(given))
     lists: dict[str, list[Any]] = {}
     draws: dict[str, list[Any]] = {}
     for key, values in given.items():
-        if key in TAKEN:
-            raise ConfigError(f"{where}.{key} cannot vary here; use {TAKEN[key]}")
+        check_not_taken(key, f"{where}.{key} cannot vary here")
         if isinstance(values, Mapping):
-            draw = sampler(str(key), parse_space(str(key), values, f"{where}.{key}"), draw_seed)
+            draw = sampler(key, parse_space(key, values, f"{where}.{key}"), draw_seed)
             draws[key] = [draw() for _ in range(samples)]
         elif isinstance(values, list) and values:
             lists[key] = values
@@ -150,10 +150,13 @@ def _columns(keys: list[str]) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - from a file
-    text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, float):
+        text = f"{value:g}"
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)  # what is no plain data fails later
     return re.sub(r"[^\w.+-]+", "_", text).strip("_")
 
 
 def _cell(value: Any) -> Any:  # noqa: ANN401 - from a file
     """A value as a cell of a table."""
-    return json.dumps(value) if isinstance(value, list | Mapping) else value
+    return json.dumps(value, default=str) if isinstance(value, list | Mapping) else value

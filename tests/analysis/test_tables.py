@@ -33,3 +33,40 @@ def test_a_summary_shows_every_seed_and_compares_with_the_first_arm():
 def test_only_seeds_that_both_have_are_compared():
     rows = [row("a", 1, 100.0), row("a", 2, 100.0), row("a", 3, 100.0), row("b", 2, 50.0), row("b", 3, 60.0)]
     assert "| -45 ± 5 |" in summary(rows)
+
+
+TOTAL, OTHER, CONSUMERS = "total welfare, weighted by 0.0025", "total welfare, weighted by 0", "consumers' welfare"
+
+
+def test_welfares_of_governments_that_maximise_different_things_have_no_difference():
+    rows = [row(arm, seed, 100.0) for arm in ("a", "b", "c", "d") for seed in (1, 2)]
+    objectives = {"a": TOTAL, "b": CONSUMERS, "c": TOTAL, "d": OTHER}
+    lines = summary(rows, objectives).splitlines()
+    assert [line.split(" | ")[-2:] for line in lines[2:6]] == [
+        ["", " |"],
+        ["", "1.000 |"],
+        ["+0 ± 0", "1.000 |"],
+        ["", "1.000 |"],
+    ]
+    assert f"No difference of welfare where a government maximises something else than that of a ({TOTAL})." in lines
+    assert any(line.endswith("in brackets), after what the arm's government maximises:") for line in lines)
+    assert f"- d [{OTHER}]: 1: 100 (1), 2: 100 (1)" in lines and f"- b [{CONSUMERS}]: 1: 100 (1), 2: 100 (1)" in lines
+    alike = summary(rows, dict.fromkeys(objectives, TOTAL))
+    assert "No difference" not in alike and TOTAL not in alike and alike == summary(rows)
+
+
+def test_others_are_compared_with_the_first_arm_also_where_a_scheduler_stopped_its_first_runs():
+    rows = [row("base", 1, 1.0, "stopped"), row("other", 1, 5.0), row("base", 2, 9.0), row("other", 2, 6.0)]
+    rows += [row("base", 3, 9.0), row("other", 3, 8.0)]
+    lines = summary(rows).splitlines()
+    assert lines[2].startswith("| base | 2/2 |") and lines[2].endswith("|  |  |")
+    assert lines[3].startswith("| other | 3/3 |") and "| -2 ± 1 |" in lines[3]
+
+
+def test_without_a_run_of_the_first_arm_nothing_is_compared():
+    rows = [row(arm, seed, 5.0) for arm in ("b", "c") for seed in (1, 2)]
+    text = summary([row("base", 1, 1.0, "stopped"), *rows])
+    lines = text.splitlines()
+    assert all(line.endswith("|  |  |") for line in lines[2:4]) and "| base |" not in text
+    assert "Nothing is compared: every run of the first arm, base, was stopped before its time." in lines
+    assert summary([]).splitlines()[1] == "|" + "---|" * 12

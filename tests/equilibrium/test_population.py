@@ -70,7 +70,7 @@ def test_one_run_without_variants_or_of_another_algorithm_is_no_population(file)
             load_sweep(file)
     file.write_text(SWEEP, encoding="utf-8")
     (file.parent / "base.yaml").write_text(BASE.replace("EconomyPPO", "PPO"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="runs PPO: settings that a checkpoint holds would stay in force"):
+    with pytest.raises(ConfigError, match=r"tiny\.run is PPO; a sweep plays the policies that EconomyPPO alone saves"):
         load_sweep(file)
 
 

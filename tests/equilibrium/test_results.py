@@ -9,7 +9,8 @@ import pytest
 
 from rbc_marl.analysis.tables import composition_summary, summary
 from rbc_marl.equilibrium.figures_of_sweeps import explained_by_a_line, spectrum
-from rbc_marl.equilibrium.results import write_table
+from rbc_marl.equilibrium.results import finish, write_table
+from rbc_marl.equilibrium.sweep_file import load_sweep
 from rbc_marl.errors import UserError
 
 ROW = {
@@ -35,6 +36,14 @@ ROW = {
     "wage_lowest": 0.1,
     "wage_highest": 0.0,
 }
+COMPLETE = {**ROW, "income_tax": 0.1, "corporate_tax": 0.1, "government_reward": 1.0}
+BASE = """
+tiny:
+  run: EconomyPPO
+  env: rbc_open
+  stop: {training_iteration: 40}
+  config: {env_config: {num_consumers: 4, num_firms: 2, horizon: 3}}
+"""
 STOPPED = {"arm": "other", "seed": 100, "outcome": "stopped", "hours": 3.0}
 STOPPED |= {"welfare_total": 1.0, "welfare_consumers": 1.0}
 
@@ -59,6 +68,24 @@ def test_runs_that_were_stopped_are_counted_and_nothing_else():
     assert "| plain | 1/1 |" in text and "| other |" not in text
     assert "Runs stopped before their time, which no line counts: 1" in text
     assert "stopped" not in summary([ROW])
+
+
+def test_a_sweep_knows_what_each_arms_government_maximises(tmp_path):
+    (tmp_path / "other.yaml").write_text(BASE.replace("horizon: 3", "horizon: 3, welfare: consumers"), encoding="utf-8")
+    (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
+    arms = "{plain: {}, other: {base: other.yaml}, free: {set: {env_config.firm_welfare_weight: 0}}}"
+    text = f"s: {{base: base.yaml, seeds: [1, 2], arms: {arms}}}"
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    sweep = load_sweep(tmp_path / "s.yaml")
+    assert {run.arm: run.objective for run in sweep.runs} == {
+        "plain": "total welfare with profit weighted by 0.0025",
+        "other": "consumers' welfare",
+        "free": "total welfare with profit weighted by 0",
+    }
+    rows = [{**COMPLETE, "arm": arm, "seed": seed} for arm in sweep.arms for seed in (1, 2)]
+    lines = finish(sweep, rows, tmp_path).splitlines()
+    assert [line.split(" | ")[-2] for line in lines[2:5]] == ["", "", ""]
+    assert any(line.startswith("- other [consumers' welfare]: 1: 30,000 (400)") for line in lines)
 
 
 def test_a_summary_says_what_welfare_is_made_of_over_the_runs_that_are_alive():

@@ -198,7 +198,7 @@ def test_a_share_of_a_gpu_reaches_the_learner_of_every_run(files):
 def test_a_fingerprint_tells_settings_apart_and_not_seeds(files):
     prints = {run.key: run.fingerprint for run in load_sweep(files / "sweep.yaml").runs}
     assert prints["plain-1"] == prints["plain-2"] != prints["eager-2"]
-    changed = load_sweep(files / "sweep.yaml", ["lr=0.5"]).runs[0]
+    changed = load_sweep(files / "sweep.yaml", ["gamma=0.5"]).runs[0]
     assert changed.fingerprint != prints[changed.key]
 
 
@@ -216,7 +216,7 @@ def test_a_run_goes_on_from_a_folder_only_if_its_settings_are_the_same(files):
 
 
 def test_rows_that_other_settings_made_are_refused(files):
-    sweep = load_sweep(files / "sweep.yaml", ["lr=0.5"])
+    sweep = load_sweep(files / "sweep.yaml", ["gamma=0.5"])
     done = files / "out" / "rows"
     done.mkdir(parents=True)
     row = {"outcome": "living", "fingerprint": "of something else"}

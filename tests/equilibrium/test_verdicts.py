@@ -98,7 +98,7 @@ def test_a_living_run_is_none_without_proof(deviations):
     ("settings", "message"),
     [
         ("{iteration: 3}", r"x\.best_response\.iteration is not a setting of best responses"),
-        ("{seeds: []}", r"x\.best_response\.seeds is \(\)"),
+        ("{seeds: []}", r"x\.best_response\.seeds is \[\]"),
         ("{agents: {firm: [2]}}", r"x\.best_response: firm 2 is not in this economy"),
         ("{checkpoints: all}", r"x\.best_response\.checkpoints is for rbc-marl best-response"),
     ],

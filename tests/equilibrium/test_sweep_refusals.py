@@ -1,0 +1,112 @@
+"""Sweeps that could give no rows, or mistakes of kind in their files: one line, before anything trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rbc_marl import ConfigError
+from rbc_marl.equilibrium.sweep_file import load_sweep
+
+BASE = """
+tiny:
+  run: EconomyPPO
+  env: rbc_open
+  stop: {training_iteration: 40}
+  config: {env_config: {num_consumers: 4, num_firms: 2, horizon: 3}}
+"""
+SWEEP = "s:\n  base: base.yaml\n  seeds: [1, 2]\n"
+RATE = "variants: {lr: {loguniform: [1e-4, 1e-2]}}"
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    def load(text, base=BASE, sets=()):
+        (tmp_path / "base.yaml").write_text(base, encoding="utf-8")
+        (tmp_path / "s.yaml").write_text(text if "base:" in text else f"{SWEEP}  {text}\n", encoding="utf-8")
+        return load_sweep(tmp_path / "s.yaml", sets)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("run: EconomyPPO", "run: PPO", "base.yaml: tiny.run is PPO; a sweep plays the policies that EconomyPPO alone"),
+        ("horizon: 3}", "horizon: 3}, scripted: {firm: monopoly}", "tiny.config.scripted has firm; a run with"),
+        ("  stop: {training_iteration: 40}\n", "", "base.yaml: tiny.stop is missing; give a sweep's runs an end"),
+    ],
+)
+def test_an_experiment_that_would_leave_no_row_is_refused(sweep, old, new, message):
+    assert old in BASE
+    with pytest.raises(ConfigError) as caught:
+        sweep("arms: {a: {}}", BASE.replace(old, new))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["null", "{checkpoint_at_end: false, checkpoint_frequency: 30, num_to_keep: 2}"])
+def test_runs_save_a_checkpoint_at_their_end_whatever_their_file_says(sweep, given):
+    (run, _) = sweep("arms: {a: {}}", f"{BASE}  checkpoint_config: {given}\n").runs
+    experiment = run.load(Path("results"))
+    assert experiment.checkpoints.at_end and experiment.resolved["checkpoint_config"]["checkpoint_at_end"] is True
+    kept = (experiment.checkpoints.frequency, experiment.checkpoints.keep)
+    assert kept == ((0, None) if given == "null" else (30, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("arms: {../../x: {}}", "s.arms: '../../x' cannot name an arm; its results get a folder of that name"),
+        ("arms: {.x: {}}", "s.arms: '.x' cannot name an arm"),
+        ("arms: {'': {}}", "s.arms: '' cannot name an arm"),
+        ("../s: {base: base.yaml, seeds: [1], arms: {a: {}}}", "'../s' cannot name a sweep; its results get a folder"),
+        ("arms: {a: 0}", "s.arms.a is 0; it must be a mapping with"),
+        ("s: {base: 3, seeds: [1], arms: {a: {}}}", "s.base is 3; it must be a text"),
+        ("arms: {a: {base : [x]}}", "s.arms.a.base is ['x']; it must be a text"),
+        ("experiment: 3\n  arms: {a: {}}", "s.experiment is 3; it must be a text"),
+        ("arms: {a: {}}\n  gpus_per_trial: [1]", "s.gpus_per_trial is [1]; it must be a number"),
+        ("arms: {a: {}}\n  scheduler: {asha: 0}", "s.scheduler.asha is 0; it must be a mapping"),
+        ("arms: {a: {}}\n  scheduler: {asha: {grace: 40, every: 10}}", "s.scheduler.asha.grace is 40, but a ends at"),
+        ("arms: {a: {}}\n  scheduler: {asha: {grace: 1}}", "s.scheduler.asha.every is 50, but a ends at iteration 40"),
+        (
+            "arms: {a: {}}\n  scheduler: {asha: {grace: 25, every: 20}}",
+            "s.scheduler.asha.grace is 25, and every is 20, but a ends at iteration 40, before anything happens",
+        ),
+        (f"{RATE}\n  scheduler: {{pbt: {{every: 40}}}}", "s.scheduler.pbt.every is 40, but draw=0 ends at"),
+    ],
+)
+def test_what_a_file_cannot_mean_is_refused_with_its_place(sweep, text, message):
+    with pytest.raises(ConfigError) as caught:
+        sweep(text)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_command_line_may_cut_a_scheduled_sweep_short_to_try_it_out(sweep):
+    text = f"{RATE}\n  scheduler: {{asha: {{every: 10, grace: 20}}}}"
+    assert sweep(text, sets=["stop.training_iteration=2"]).runs[0].load(Path("results")).stop["training_iteration"] == 2
+
+
+@pytest.mark.parametrize(
+    "varied",
+    [
+        "networks.firm: {choice: [flat, {kind: flat, hidden: [8]}]}",
+        "training.reward_scale: {choice: [{firm: 1.0}, {firm: 2.0}]}",
+        "train_batch_size_per_learner: {choice: [48, 96]}",
+        "config.env_runners.num_envs_per_env_runner: {choice: [8, 16]}",
+        "batch_mode: {choice: [complete_episodes]}",
+        "checkpoint_freq: {choice: [5, 10]}",
+    ],
+)
+def test_pbt_changes_nothing_that_a_checkpoint_holds(sweep, varied):
+    key = varied.partition(": ")[0]
+    with pytest.raises(ConfigError) as caught:
+        sweep(f"variants: {{{varied}}}\n  scheduler: {{pbt: {{every: 10}}}}")
+    assert f"s.variants.{key} cannot change while a run goes on, as pbt wants" in str(caught.value)
+
+
+def test_pbt_changes_settings_of_learning_in_any_spelling(sweep):
+    varied = ["training.lambda: {uniform: [0.9, 1.0]}", "curriculum.entropy.decay: {randint: [5, 9]}"]
+    varied.append("algorithm_config_overrides_per_module.firm.lr: {loguniform: [1e-4, 1e-2]}")
+    found = sweep(f"variants: {{{', '.join(varied)}}}\n  scheduler: {{pbt: {{every: 10}}}}")
+    assert list(found.population.columns.values()) == ["lambda", "decay", "lr"]
