@@ -73,7 +73,10 @@ def parse_taxes(given: Any, economy: EconomyConfig, where: str) -> TaxSettings: 
     choices = {"income": economy.income_tax_choices, "corporate": economy.corporate_tax_choices}
     grid = {tax: _rates(given.get(tax, list(known)), known, f"{where}.{tax}") for tax, known in choices.items()}
     pairs: list[Pair] = list(product(grid["income"], grid["corporate"]))
-    for i, pair in enumerate(given.get("pairs") or []):
+    given_pairs = given.get("pairs") or []
+    if not isinstance(given_pairs, list):
+        raise ConfigError(f"{where}.pairs is {given_pairs!r}; give a list of pairs, such as [[0, 0.8]]")
+    for i, pair in enumerate(given_pairs):
         if not isinstance(pair, list) or len(pair) != 2:
             raise ConfigError(f"{where}.pairs.{i} is {pair!r}; give an income and a corporate tax, such as [0, 0.8]")
         income, corporate = (_rates([r], choices[t], f"{where}.pairs.{i}") for r, t in zip(pair, choices, strict=True))
@@ -81,7 +84,7 @@ def parse_taxes(given: Any, economy: EconomyConfig, where: str) -> TaxSettings: 
     if not pairs:
         raise ConfigError(f"{where} has no pair of rates; give income and corporate, or pairs")
     welfare = given.get("welfare", list(WELFARES))
-    if not isinstance(welfare, list) or not welfare or not set(welfare) <= set(WELFARES):
+    if not isinstance(welfare, list) or not welfare or any(one not in WELFARES for one in welfare):
         raise ConfigError(f"{where}.welfare is {welfare!r}; give a list of {' and '.join(WELFARES)}")
     coarse = given.get("coarse") or {}
     check_keys(coarse, ("seeds", "keep"), f"{where}.coarse", "a setting of the coarse grid")

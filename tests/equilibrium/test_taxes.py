@@ -60,6 +60,8 @@ class TestArms:
             ({"incomes": [0]}, 'taxes.taxes.incomes is not a setting of a sweep of taxes; did you mean "income"?'),
             ({"income": [0.3]}, "taxes.taxes.income has 0.3; the government can choose 0, 0.2, 0.4, 0.6, 0.8, 1"),
             ({"income": 0.2}, "taxes.taxes.income is 0.2; give a list of rates"),
+            ({"pairs": 3}, "taxes.taxes.pairs is 3; give a list of pairs"),
+            ({"welfare": [["total"]]}, "taxes.taxes.welfare is [['total']]; give a list"),
             ({"pairs": [[0.2]]}, "taxes.taxes.pairs.0 is [0.2]; give an income and a corporate tax"),
             ({"income": []}, "taxes.taxes has no pair of rates"),
             ({"welfare": ["firms"]}, "taxes.taxes.welfare is ['firms']"),
