@@ -43,7 +43,7 @@ bench: $(STAMP)  ## measure the speed of the economy, of sampling and of trainin
 	$(BIN)/rbc-marl bench
 
 evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on where it stopped
-	for name in curriculum consumers networks best_response taxes firm_weight; do \
+	for name in curriculum consumers networks best_response taxes firm_weight closed_spectrum; do \
 	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
 	  cp results/$$name/summary.md docs/evidence/$$name.md; \
