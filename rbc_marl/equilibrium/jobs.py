@@ -118,16 +118,6 @@ def _through_tune(jobs: dict[str, Job], folder: Path, workers: int, counter: _Co
     )
 
 
-def _begin_trial() -> None:
-    """Make a trial's process quiet, and keep it to one thread."""
-    import torch
-
-    from rbc_marl.rllib.ray_session import quieten
-
-    quieten(0)
-    torch.set_num_threads(1)
-
-
 def run_trials(
     work: Callable[[str], dict[str, Any]],
     keys: Sequence[str],
@@ -158,7 +148,12 @@ def run_trials(
     from ray import tune
 
     def trial(config: dict[str, Any]) -> None:
-        _begin_trial()
+        import torch
+
+        from rbc_marl.rllib.ray_session import quieten
+
+        quieten(0)
+        torch.set_num_threads(1)
         tune.report(work(config[KEY]))
 
     class Listener(tune.Callback):

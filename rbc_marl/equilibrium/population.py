@@ -66,7 +66,6 @@ class Population:
 class State:
     """How far a run has come. Its lineage is that of its policies, through every run that they were copied from."""
 
-    run: str
     checkpoint: str | None = None
     """Relative to the sweep's folder; None: it is about to begin."""
     iterations: int = 0
@@ -83,7 +82,7 @@ class State:
         """The state of a run that goes on from here, with certain values."""
         now = {"iteration": self.iterations, "run": run, **values}
         is_same = bool(self.lineage) and {**self.lineage[-1], "iteration": 0} == {**now, "iteration": 0}
-        return replace(self, run=run, lineage=self.lineage if is_same else (*self.lineage, now))
+        return replace(self, lineage=self.lineage if is_same else (*self.lineage, now))
 
     @property
     def values(self) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def next_stretch(population: Population, runs: Mapping[str, Run], folder: Path) 
     living = {key: len(states) for key, states in past.items() if not (states and states[-1].ended)}
     number = min(living.values(), default=0)
     if number == 0:
-        starts = {key: State(key).goes_on(key, dict(run.variant.values)) for key, run in runs.items()}
+        starts = {key: State().goes_on(key, dict(run.variant.values)) for key, run in runs.items()}
     else:  # also runs that are further by now were compared there
         before = {key: states[number - 1] for key, states in past.items() if len(states) >= number}
         starts = next_states(population, {key: state for key, state in before.items() if not state.ended})

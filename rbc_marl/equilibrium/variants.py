@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbc_marl.analysis.composition import COMPOSITION
 from rbc_marl.analysis.metrics import QUANTITIES
-from rbc_marl.equilibrium.changes import change_text, check_apart, check_not_taken
+from rbc_marl.equilibrium.changes import check_apart, check_not_taken
 from rbc_marl.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -40,11 +40,6 @@ class Variant:
         if len(text) <= LONGEST_NAME:
             return text
         return f"{text[: LONGEST_NAME - 9]}-{zlib.crc32(text.encode()):08x}"
-
-    @property
-    def sets(self) -> tuple[str, ...]:
-        """The changes as `--set` takes them."""
-        return tuple(change_text(key, value, key) for key, value in self.values)
 
 
 def expand(given: Any, samples: int, draw_seed: int, where: str) -> list[Variant]:  # noqa: ANN401 - from a file
@@ -132,7 +127,7 @@ def sampler(key: str, space: Space, seed: int) -> Callable[[], Any]:
 def _columns(keys: list[str]) -> dict[str, str]:
     """Names of columns: the last words of a setting, as few as tell it from the others and from results."""
     taken = {*QUANTITIES, *COMPOSITION, "arm", "outcome", "group", "equilibrium", "iterations", "seconds", "changes"}
-    taken |= {"lineage"}
+    taken.add("lineage")
 
     def ending(key: str, words: int) -> str:
         return ".".join(key.split(".")[-words:])

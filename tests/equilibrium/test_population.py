@@ -13,14 +13,8 @@ from rbc_marl.equilibrium.jobs import row_file
 from rbc_marl.equilibrium.population import State, lineage_in_words, next_states, read_states, write_state
 from rbc_marl.equilibrium.population_run import next_stretch, train_population
 from rbc_marl.equilibrium.sweep_file import load_sweep
+from tests.equilibrium.bases import BASE
 
-BASE = """
-tiny:
-  run: EconomyPPO
-  env: rbc_open
-  stop: {training_iteration: 40}
-  config: {env_config: {num_consumers: 4, num_firms: 2, horizon: 3}}
-"""
 SWEEP = """
 population:
   base: base.yaml
@@ -90,11 +84,11 @@ def test_settings_of_the_scheduler_are_part_of_what_a_row_was_made_with(file):
 def test_a_lineage_goes_through_the_runs_that_policies_were_copied_from(file):
     population = load_sweep(file).population
     values = {"lr": 1e-3, "num_epochs": 2, "entropy_coeff": 0}
-    begun = State("a").goes_on("a", values)
-    later = State("a", "runs/a/x", 10, 1.0, lineage=begun.lineage)
+    begun = State().goes_on("a", values)
+    later = State("runs/a/x", 10, 1.0, lineage=begun.lineage)
     assert later.goes_on("a", values).lineage == begun.lineage  # nothing changed
     copy = later.goes_on("b", {**values, "lr": 2e-3})
-    assert (copy.run, copy.checkpoint, copy.iterations) == ("b", "runs/a/x", 10)
+    assert (copy.checkpoint, copy.iterations) == ("runs/a/x", 10)
     assert copy.values == {**values, "lr": 2e-3}
     assert State.from_json(copy.to_json()) == copy
     assert lineage_in_words(population, copy) == (
@@ -109,7 +103,7 @@ def states(scores, iterations=10):
     """Runs by their scores, each with values of its own."""
     found = {}
     for i, (run, score) in enumerate(scores.items()):
-        begun = State(run).goes_on(run, {**VALUES, "lr": 1e-3 * (1 + i)})
+        begun = State().goes_on(run, {**VALUES, "lr": 1e-3 * (1 + i)})
         found[run] = dataclasses.replace(begun, checkpoint=f"runs/{run}", iterations=iterations, score=score)
     return found
 
@@ -119,7 +113,7 @@ def test_the_worst_go_on_as_copies_of_the_best_and_the_others_as_they_are(file):
     before = states({"a": 3.0, "b": 1.0, "c": 4.0, "d": 2.0})
     after = next_states(population, before)
     assert {run: after[run] for run in "acd"} == {run: before[run] for run in "acd"}
-    assert (after["b"].run, after["b"].checkpoint, after["b"].iterations) == ("b", "runs/c", 10)
+    assert (after["b"].checkpoint, after["b"].iterations) == ("runs/c", 10)
     assert [one["run"] for one in after["b"].lineage] == ["c", "b"] and after["b"].values != after["c"].values
 
 
@@ -143,7 +137,7 @@ def test_values_of_copies_stay_within_their_bounds_and_differ(file):
     edge = {"lr": 1e-2, "num_epochs": 3, "entropy_coeff": 0.1}
     found = []
     for iterations in range(200):
-        worse, better = (State(run, f"runs/{run}", iterations, 0.0, score).goes_on(run, edge)
+        worse, better = (State(f"runs/{run}", iterations, 0.0, score).goes_on(run, edge)
                          for run, score in (("a", 0.0), ("b", 1.0)))
         found.append(next_states(population, {"a": worse, "b": better})["a"].values)
     assert all(1e-4 <= one["lr"] <= 1e-2 for one in found) and len({one["lr"] for one in found}) > 20

@@ -12,6 +12,7 @@ from rbc_marl.equilibrium.figures_of_sweeps import explained_by_a_line, spectrum
 from rbc_marl.equilibrium.results import finish, write_table
 from rbc_marl.equilibrium.sweep_file import load_sweep
 from rbc_marl.errors import UserError
+from tests.equilibrium.bases import BASE
 
 ROW = {
     "arm": "plain",
@@ -37,13 +38,6 @@ ROW = {
     "wage_highest": 0.0,
 }
 COMPLETE = {**ROW, "income_tax": 0.1, "corporate_tax": 0.1, "government_reward": 1.0}
-BASE = """
-tiny:
-  run: EconomyPPO
-  env: rbc_open
-  stop: {training_iteration: 40}
-  config: {env_config: {num_consumers: 4, num_firms: 2, horizon: 3}}
-"""
 STOPPED = {"arm": "other", "seed": 100, "outcome": "stopped", "hours": 3.0}
 STOPPED |= {"welfare_total": 1.0, "welfare_consumers": 1.0}
 

@@ -8,14 +8,8 @@ import pytest
 
 from rbc_marl import ConfigError
 from rbc_marl.equilibrium.sweep_file import load_sweep
+from tests.equilibrium.bases import BASE
 
-BASE = """
-tiny:
-  run: EconomyPPO
-  env: rbc_open
-  stop: {training_iteration: 40}
-  config: {env_config: {num_consumers: 4, num_firms: 2, horizon: 3}}
-"""
 SWEEP = "s:\n  base: base.yaml\n  seeds: [1, 2]\n"
 RATE = "variants: {lr: {loguniform: [1e-4, 1e-2]}}"
 

@@ -22,13 +22,13 @@ def test_lists_give_every_combination():
         "export_price=1000,welfare=total",
         "export_price=1000,welfare=consumers",
     ]
-    assert found[1].sets == ("env_config.export_price=500", 'env_config.welfare="consumers"')
+    assert found[1].values == (("env_config.export_price", 500), ("env_config.welfare", "consumers"))
     assert dict(found[1].columns) == {"export_price": 500, "welfare": "consumers"}
 
 
 def test_without_variants_there_is_one_that_changes_nothing():
     (variant,) = variants(None)
-    assert (variant.name, variant.sets, variant.columns) == ("", (), ())
+    assert (variant.name, variant.values, variant.columns) == ("", (), ())
 
 
 def test_distributions_are_drawn_from_and_the_draws_are_the_same_for_every_combination():
