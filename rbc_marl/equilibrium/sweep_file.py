@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbc_marl.analysis.outcomes import BEST, check_reference
 from rbc_marl.config import load_yaml_file
+from rbc_marl.curriculum import build_curriculum
 from rbc_marl.equilibrium import taxes
 from rbc_marl.equilibrium.changes import Change, Changes, change_text, read_changes, read_words
 from rbc_marl.equilibrium.checks import check_keys, folder_name, number, text, whole
@@ -318,6 +319,10 @@ def _checked(run: Run) -> Run:
     if scripted := getattr(experiment.config, "scripted", None):
         mend = "a run with types that follow rules saves no policies for a sweep to play; leave it out"
         raise ConfigError(f"{where}.config.scripted has {', '.join(scripted)}; {mend}")
+    schedule = build_curriculum(getattr(experiment.config, "curriculum", None), experiment.env_config)
+    if run.governments and schedule is not None and schedule.phase(0).fixed_taxes is not None:
+        mend = f"{run.arm} would learn nothing; leave it out, a sweep of taxes fixes rates itself"
+        raise ConfigError(f"{where}.config.curriculum.taxes.fixed: the government of {mend}")
     if not experiment.stop:
         raise ConfigError(f"{where}.stop is missing; give a sweep's runs an end, such as {{training_iteration: 100}}")
     economy, resolved = experiment.env_config, experiment.resolved

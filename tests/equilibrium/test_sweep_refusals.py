@@ -39,6 +39,16 @@ def test_an_experiment_that_would_leave_no_row_is_refused(sweep, old, new, messa
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("place", ["base", "set"])
+def test_taxes_that_are_fixed_already_are_refused_where_a_policy_shall_learn_them(sweep, place):
+    fixed = "curriculum: {taxes: {begin: 1, end: 2, fixed: {income: 0, corporate: 0.4}}}"
+    text = "taxes: {income: [0], corporate: [0, 0.4], welfare: [total]}"
+    base = BASE.replace("horizon: 3}", f"horizon: 3}}, {fixed}") if place == "base" else BASE
+    with pytest.raises(ConfigError, match=r"taxes\.fixed: the government of learned-total would learn nothing"):
+        sweep(f"{text}\n  set: {{{fixed}}}" if place == "set" else text, base)
+    assert len(sweep(text).runs) == 6
+
+
 @pytest.mark.parametrize("given", ["null", "{checkpoint_at_end: false, checkpoint_frequency: 30, num_to_keep: 2}"])
 def test_runs_save_a_checkpoint_at_their_end_whatever_their_file_says(sweep, given):
     (run, _) = sweep("arms: {a: {}}", f"{BASE}  checkpoint_config: {given}\n").runs
