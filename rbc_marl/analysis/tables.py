@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rbc_marl.errors import require
@@ -27,6 +27,12 @@ def csv_text(rows: Sequence[Row], names: Sequence[str]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
+
+
+def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: its head, and lines of as many cells each."""
+    first, *others = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, *lines))
+    return "\n".join([first, "|" + "---|" * len(head), *others])
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -58,12 +64,13 @@ def summary(rows: Sequence[Row], objectives: Mapping[str, str] | None = None) ->
     ended = {arm: [row for row in rows if row["arm"] == arm and row["outcome"] != STOPPED] for arm in arms}
     reference, shown = next(iter(arms), ""), [arm for arm in arms if ended[arm]]
     others = [arm for arm in shown if objectives.get(arm) != objectives.get(reference)]
-    head = "| arm | alive | 95% interval | living | government's welfare: median | least | most "
-    head += "| hours | price-demand | wage-labour | paired difference | Fisher p |"
-    lines = [head, "|" + "---|" * 12]
+    head = ["arm", "alive", "95% interval", "living", "government's welfare: median", "least", "most", "hours"]
+    head += ["price-demand", "wage-labour", "paired difference", "Fisher p"]
+    cells = []
     for arm in shown:
         against = [] if arm == reference else ended[reference]
-        lines.append(_line(arm, ended[arm], against, is_one_unit=arm not in others))
+        cells.append(_cells(arm, ended[arm], against, is_one_unit=arm not in others))
+    lines = [markdown_table(head, cells)]
     if others:
         words = f"No difference of welfare where a government maximises something else than that of {reference}"
         lines += ["", f"{words} ({objectives.get(reference)})."]
@@ -95,12 +102,12 @@ def composition_summary(rows: Sequence[Row]) -> str:
     See `rbc_marl.analysis.composition`.
     """
     head = ["arm", "alive", "consumers' welfare", "profit", *_COMPOSITION.values()]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = []
     for arm in dict.fromkeys(row["arm"] for row in rows):
         alive = [row for row in rows if row["arm"] == arm and row["outcome"] not in ("collapsed", STOPPED)]
         cells = [arm, str(len(alive)), _mean_of(alive, "welfare_consumers", ",.0f"), _mean_of(alive, "profit", ",.0f")]
-        lines.append("| " + " | ".join([*cells, *(_mean_of(alive, name, ".0%") for name in _COMPOSITION)]) + " |")
-    return "\n".join(lines)
+        lines.append([*cells, *(_mean_of(alive, name, ".0%") for name in _COMPOSITION)])
+    return markdown_table(head, lines)
 
 
 _COMPOSITION = {
@@ -119,13 +126,13 @@ def _mean_of(rows: Sequence[Row], name: str, form: str) -> str:
     return f"{statistics.mean(values):{form}}" if values else ""
 
 
-def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_one_unit: bool) -> str:
+def _cells(arm: str, rows: Sequence[Row], first: Sequence[Row], is_one_unit: bool) -> list[str]:
     """An arm's line of the table, against the rows of the first arm, of which there may be none."""
     alive = sum(row["outcome"] != "collapsed" for row in rows)
     living = sum(row["outcome"] == "living" for row in rows)
     low, high = wilson(alive, len(rows))
     welfare = [row[WELFARE] for row in rows]
-    cells = [
+    return [
         arm,
         f"{alive}/{len(rows)}",
         f"{low:.2f}-{high:.2f}",
@@ -137,7 +144,6 @@ def _line(arm: str, rows: Sequence[Row], first: Sequence[Row], is_one_unit: bool
         _paired(rows, first) if is_one_unit else "",
         _fisher(rows, first),
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 _MEANS = {"hours": ".0f", "price_demand": ".2f", "wage_labour": ".2f"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from rbc_marl.analysis.tables import markdown_table
 from rbc_marl.equilibrium.best_response_report import epsilon
 
 Row = Mapping[str, Any]
@@ -33,7 +34,7 @@ def gain_summary(rows: Sequence[Row]) -> str:
     """
     head = ["arm", "who", "runs", "level", "gain: mean", "worst", "over level: mean", "worst", "by a constant: worst"]
     head += ["paper's bound", "above it beyond doubt", "verified"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = []
     cells: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         who = row["agent_type"] if row["agent"] is None else f"{row['agent_type']} {row['agent']} alone"
@@ -48,8 +49,8 @@ def gain_summary(rows: Sequence[Row]) -> str:
         texts += [f"{fmean(gains):,.3g}", f"{max(gains):,.3g}", *_mean_and_worst(shares)]
         texts += [f"{max(constants):.2%}" if constants else "", f"{bound:.0%}", f"{above}/{len(of_one)}"]
         texts.append(f"{sum(bool(row['verified']) for row in of_one)}/{len(of_one)}")
-        lines.append("| " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        lines.append(texts)
+    return markdown_table(head, lines)
 
 
 def _mean_and_worst(shares: Sequence[float]) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rbc_marl.analysis.tables import composition_summary, csv_text, summary
+from rbc_marl.analysis.tables import composition_summary, csv_text, markdown_table, summary
 from rbc_marl.equilibrium import verdicts
 from rbc_marl.equilibrium.figures_of_sweeps import spectrum, tax_bars
 from rbc_marl.equilibrium.gains import deviation_rows, gain_summary
@@ -192,11 +192,11 @@ def _groups(groups: Sequence[Row]) -> str:
     checked = any("epsilon_consumer" in row for row in groups)
     if checked:
         head += ["equilibria", "largest gain: consumer", "firm", "government"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = []
     for row in groups:
         cells = [row["group"], str(row["runs"]), *(f"{row[name]:,.{2 if 'tax' in name else 0}f}" for name in names)]
         if checked:
             gains = [row.get(f"epsilon_{agent_type}") for agent_type in ("consumer", "firm", "government")]
             cells += [str(row["equilibria"]), *("" if gain is None else f"{gain:.1%}" for gain in gains)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown_table(head, lines)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rbc_marl.analysis.tables import markdown_table
 from rbc_marl.equilibrium.taxes import PAPER_GRID, SUBSTITUTES, Pair, by_rates, pair_of
 from rbc_marl.errors import require
 
@@ -118,7 +119,7 @@ def tax_summary(rows: Sequence[Row], anchors: Sequence[Row] = (), picked_on: Seq
         "it: what counts is the pair picked on the other seeds, seed by seed. Seeds on which a coarse grid dropped "
         "pairs help to pick, and judge nothing."
     )
-    return "\n".join([*lines, "", note, "", *_policies(rows), "", *_anchors(anchors)]).rstrip()
+    return "\n".join([*lines, "", note, "", _policies(rows), "", _anchors(anchors)]).rstrip()
 
 
 def _sentence(one: Comparison) -> str:
@@ -137,10 +138,10 @@ def _sentence(one: Comparison) -> str:
     return f"{line}; learned minus the best pair, whichever it is, 95% interval {low:+,.0f} to {high:+,.0f}"
 
 
-def _policies(rows: Sequence[Row]) -> list[str]:
+def _policies(rows: Sequence[Row]) -> str:
     """A table with a line per policy: learned ones, the same with other governments, then fixed pairs."""
     head = ("policy", "seeds", "collapsed", "total welfare", "± se", "consumers' welfare", "± se", "hours")
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = []
     for welfare in dict.fromkeys(row["welfare"] for row in rows if row["policy"] == "learned"):
         own = [row for row in rows if row["policy"] == "learned" and row["welfare"] == welfare]
         lines.append(_line(f"learned for {welfare}", own))
@@ -150,28 +151,26 @@ def _policies(rows: Sequence[Row]) -> list[str]:
                 lines.append(_line(f"learned for {welfare}, {words}", own, f"{name}_"))
     for pair in sorted({pair for row in rows if (pair := pair_of(row)) is not None}):
         lines.append(_line(f"fixed {pair[0]:.0%} / {pair[1]:.0%}", [row for row in rows if pair_of(row) == pair]))
-    return lines
+    return markdown_table(head, lines)
 
 
-def _line(name: str, rows: Sequence[Row], prefix: str = "") -> str:
+def _line(name: str, rows: Sequence[Row], prefix: str = "") -> list[str]:
     cells = [name, str(len(rows)), "" if prefix else str(sum(row["outcome"] == "collapsed" for row in rows))]
     for quantity in ("welfare_total", "welfare_consumers"):
         values = np.array([row[f"{prefix}{quantity}"] for row in rows])
         error = f"{values.std(ddof=1) / math.sqrt(len(values)):,.0f}" if len(values) > 1 else ""
         cells += [f"{values.mean():,.0f}", error]
-    cells.append(f"{np.mean([row[f'{prefix}hours'] for row in rows]):.0f}")
-    return "| " + " | ".join(cells) + " |"
+    return [*cells, f"{np.mean([row[f'{prefix}hours'] for row in rows]):.0f}"]
 
 
-def _anchors(anchors: Sequence[Row]) -> list[str]:
+def _anchors(anchors: Sequence[Row]) -> str:
     if not anchors:
-        return []
-    lines = ["| economy run by rules | government | total welfare | consumers' welfare | hours |", "|" + "---|" * 5]
+        return ""
+    lines = []
     for row in anchors:
         cells = [row["rules"].replace("_", " "), row["government"].replace("_", " ")]
-        cells += [f"{row[name]:,.0f}" for name in ("welfare_total", "welfare_consumers", "hours")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        lines.append([*cells, *(f"{row[name]:,.0f}" for name in ("welfare_total", "welfare_consumers", "hours"))])
+    return markdown_table(["economy run by rules", "government", "total welfare", "consumers' welfare", "hours"], lines)
 
 
 def _held_out(table: Any) -> Any:  # noqa: ANN401 - an array [P, S]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rbc_marl.analysis.tables import fisher, summary, wilson
+from rbc_marl.analysis.tables import fisher, markdown_table, summary, wilson
 
 
 def row(arm, seed, welfare, outcome="living"):
@@ -18,6 +18,11 @@ def test_intervals_and_tests_have_their_known_values():
     assert wilson(5, 5) == pytest.approx((0.5655, 1.0), abs=1e-4)
     assert wilson(20, 20)[0] == pytest.approx(0.8389, abs=1e-4)
     assert fisher(3, 3, 0, 3) == pytest.approx(0.1)
+
+
+def test_a_table_has_a_cell_per_column_whatever_stands_in_it():
+    assert markdown_table(["a", "b"], []) == "| a | b |\n|---|---|"
+    assert markdown_table(["a", "b"], [["x|y", ""]]).splitlines()[2] == "| x\\|y |  |"
 
 
 def test_a_summary_shows_every_seed_and_compares_with_the_first_arm():
