@@ -151,7 +151,7 @@ def _row(
     """One deviation checked, as plain data."""
     assert picked.constant is not None  # constants are always scanned
     gain, before = better(final), final["level"]
-    training_gain, training_note = _training_gain(target, before, level)
+    training, training_note = _training_gain(target, before, level)
     verified, reason = _verdict(control)
     over_level = gain["gain"] / abs(before) if before else None
     notes = [training_note, "" if before else "the level is 0: there is no gain over it", reason]
@@ -167,8 +167,10 @@ def _row(
         "gain_low": gain["gain_low"],
         "gain_high": gain["gain_high"],
         "gain_over_level": over_level,
-        "training_gain": training_gain,
-        "gain_over_training": gain["gain"] / training_gain if training_gain else None,
+        "training_gain": training["gain"] if training else None,
+        "training_gain_low": training["low"] if training else None,
+        "training_gain_high": training["high"] if training else None,
+        "gain_over_training": gain["gain"] / training["gain"] if training else None,
         "paper_bound": PAPER_BOUNDS[target.agent_type],
         "found_by": gain["found_by"],
         "learned_gain": final["learned"]["gain"],
@@ -203,15 +205,19 @@ def better(final: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _training_gain(target: Target, before: float, level: Mapping[str, Any]) -> tuple[float | None, str]:
+def _training_gain(
+    target: Target, before: float, level: Mapping[str, Any]
+) -> tuple[Mapping[str, float] | None, str]:
     """What training had brought, of which the paper's measure is a share; a note where that has no meaning."""
-    if level["untrained"] is None:
+    if level["training"] is None:
         return None, "rules are not trained: there is no gain in training"
-    untrained = level["untrained"][target.agent_type]
-    start = sum(untrained) / len(untrained) if target.agent is None else untrained[target.agent]
-    if before <= start:
-        return None, f"the reward fell in training ({start:.4g} to {before:.4g}): there is no gain in training"
-    return before - start, ""
+    found: Mapping[str, float] = level["training"][target.name]
+    words = f"({found['start']:.4g} to {before:.4g})"
+    if found["high"] < 0.0:
+        return None, f"the reward fell in training {words}: there is no gain in training"
+    if found["low"] <= 0.0:
+        return None, f"the reward {words} is not surely more than before training: no share of that gain is given"
+    return found, ""
 
 
 def _verdict(control: Mapping[str, Any]) -> tuple[bool, str]:

@@ -51,7 +51,10 @@ class Report:
         return {row["agent_type"]: epsilon(row) for row in rows}
 
     def agents(self) -> list[dict[str, Any]]:
-        """Of the single agents checked, by checkpoint and type: how many, and the largest and the mean gain."""
+        """Of the single agents checked, by checkpoint and type: how many, and the largest and the mean gain.
+
+        Gains below 0 count as 0: who stays gains nothing.
+        """
         found = []
         for checkpoint in self.checkpoints:
             for agent_type in AGENT_TYPES:
@@ -63,15 +66,16 @@ class Report:
                 ]
                 if rows:
                     largest = max(rows, key=lambda row: row["gain"])
+                    gains = [max(row["gain"], 0.0) for row in rows]
                     found.append(
                         {
                             "checkpoint": checkpoint["checkpoint"],
                             "agent_type": agent_type,
                             "checked": len(rows),
-                            "largest_gain": largest["gain"],
+                            "largest_gain": max(gains),
                             "largest_agent": largest["agent"],
-                            "largest_over_level": largest["gain_over_level"],
-                            "mean_gain": sum(row["gain"] for row in rows) / len(rows),
+                            "largest_over_level": _at_least_nothing(largest["gain_over_level"]),
+                            "mean_gain": sum(gains) / len(gains),
                         }
                     )
         return found
@@ -170,7 +174,11 @@ def epsilon(row: Mapping[str, Any]) -> float | None:
     """Gain over level, at least 0; None where the economy is not living or the level is 0."""
     if row["outcome"] != "living" or row["gain_over_level"] is None:
         return None
-    return max(float(row["gain_over_level"]), 0.0)
+    return _at_least_nothing(row["gain_over_level"])
+
+
+def _at_least_nothing(share: float | None) -> float | None:
+    return None if share is None else max(float(share), 0.0)
 
 
 def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]:
@@ -202,8 +210,8 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]
         return False, f"no equilibrium: {_who(row)} {gain} by a constant choice: {row['constant']}"
     for row in rows:
         bound = PAPER_BOUNDS[row["agent_type"]]
-        for words, scale in _scales(row).items():
-            if row["gain_low"] > bound * scale:
+        for words, (scale, _, most) in _scales(row).items():
+            if row["gain_low"] > bound * most:
                 share = f"{row['gain'] / scale:.1%} of the {words}, more than {bound:.0%}" if scale else ""
                 return False, f"no equilibrium: {_who(row)} {share or _number(row['gain']) + ' on a level of 0'}"
     types = {row["agent_type"]: row for row in rows if row["kind"] == "type"}
@@ -213,17 +221,20 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]
         return False, f"undecided: {' and '.join(unsure[:3] + others)} not checked or not verified"
     for row in rows:
         bound = PAPER_BOUNDS[row["agent_type"]]
-        if any(row["gain_high"] > bound * scale for scale in _scales(row).values()):
+        if any(row["gain_high"] > bound * least for _, least, _ in _scales(row).values()):
             return False, f"undecided: {_name(row)} may gain more than {bound:.0%}; its interval reaches beyond"
     gains = ", ".join(f"{agent_type} {epsilon(row) or 0.0:.2%}" for agent_type, row in types.items())
     return True, f"an equilibrium of types within {gains} of their levels"
 
 
-def _scales(row: Mapping[str, Any]) -> dict[str, float]:
-    """What a gain is held against: the level, which may be 0, and of a type what it gained in training, if it did."""
-    scales = {"level": abs(row["level"])}
-    if row["kind"] == "type" and row["training_gain"] is not None and row["training_gain"] > 0:
-        scales["gain in training"] = row["training_gain"]
+def _scales(row: Mapping[str, Any]) -> dict[str, tuple[float, float, float]]:
+    """What a gain is held against: the level, which may be 0, and of a type what it surely gained in training.
+
+    Each with the ends of its interval; that of the level is so narrow that it counts as known.
+    """
+    scales = {"level": (abs(row["level"]),) * 3}
+    if row["kind"] == "type" and row["training_gain"] is not None:
+        scales["gain in training"] = (row["training_gain"], row["training_gain_low"], row["training_gain_high"])
     return scales
 
 

@@ -71,6 +71,8 @@ class Settings:
         seeds = self.seeds
         if not isinstance(seeds, tuple) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
             raise ConfigError(f"seeds is {_shown(seeds)}; give a list of at least one whole number, such as [0, 1, 2]")
+        if len(set(seeds)) < len(seeds):
+            raise ConfigError(f"seeds is {_shown(seeds)}; learnt twice with one seed is the same: give each once")
         number(self.entropy, "entropy", 0.0)
         if number(self.damage, "damage", 0.0, 1.0) == 0.0:
             raise ConfigError("damage is 0; it must be above 0, or the control has nothing to win back")
@@ -103,7 +105,7 @@ class Settings:
             return
         for agent_type, numbers in self.agents.items():
             if agent_type not in ("consumer", "firm"):
-                mend = _close(agent_type) or "; single agents are consumers or firms"
+                mend = nearest(str(agent_type), ("consumer", "firm")) or "; single agents are consumers or firms"
                 raise ConfigError(f"agents.{agent_type} cannot deviate alone{mend}")
             if not isinstance(numbers, tuple):
                 raise ConfigError(f'agents.{agent_type} is {numbers!r}; give a list of numbers, or "all"')

@@ -24,6 +24,7 @@ from rbc_marl import __version__
 from rbc_marl.analysis.composition import composition
 from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.analysis.rollouts import Episodes, Evaluation, play
+from rbc_marl.config import AGENT_TYPES
 from rbc_marl.equilibrium.best_response_settings import LEAST_RATE, Settings
 from rbc_marl.equilibrium.constants import Target, describe, scan
 from rbc_marl.equilibrium.subject import Subject
@@ -94,24 +95,38 @@ class LevelJob(DeviationJob):
 
     def _decides(self) -> Any:  # noqa: ANN401
         settings = self.settings
-        return [settings.episodes, settings.selection_episodes, settings.evaluation_seed, self.subject.reference]
+        counts = [settings.episodes, settings.selection_episodes]
+        return [*counts, settings.evaluation_seed, self.subject.reference, "gains in training with intervals"]
 
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.equilibrium.jobs.Job`."""
         seed = episode_seed(self.settings, _FINAL)
         means = Evaluation.of(_base_episodes(self.subject, self.settings.episodes, seed)).means
         became = outcome(self.subject.economy, means, self.subject.reference)
-        untrained = self.subject.untrained()
         # Periods are kept of fewer episodes: they take memory, and shares need no more.
         recorded = play(self.subject.policies(), self.settings.selection_episodes, seed, record=True)
         made_of = composition(recorded)
-        row: dict[str, Any] = {"outcome": became, "means": {**means, **made_of}, "untrained": None}
-        if untrained is not None:
-            returns = play(untrained, self.settings.selection_episodes, seed).returns
-            row["untrained"] = {t: values.double().mean(0).tolist() for t, values in returns.items()}
+        row: dict[str, Any] = {"outcome": became, "means": {**means, **made_of}, "training": self._training(seed)}
         welfare = f"welfare {means['welfare_total']:,.0f} (consumers {means['welfare_consumers']:,.0f})"
         row["line"] = f"{self.subject.title}  {became}, hours {means['hours']:.0f}, {welfare}"
         return row
+
+    def _training(self, seed: int) -> dict[str, dict[str, float]] | None:
+        """By target's name, the return of the untrained and what training brought, with its interval."""
+        untrained = self.subject.untrained()
+        if untrained is None:
+            return None
+        before = play(untrained, self.settings.episodes, seed)
+        now = _base_episodes(self.subject, self.settings.episodes, seed)
+        targets = [Target(agent_type) for agent_type in AGENT_TYPES]
+        for agent_type in ("consumer", "firm"):
+            targets += [Target(agent_type, one) for one in range(self.subject.economy.agents(agent_type))]
+        found = {}
+        for target in targets:
+            start = target.returns(before)
+            gain, low, high = paired(target.returns(now) - start)
+            found[target.name] = {"start": float(start.mean()), "gain": gain, "low": low, "high": high}
+        return found
 
 
 class ConstantsJob(DeviationJob):
@@ -290,6 +305,8 @@ def deviation_config(subject: Subject, settings: Settings, target: Target, seed:
     config = subject.algorithm_config()
     economies = settings.economies if target.agent is None else settings.agent_economies
     config.env_runners(num_envs_per_env_runner=economies or config.num_envs_per_env_runner)
+    if config.minibatch_size and config.minibatch_size >= config.num_envs_per_env_runner * subject.economy.horizon:
+        config.training(minibatch_size=None)  # of fewer economies than the run had: all at once
     rate = settings.lr.get(target.agent_type) or max(subject.rates.get(target.agent_type, 0.0), LEAST_RATE)
     steps = settings.iterations * config.num_envs_per_env_runner * subject.economy.horizon
     schedule = [[0, rate], [steps // 2, rate], [steps, 0.1 * rate]]

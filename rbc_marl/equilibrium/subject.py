@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What a run's config.yaml decides of how deviators learn. All of it is plain data: nothing in the file is imported.
 PPO_KEYS = (
     "gamma",
-    "lambda",
+    "lambda_",
     "clip_param",
     "grad_clip",
     "vf_loss_coeff",
@@ -132,7 +132,7 @@ def checkpoint_subject(path: Path, reference: str | None = None) -> Subject:
     digest = hashlib.sha256()
     for file in [folder / INDEX_NAME, *sorted((folder / "policies").iterdir())]:
         digest.update(file.read_bytes())
-    ppo, rates, notes = _run_settings(folder.parent / "config.yaml")
+    ppo, rates, notes = _run_settings(_run_of(folder) / "config.yaml")
     masked = [t for t, network in policies.networks.items() if bool(network.log_mask.any())]
     if masked:
         notes = (*notes, f"masks that still held for {' and '.join(masked)} were lifted")
@@ -207,12 +207,14 @@ def find_subjects(
     newest = find_checkpoint(path)
     if not iterations:
         return [checkpoint_subject(newest, reference)]
-    run = newest.parent
+    run = _run_of(newest)
     kept = {
         int(folder.name.removeprefix("checkpoint_")): folder
         for folder in sorted(run.glob("checkpoint_*"))
         if (folder / INDEX_NAME).is_file() and folder.name.removeprefix("checkpoint_").isdigit()
     }
+    if iterations == "all" and not kept:
+        raise UserError(f"{newest} is no checkpoint of a run, which has checkpoint_*; leave out which ones to check")
     wanted = sorted(kept) if iterations == "all" else [int(number) for number in iterations]
     for number in wanted:
         if number not in kept:
@@ -238,13 +240,17 @@ def result_folders(path: Path, iterations: Sequence[int] | str = ()) -> tuple[Pa
         UserError: There is no checkpoint.
     """
     folder = find_checkpoint(path)
-    whole = folder.resolve()
-    if not whole.name.startswith("checkpoint_"):
+    name = folder.resolve().name
+    if not name.startswith("checkpoint_"):
         return folder / "best_response", folder / "best_response"
-    # "." and links have other parents than what they stand for.
-    run = (folder if folder.name == whole.name else whole).parent
-    work = run / "best_response"
-    return work, work / whole.name if folder == path and not iterations else work
+    work = _run_of(folder) / "best_response"
+    return work, work / name if folder == path and not iterations else work
+
+
+def _run_of(checkpoint: Path) -> Path:
+    """The folder that a checkpoint lies in. "." and links have other parents than what they stand for."""
+    whole = checkpoint.resolve()
+    return (checkpoint if checkpoint.name == whole.name else whole).parent
 
 
 def told_apart(subjects: Sequence[Subject]) -> list[Subject]:
@@ -262,19 +268,28 @@ def told_apart(subjects: Sequence[Subject]) -> list[Subject]:
 
 
 def _run_settings(path: Path) -> tuple[dict[str, Any], dict[str, float], tuple[str, ...]]:
-    """What a run's config.yaml says of `PPO_KEYS`, each type's learning rate, and notes."""
+    """What a run's config.yaml says of `PPO_KEYS`, each type's learning rate, and notes.
+
+    All economies of the run count, also those of env runners.
+    """
+    from rbc_marl.rllib.config_keys import SPELLINGS
+
     defaults = ("the run's settings are not known: deviators learn with EconomyPPO's own",)
     if not path.is_file():
         return {}, {}, defaults
     specs = list(load_yaml_file(path).values())
     spec = specs[0] if len(specs) == 1 and isinstance(specs[0], Mapping) else {}
-    keys = spec.get("config")
-    if spec.get("run") != "EconomyPPO" or not isinstance(keys, Mapping):
+    given = spec.get("config")
+    if spec.get("run") != "EconomyPPO" or not isinstance(given, Mapping):
         return {}, {}, defaults
+    keys = {SPELLINGS.get(name, name): value for name, value in given.items()}
     overrides = keys.get("algorithm_config_overrides_per_module") or {}
     rates = {
         t: float(rate)
         for t in AGENT_TYPES
         if isinstance(rate := (overrides.get(t) or {}).get("lr", keys.get("lr")), int | float)
     }
-    return {name: keys[name] for name in PPO_KEYS if keys.get(name) is not None}, rates, ()
+    found = {name: keys[name] for name in PPO_KEYS if keys.get(name) is not None}
+    if "num_envs_per_env_runner" in found:
+        found["num_envs_per_env_runner"] *= max(keys.get("num_env_runners") or 1, 1)
+    return found, rates, ()

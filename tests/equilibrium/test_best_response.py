@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ QUICK = Settings(
     lr={"firm": 2e-2},
     damage=1.0,
 )
+QUICK_AS_THE_RUN = dataclasses.replace(QUICK, economies=None)
 FLAT = {t: {"kind": "flat", "hidden": [8]} for t in ("consumer", "firm", "government")}
 
 
@@ -241,6 +243,33 @@ tiny:
     alone = deviation_config(subject, settings, Target("consumer", 1), 4)
     assert alone.deviator == {"type": "consumer", "agent": 1} and alone.policies_to_train == ["deviator"]
     assert alone.num_envs_per_env_runner == 32 and alone.lr[0] == [0, 2e-3]
+
+
+@pytest.mark.parametrize("spelling", ["lambda", "lambda_"])
+def test_settings_of_a_run_are_known_however_they_are_written_and_wherever_it_is_looked_at(
+    tmp_path, monkeypatch, spelling
+):
+    plant(tmp_path / "run" / "checkpoint_000003")
+    keys = f"{spelling}: 0.9, num_env_runners: 2, num_envs_per_env_runner: 64, minibatch_size: 192"
+    text = f"tiny: {{run: EconomyPPO, env: rbc_closed, config: {{{keys}}}}}"
+    (tmp_path / "run" / "config.yaml").write_text(text, encoding="utf-8")
+    subject = checkpoint_subject(tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run" / "checkpoint_000003")
+    (tmp_path / "best").symlink_to(tmp_path / "run" / "checkpoint_000003")
+    assert checkpoint_subject(Path(".")) == checkpoint_subject(tmp_path / "best") == subject
+    assert find_subjects(Path("."), "all") == find_subjects(Path("."), (3,)) == [subject]
+    whole = deviation_config(subject, QUICK_AS_THE_RUN, Target("firm"), 0)
+    assert (whole.lambda_, whole.num_envs_per_env_runner, whole.minibatch_size) == (0.9, 128, 192)
+    alone = deviation_config(subject, QUICK_AS_THE_RUN, Target("firm", 1), 0)  # 32 economies of three periods
+    alone.validate()
+    assert (alone.num_envs_per_env_runner, alone.minibatch_size) == (32, None)
+
+
+def test_policies_of_no_run_have_no_checkpoints_to_pick_from(tmp_path):
+    plant(tmp_path / "exported")
+    assert [one.name for one in find_subjects(tmp_path / "exported")] == ["exported"]
+    with pytest.raises(UserError, match="exported is no checkpoint of a run"):
+        find_subjects(tmp_path / "exported", "all")
 
 
 def test_several_checkpoints_of_a_run_are_found_by_their_iterations(tmp_path):
