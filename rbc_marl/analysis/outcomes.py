@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from rbc_marl.analysis.metrics import collapsed
@@ -30,13 +30,16 @@ def check_reference(rules: object) -> str:
     return rules
 
 
-def outcome(config: EconomyConfig, means: Mapping[str, float], rules: str = BEST) -> str:
+def outcome(
+    config: EconomyConfig, means: Mapping[str, float], rules: str = BEST, welfares: Sequence[str] = ()
+) -> str:
     """Classify an economy by its means over episodes.
 
     Args:
         config: The economy.
         means: At least ``hours`` and both welfares, as `rbc_marl.analysis.rollouts.Evaluation` gives them.
         rules: Name of the rule-based economy that it is held against.
+        welfares: Definitions of welfare, by any of which it may be living; empty: what its government maximises.
 
     Returns:
         "collapsed" (hardly anybody works), "impaired" (the welfare that its government maximises is below 80% of the
@@ -44,8 +47,11 @@ def outcome(config: EconomyConfig, means: Mapping[str, float], rules: str = BEST
     """
     if collapsed(config, means["hours"]):
         return "collapsed"
-    least = max(IMPAIRED_SHARE * reference_welfare(config, rules), 0.0)
-    return "impaired" if means[f"welfare_{config.welfare}"] < least else "living"
+    for welfare in welfares or (config.welfare,):
+        judged = config.model_copy(update={"welfare": welfare})
+        if means[f"welfare_{welfare}"] >= max(IMPAIRED_SHARE * reference_welfare(judged, rules), 0.0):
+            return "living"
+    return "impaired"
 
 
 @lru_cache(maxsize=32)

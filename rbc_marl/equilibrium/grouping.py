@@ -79,35 +79,44 @@ def group(rows: Sequence[Row], thresholds: Thresholds) -> list[str | None]:
     impaired runs are never of one group.
 
     Returns:
-        "living-1" and so on, from the largest mean total welfare down; "collapsed"; None for runs without an outcome.
+        "living-1" and so on, from the largest mean total welfare down (consumers', where total welfare tells nothing
+        apart); "collapsed"; None for runs without an outcome.
     """
+    tells_apart = {*thresholds.absolute, *thresholds.relative}
+    welfare = "welfare_total" if "welfare_total" in tells_apart else "welfare_consumers"
     names: list[str | None] = [COLLAPSED if row["outcome"] == COLLAPSED else None for row in rows]
     for outcome in GROUPED:
         members = [i for i, row in enumerate(rows) if row["outcome"] == outcome]
         found = _components(members, rows, thresholds)
-        found.sort(key=lambda part: (-_mean(rows, part), sorted(_label(rows[i]) for i in part)))
+        found.sort(key=lambda part: (-_mean(rows, part, welfare), sorted(_label(rows[i]) for i in part)))
         for number, part in enumerate(found, start=1):
             for i in part:
                 names[i] = f"{outcome}-{number}"
     return names
 
 
-def equilibria(rows: Sequence[Row], varied: Sequence[str] = ()) -> list[dict[str, Any]]:
+def equilibria(
+    rows: Sequence[Row], varied: Sequence[str] = (), units: Mapping[str, tuple[str, float]] | None = None
+) -> list[dict[str, Any]]:
     """One row per group.
 
     Args:
         rows: Runs, each with its ``group``.
         varied: Columns that say what was varied: of these the distinct values are listed.
+        units: By arm, what its government maximises, in words, and the weight of profit in total welfare. Welfares of
+            other objectives or weights have another unit: of a group that mixes them no mean is given. None: all alike.
 
     Returns:
         The group, its outcome, how many runs and which, their settings; then of every quantity the mean, and of the
         measures the least and the most. Of ``epsilon_...`` columns the largest, for that bounds them all.
     """
     names = sorted({row["group"] for row in rows if row.get("group")}, key=_rank)
-    return [_summary(name, [row for row in rows if row.get("group") == name], varied) for name in names]
+    return [_summary(name, [row for row in rows if row.get("group") == name], varied, units or {}) for name in names]
 
 
-def _summary(name: str, rows: Sequence[Row], varied: Sequence[str]) -> dict[str, Any]:
+def _summary(
+    name: str, rows: Sequence[Row], varied: Sequence[str], units: Mapping[str, tuple[str, float]]
+) -> dict[str, Any]:
     ordered = sorted(rows, key=_label)
     found: dict[str, Any] = {
         "group": name,
@@ -118,7 +127,10 @@ def _summary(name: str, rows: Sequence[Row], varied: Sequence[str]) -> dict[str,
         "seeds": " ".join(map(str, sorted({row["seed"] for row in ordered}))),
     }
     found |= {column: _distinct([row[column] for row in ordered if row.get(column) is not None]) for column in varied}
-    columns = dict.fromkeys(column for row in ordered for column in row)
+    objectives, weights = ({units[row["arm"]][i] for row in ordered if row["arm"] in units} for i in range(2))
+    mixed = {"government_return"} if len(objectives) > 1 else set()
+    mixed |= {"government_return", "welfare_total", "profit_share"} if len(weights) > 1 else set()
+    columns = dict.fromkeys(column for row in ordered for column in row if column not in mixed)
     for column in columns:
         values = [row[column] for row in ordered if _is_number(row.get(column))]
         if column in found or not values or column in ("seed", "iterations", "seconds"):
@@ -147,9 +159,9 @@ def _components(members: Sequence[int], rows: Sequence[Row], thresholds: Thresho
     return found
 
 
-def _mean(rows: Sequence[Row], members: Sequence[int]) -> float:
-    """Mean total welfare, without a trace of the order in which it is summed."""
-    return statistics.fmean(sorted(rows[i]["welfare_total"] for i in members))
+def _mean(rows: Sequence[Row], members: Sequence[int], name: str) -> float:
+    """Mean of a welfare, without a trace of the order in which it is summed."""
+    return statistics.fmean(sorted(rows[i][name] for i in members))
 
 
 def _label(row: Row) -> tuple[str, int]:

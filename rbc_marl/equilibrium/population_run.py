@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rbc_marl.equilibrium.jobs import row_file, run_trials
+from rbc_marl.equilibrium.planned_run import Run
 from rbc_marl.equilibrium.population import (
     STATES,
     Population,
@@ -22,7 +23,6 @@ from rbc_marl.equilibrium.population import (
     write_state,
 )
 from rbc_marl.equilibrium.schedulers import quantities
-from rbc_marl.equilibrium.sweep_file import Run
 from rbc_marl.equilibrium.sweep_run import RUNS, Trained
 from rbc_marl.errors import UserError
 

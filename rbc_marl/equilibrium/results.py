@@ -117,7 +117,7 @@ def _write(sweep: Sweep, found: list[dict[str, Any]], folder: Path, deviations: 
 
     for row, name in zip(found, group(found, sweep.groups), strict=True):
         row["group"] = name
-    groups = equilibria(found, sweep.varied)
+    groups = equilibria(found, sweep.varied, {run.arm: (run.objective, run.profit_weight) for run in sweep.runs})
     write_table(found, folder, "table")
     write_table(groups, folder, "equilibria", first=("group",))
     objectives = {run.arm: run.objective for run in sweep.runs}
@@ -194,7 +194,8 @@ def _groups(groups: Sequence[Row]) -> str:
         head += ["equilibria", "largest gain: consumer", "firm", "government"]
     lines = []
     for row in groups:
-        cells = [row["group"], str(row["runs"]), *(f"{row[name]:,.{2 if 'tax' in name else 0}f}" for name in names)]
+        cells = [row["group"], str(row["runs"])]
+        cells += [f"{row[name]:,.{2 if 'tax' in name else 0}f}" if name in row else "" for name in names]
         if checked:
             gains = [row.get(f"epsilon_{agent_type}") for agent_type in ("consumer", "firm", "government")]
             cells += [str(row["equilibria"]), *("" if gain is None else f"{gain:.1%}" for gain in gains)]

@@ -159,9 +159,14 @@ def reporter(
         record: Name of the run's record.
         report: Tells Tune.
     """
+    from rbc_marl.rllib.run_folder import replace_file
+
     path = folder / REPORTS / f"{record}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = max((result["iterations"] for result in reports_of(folder, record)), default=0)
+    earlier = list(reports_of(folder, record))
+    # What comes next must not stand behind a line that was cut short: nobody would read it.
+    replace_file(path, "".join(json.dumps(result) + "\n" for result in earlier))
+    told = max((result["iterations"] for result in earlier), default=0)
 
     def after_iteration(results: dict[str, Any]) -> None:
         done = int(results["training_iteration"])

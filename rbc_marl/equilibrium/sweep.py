@@ -12,9 +12,10 @@ from typing import Any
 
 from rbc_marl.analysis.tables import STOPPED
 from rbc_marl.equilibrium.jobs import row_file, run_trials
+from rbc_marl.equilibrium.planned_run import Run
 from rbc_marl.equilibrium.population_run import train_population
 from rbc_marl.equilibrium.schedulers import Asha, reporter, reports_of, tune_scheduler
-from rbc_marl.equilibrium.sweep_file import Run, Sweep
+from rbc_marl.equilibrium.sweep_file import Sweep
 from rbc_marl.equilibrium.sweep_run import Trained, finished_run
 from rbc_marl.equilibrium.taxes import kept_pairs, pair_of, play_substitutes
 from rbc_marl.errors import UserError
@@ -195,7 +196,7 @@ def leave_row(run: Run, trained: Trained, others: Mapping[str, Any], folder: Pat
     row: dict[str, Any] = {
         "arm": run.arm,
         "seed": run.seed,
-        "outcome": outcome(policies.config, means, run.rules),
+        "outcome": outcome(policies.config, means, run.rules, run.welfares),
         **dict(run.columns),
         **others,
         **_rounded(means),

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rbc_marl.analysis.outcomes import BEST, check_reference
 from rbc_marl.config import load_yaml_file
-from rbc_marl.curriculum import build_curriculum
 from rbc_marl.equilibrium import taxes
 from rbc_marl.equilibrium.changes import Change, Changes, change_text, read_changes, read_words
 from rbc_marl.equilibrium.checks import check_keys, folder_name, number, text, whole
 from rbc_marl.equilibrium.checks import seeds as checked_seeds
 from rbc_marl.equilibrium.grouping import Thresholds, parse_thresholds
+from rbc_marl.equilibrium.planned_run import Run, check_acts, check_phased_in, check_scheduled, checked, digest
 from rbc_marl.equilibrium.population import Population, parse_population
-from rbc_marl.equilibrium.schedulers import Asha, Pbt, Scheduler, parse_scheduler
+from rbc_marl.equilibrium.schedulers import Asha, Pbt, parse_scheduler
 from rbc_marl.equilibrium.variants import Variant, expand
 from rbc_marl.equilibrium.verdicts import parse_settings
 from rbc_marl.errors import ConfigError, nearest
-
-if TYPE_CHECKING:
-    from rbc_marl.rllib.config_file import Experiment
 
 _KEYS = (
     "base",
@@ -46,65 +40,6 @@ _KEYS = (
     "small",
 )
 _ARM_KEYS = ("base", "seeds", "set", "rules")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a sweep: an arm with a seed."""
-
-    arm: str
-    seed: int
-    base: Path
-    experiment: str | None
-    sets: tuple[str, ...]
-    episodes: int
-    rules: str
-    variant: Variant = field(default_factory=Variant)
-    governments: bool = False
-    """Whether its policies are also played with other governments in place of their own."""
-    fingerprint: str = ""
-    """Of everything that decides its row, except the code."""
-    objective: str = ""
-    """What its government maximises, in words: welfares of other objectives have another unit."""
-
-    @property
-    def columns(self) -> tuple[tuple[str, Any], ...]:
-        """What was varied, as columns of a table."""
-        return self.variant.columns
-
-    @property
-    def key(self) -> str:
-        """Name of its row and of its run folders."""
-        return f"{self.arm}-{self.seed}"
-
-    @property
-    def record(self) -> str:
-        """Name of what is kept of it on the way to its row. Other settings leave it alone."""
-        return f"{self.key}-{self.fingerprint}"
-
-    def load(self, storage: Path) -> Experiment:
-        """The experiment to train, with its results under ``storage``.
-
-        It saves a checkpoint at its end whatever the file says: that is what its row is about.
-
-        Raises:
-            ConfigError: The file or a change is not valid.
-        """
-        from rbc_marl.rllib.config_file import load_experiments
-
-        if self.base.suffix == ".py":
-            raise ConfigError(f"{self.base} is a Python file; a sweep needs a YAML file, which says what decides a run")
-        sets = [*self.sets, f"seed={self.seed}", f"storage_path={json.dumps(str(storage))}"]
-        found = load_experiments(self.base, self.experiment, sets=sets)
-        if len(found) != 1:
-            names = ", ".join(one.name for one in found)
-            raise ConfigError(f"{self.base} holds {names}; name one with experiment: in the sweep file")
-        if found[0].is_sweep:
-            spaces = ", ".join(".".join(path) for path in found[0].spaces) or "num_samples"
-            raise ConfigError(f"{self.base} holds search spaces itself ({spaces}); vary them under variants: instead")
-        saved = {**found[0].resolved["checkpoint_config"], "checkpoint_at_end": True}
-        resolved = {**found[0].resolved, "checkpoint_config": saved}
-        return replace(found[0], checkpoints=replace(found[0].checkpoints, at_end=True), resolved=resolved)
 
 
 @dataclass(frozen=True)
@@ -158,6 +93,7 @@ class _Arm:
     changes: Mapping[str, Any] = field(default_factory=dict)
     variant: Variant = field(default_factory=Variant)
     governments: bool = False
+    welfares: tuple[str, ...] = ()
 
 
 def load_sweep(path: str | Path, sets: Sequence[str] = (), *, small: bool = False) -> Sweep:
@@ -181,16 +117,18 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), *, small: bool = Fals
     runs = [run for arm in found for run in _runs(path, name, spec, arm, tuple(sets))]
     population = None
     if scheduler is not None:
-        _check_scheduled(runs, tax_settings is not None, scheduler, f"{name}.scheduler")
+        check_scheduled(runs, tax_settings is not None, scheduler, f"{name}.scheduler")
     if isinstance(scheduler, Pbt):
         if len(spec.get("arms") or ()) > 1:
             raise ConfigError(f"{name}.arms stands beside pbt, whose runs differ in their variants and seeds alone")
         variants = [arm.variant for arm in found]
         population = parse_population(scheduler, spec.get("variants"), variants, spec.get("draw_seed", 0), name)
         # Rows and states of runs that changed otherwise are others.
-        runs = [replace(run, fingerprint=_digest([run.fingerprint, population.fingerprint])) for run in runs]
-    if scheduler is not None and not any(change.setting[0] == "stop" for change in read_words(sets)):
-        _check_acts(runs, scheduler, f"{name}.scheduler")  # to try it out, a command line may cut a sweep shorter
+        runs = [replace(run, fingerprint=digest([run.fingerprint, population.fingerprint])) for run in runs]
+    if not any(change.setting[0] == "stop" for change in read_words(sets)):  # to try it out, it may be cut shorter
+        check_phased_in(runs)
+        if scheduler is not None:
+            check_acts(runs, scheduler, f"{name}.scheduler")
     # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
     turn = {run.key: turn for arm in found for turn, run in enumerate(r for r in runs if r.arm == arm.name)}
     if len(turn) < len(runs):
@@ -216,6 +154,8 @@ def _read(path: Path, small: bool) -> tuple[str, Mapping[str, Any]]:
         raise ConfigError(f"{path} holds {len(data)} sweeps; give one name, and under it base, seeds and arms")
     ((given, spec),) = data.items()
     name = folder_name(given, str(path), "a sweep")
+    if isinstance(spec, Mapping) and "run" in spec:
+        raise ConfigError(f"{path} is an experiment; train it with rbc-marl train {path}, or give it as a sweep's base")
     check_keys(spec, _KEYS, name)
     if "small" in spec:
         check_keys(spec["small"], [key for key in _KEYS if key != "small"], f"{name}.small")
@@ -247,7 +187,10 @@ def _arms(path: Path, name: str, spec: Mapping[str, Any]) -> tuple[list[_Arm], t
         economy = _economy(path, name, spec)
         settings = taxes.parse_taxes(spec["taxes"], economy, f"{name}.taxes")
         arms_of_taxes = taxes.arms(settings)
-        return [_Arm(a.name, f"{name}.taxes", {"set": a.set}, a.variant, a.learned) for a in arms_of_taxes], settings
+        return [
+            _Arm(a.name, f"{name}.taxes", {"set": a.set}, a.variant, a.learned, () if a.learned else settings.welfare)
+            for a in arms_of_taxes
+        ], settings
     arms = spec.get("arms") if spec.get("arms") is not None else {"": {}}
     if not isinstance(arms, Mapping) or not arms:
         raise ConfigError(f"{name}.arms must be a mapping of names to what they change, such as {{plain: {{}}}}")
@@ -282,8 +225,9 @@ def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple
         rules=rules,
         variant=arm.variant,
         governments=arm.governments,
+        welfares=arm.welfares if len(arm.welfares) > 1 else (),
     )
-    run = _checked(run)
+    run = checked(run)
     return [run, *(replace(run, seed=seed) for seed in others)]
 
 
@@ -305,67 +249,10 @@ def _changes(name: str, spec: Mapping[str, Any], arm: _Arm, sets: Sequence[str])
     )
 
 
-def _checked(run: Run) -> Run:
-    """A run with what its experiment decides.
-
-    Raises:
-        ConfigError: It would never end, or leave no policies to play.
-    """
-    experiment = run.load(Path("results"))
-    where = f"{run.base}: {experiment.name}"
-    if experiment.run != "EconomyPPO" or experiment.env_config is None:
-        mend = "a sweep plays the policies that EconomyPPO alone saves; give run: EconomyPPO"
-        raise ConfigError(f"{where}.run is {experiment.run}; {mend}")
-    if scripted := getattr(experiment.config, "scripted", None):
-        mend = "a run with types that follow rules saves no policies for a sweep to play; leave it out"
-        raise ConfigError(f"{where}.config.scripted has {', '.join(scripted)}; {mend}")
-    schedule = build_curriculum(getattr(experiment.config, "curriculum", None), experiment.env_config)
-    if run.governments and schedule is not None and schedule.phase(0).fixed_taxes is not None:
-        mend = f"{run.arm} would learn nothing; leave it out, a sweep of taxes fixes rates itself"
-        raise ConfigError(f"{where}.config.curriculum.taxes.fixed: the government of {mend}")
-    if not experiment.stop:
-        raise ConfigError(f"{where}.stop is missing; give a sweep's runs an end, such as {{training_iteration: 100}}")
-    economy, resolved = experiment.env_config, experiment.resolved
-    weighted = f"total welfare with profit weighted by {economy.firm_welfare_weight:g}"
-    config = {key: value for key, value in resolved["config"].items() if key != "seed"}
-    decisive = [{**resolved, "config": config, "storage_path": None}, run.episodes, run.rules, run.governments]
-    objective = weighted if economy.welfare == "total" else "consumers' welfare"
-    return replace(run, fingerprint=_digest(decisive), objective=objective)
-
-
-def _digest(decisive: Any) -> str:  # noqa: ANN401 - plain data
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
 def _economy(path: Path, name: str, spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 - an EconomyConfig
     """The economy that is varied, as it stands in the base file."""
     (run, *_) = _runs(path, name, spec, _Arm("base", name), ())
     return run.load(Path("results")).env_config
-
-
-def _check_scheduled(runs: Sequence[Run], is_tax_sweep: bool, scheduler: Scheduler, where: str) -> None:
-    if is_tax_sweep:
-        raise ConfigError(f"{where} stops or changes runs, but means of taxes count every run as it is; leave it out")
-    for run in {run.arm: run for run in runs}.values():
-        if "training_iteration" not in run.load(Path("results")).stop:
-            raise ConfigError(f"{where} counts iterations; give {run.arm or run.base.name} a stop.training_iteration")
-    if isinstance(scheduler, Pbt) and len(runs) < 2:
-        raise ConfigError(f"{where} is pbt, which needs at least two runs; give more seeds or samples")
-
-
-def _check_acts(runs: Sequence[Run], scheduler: Scheduler, where: str) -> None:
-    """Refuse a scheduler whose first report that counts would come when a run has ended."""
-    for run in {run.arm: run for run in runs}.values():
-        limit = run.load(Path("results")).stop["training_iteration"]
-        end = f"{run.arm or run.base.name} ends at iteration {limit:g}, before anything happens; make it smaller"
-        grace = scheduler.grace if isinstance(scheduler, Asha) else 0
-        if grace >= limit:
-            raise ConfigError(f"{where}.asha.grace is {grace}, but {end}")
-        if scheduler.every < limit <= math.ceil(grace / scheduler.every) * scheduler.every:
-            raise ConfigError(f"{where}.asha.grace is {grace}, and every is {scheduler.every}, but {end}")
-        if scheduler.every >= limit:
-            kind = "asha" if isinstance(scheduler, Asha) else "pbt"
-            raise ConfigError(f"{where}.{kind}.every is {scheduler.every}, but {end}")
 
 
 def _best_response(given: Any, runs: Sequence[Run], where: str) -> Mapping[str, Any] | None:  # noqa: ANN401

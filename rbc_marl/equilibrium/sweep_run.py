@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rbc_marl.config import load_yaml
 from rbc_marl.equilibrium.jobs import row_file
+from rbc_marl.equilibrium.planned_run import Run
 from rbc_marl.equilibrium.population import read_states
-from rbc_marl.equilibrium.sweep_file import Run
 from rbc_marl.errors import UserError
 
 if TYPE_CHECKING:

@@ -34,6 +34,14 @@ def test_the_welfare_that_counts_is_that_of_the_government():
     assert outcome(CONSUMERS, means(500, total=1e9, consumers=0.5 * reference), "cost_plus") == "impaired"
 
 
+def test_where_no_government_maximises_anything_one_welfare_is_enough_to_live_by():
+    found = means(500, total=0.1 * reference_welfare(TOTAL), consumers=0.9 * reference_welfare(CONSUMERS))
+    assert outcome(TOTAL, found) == outcome(TOTAL, found, welfares=("total",)) == "impaired"
+    assert outcome(TOTAL, found, welfares=("total", "consumers")) == "living"
+    assert outcome(TOTAL, means(500), welfares=("total", "consumers")) == "impaired"
+    assert outcome(TOTAL, {**found, "hours": 0.0}, welfares=("total", "consumers")) == "collapsed"
+
+
 @pytest.mark.parametrize("rules", ["monopoly", "full_employment"])
 def test_the_rule_based_economies_live_by_their_own_measure(rules):
     assert outcome(TOTAL, evaluate(ScriptedPolicies(TOTAL, rules), 64, 5).means, rules) == "living"

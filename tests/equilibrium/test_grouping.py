@@ -100,6 +100,23 @@ def test_there_is_one_row_per_group_with_what_its_runs_have_in_common_and_how_fa
     assert (living["equilibria"], collapsed["equilibria"]) == (1, 0)
 
 
+def test_welfares_of_different_units_have_no_mean():
+    rows = [{**row(100), "group": "living-1", "arm": arm, "government_return": 1.0} for arm in ("a", "b")]
+    alike = equilibria(rows, units={"a": ("total", 0.0025), "b": ("total", 0.0025)})[0]
+    assert {"government_return", "welfare_total", "welfare_consumers"} <= alike.keys() and alike == equilibria(rows)[0]
+    objectives = equilibria(rows, units={"a": ("total", 0.0025), "b": ("consumers", 0.0025)})[0]
+    assert alike.keys() - objectives.keys() == {"government_return"}
+    weights = equilibria(rows, units={"a": ("total 1", 0.0025), "b": ("total 2", 0.01)})[0]
+    lost = {"government_return", "welfare_total", "welfare_total_least", "welfare_total_most"}
+    assert alike.keys() - weights.keys() == lost
+
+
+def test_groups_are_numbered_by_consumers_welfare_where_total_welfare_tells_nothing_apart():
+    rows = [row(1, welfare_total=9e4, welfare_consumers=1.0), row(2, welfare_total=1e4, welfare_consumers=900.0)]
+    assert group(rows, THRESHOLDS) == ["living-1", "living-2"]
+    assert group(rows, parse_thresholds({"welfare_total": None}, "g")) == ["living-2", "living-1"]
+
+
 def test_a_measure_can_be_left_out_and_a_share_can_stand_for_a_number():
     without = parse_thresholds(dict.fromkeys(MEASURES), "g")
     assert group([row(1), row(2, hours=0.0, price=0.0, welfare_total=-1.0)], without) == ["living-1"] * 2

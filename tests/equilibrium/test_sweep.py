@@ -166,7 +166,7 @@ def test_fixed_taxes_are_phased_in_as_the_files_own_curriculum_says(files):
 taxes:
   base: base.yaml
   seeds: [7]
-  set: {curriculum: {taxes: {begin: 1, end: 3}}}
+  set: {curriculum: {taxes: {begin: 1, end: 3}}, stop.training_iteration: 9}
   taxes: {income: [0, 0.4], corporate: [0.8]}
 """
     (files / "sweep.yaml").write_text(text, encoding="utf-8")

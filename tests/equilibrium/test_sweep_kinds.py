@@ -227,7 +227,16 @@ SWEEPS = ROOT / "rllib_configs" / "sweeps"
 
 
 @pytest.mark.parametrize(
-    "name", ["best_response", "closed_spectrum", "firm_weight", "hyperparameters", "open_spectrum", "taxes"]
+    "name",
+    [
+        "best_response",
+        "best_response_consumers",
+        "closed_spectrum",
+        "firm_weight",
+        "hyperparameters",
+        "open_spectrum",
+        "taxes",
+    ],
 )
 def test_every_small_sweep_that_is_shipped_runs_from_its_file_to_its_tables(tmp_path, name):
     arms = load_sweep(SWEEPS / f"{name}.yaml", small=True).arms

@@ -39,6 +39,30 @@ def test_an_experiment_that_would_leave_no_row_is_refused(sweep, old, new, messa
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("setting", ["num_env_runners: 2", "num_learners: 1", "evaluation_num_env_runners: 1"])
+def test_runs_with_processes_of_their_own_are_refused_for_each_has_one_core(sweep, setting):
+    with pytest.raises(ConfigError, match=r"base.yaml: tiny has [23] processes, but each run of a sweep has one core"):
+        sweep(f"arms: {{a: {{set: {{{setting}}}}}}}")
+
+
+def test_fixed_taxes_that_their_runs_never_reach_are_refused(sweep):
+    def text(end):
+        curriculum = f"set: {{curriculum: {{taxes: {{begin: 10, end: {end}}}}}}}"
+        return f"taxes: {{income: [0], corporate: [0, 0.8]}}\n  {curriculum}"
+
+    with pytest.raises(ConfigError, match=r"fixed-0-0.8 ends at iteration 40, when its curriculum has opened"):
+        sweep(text(60))
+    assert len(sweep(text(39)).runs) == 8
+    assert len(sweep(text(60), sets=["stop.training_iteration=2"]).runs) == 8  # to try it out
+
+
+def test_fixed_taxes_may_be_living_by_any_welfare_that_is_compared_and_learned_ones_by_their_own(sweep):
+    both = {run.arm: run.welfares for run in sweep("taxes: {income: [0], corporate: [1]}").runs}
+    assert both == {"learned-total": (), "learned-consumers": (), "fixed-0-1": ("total", "consumers")}
+    one = {run.arm: run.welfares for run in sweep("taxes: {income: [0], corporate: [1], welfare: [consumers]}").runs}
+    assert one == {"learned-consumers": (), "fixed-0-1": ()}
+
+
 @pytest.mark.parametrize("place", ["base", "set"])
 def test_taxes_that_are_fixed_already_are_refused_where_a_policy_shall_learn_them(sweep, place):
     fixed = "curriculum: {taxes: {begin: 1, end: 2, fixed: {income: 0, corporate: 0.4}}}"
@@ -65,6 +89,7 @@ def test_runs_save_a_checkpoint_at_their_end_whatever_their_file_says(sweep, giv
         ("arms: {.x: {}}", "s.arms: '.x' cannot name an arm"),
         ("arms: {'': {}}", "s.arms: '' cannot name an arm"),
         ("../s: {base: base.yaml, seeds: [1], arms: {a: {}}}", "'../s' cannot name a sweep; its results get a folder"),
+        ("s: {run: EconomyPPO, base: base.yaml}", "s.yaml is an experiment; train it with rbc-marl train"),
         ("arms: {a: 0}", "s.arms.a is 0; it must be a mapping with"),
         ("s: {base: 3, seeds: [1], arms: {a: {}}}", "s.base is 3; it must be a text"),
         ("arms: {a: {base : [x]}}", "s.arms.a.base is ['x']; it must be a text"),
