@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +18,8 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from rbc_marl.analysis.outcomes import BEST, check_reference
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import build_curriculum
-from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.policies.build import build_network, check_network_spec
+from rbc_marl.errors import ConfigError
+from rbc_marl.policies.build import build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import save_policies
 from rbc_marl.rllib.callbacks import CurriculumCallback
@@ -28,21 +29,19 @@ from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.messages import TakeIterationLength, TakeState, TakeWeights
 from rbc_marl.rllib.module_specs import module_spec, network_spec
 from rbc_marl.rllib.modules import EconomyModule
+from rbc_marl.rllib.own_settings import check_own_settings
 from rbc_marl.rllib.phases import STEPS_PER_ITERATION
 from rbc_marl.rllib.plain import policy_mapping_fn
 from rbc_marl.rllib.roles import agent_type_of, check_deviator, check_roles, check_scripted, module_ids
-from rbc_marl.rllib.subsets import check_agents_per_update, check_probe_economies
 
 # Divisors of the paper's appendix: rewards of all types come to about one.
 PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
 
 
-# Settings of RLlib's PPO that nothing here reads, by the value that they must keep.
-UNREAD = {"use_critic": True, "use_gae": True, "use_kl_loss": False}
-
-
 class EconomyPPOConfig(PPOConfig):
-    """PPO's configuration with defaults that suit economies; keys of RLlib's own keep their meaning, or are refused.
+    """PPO's configuration with defaults that suit economies.
+
+    Settings of RLlib's PPO keep their meaning, or are refused (`rbc_marl.rllib.own_settings`).
 
     Sizes count env steps, one period of one economy: ``num_envs_per_env_runner`` economies play one whole episode
     each per iteration, and ``train_batch_size_per_learner`` follows from that unless it is set. ``minibatch_size``
@@ -146,7 +145,7 @@ class EconomyPPOConfig(PPOConfig):
             self.multi_agent(policies=set(module_ids(self)))
         if scripted is not NotProvided:
             self.scripted = check_scripted(scripted)
-        self._check_own_settings()
+        check_own_settings(self, _unchanged())
         return self
 
     def update_from_dict(self, config_dict: Mapping[str, Any]) -> Self:
@@ -184,12 +183,12 @@ class EconomyPPOConfig(PPOConfig):
         Raises:
             ConfigError: A setting cannot work on this path.
         """
-        self._check_own_settings()
+        check_own_settings(self, _unchanged())
         economy, _ = economy_of(self)
         check_roles(self, economy)
         learners = self.num_learners or 1
         # Of each env runner alone: one may be lost for a while, and the others' episodes must still share out evenly.
-        if self.num_envs_per_env_runner % learners:
+        if self.num_envs_per_env_runner % learners and not self.in_evaluation:
             raise ConfigError(
                 f"{self.num_envs_per_env_runner} economies of an env runner cannot be shared by {learners} learners; "
                 "make num_envs_per_env_runner a multiple of num_learners"
@@ -204,7 +203,7 @@ class EconomyPPOConfig(PPOConfig):
             self._follow_curriculum()
             self._check_iteration(economy)
         count = self.probe_economies.get("count", 0)
-        if count >= self.num_envs_per_env_runner:
+        if count >= self.num_envs_per_env_runner and not self.in_evaluation:  # which has no probes
             raise ConfigError(
                 f"probe_economies.count is {count} of {self.num_envs_per_env_runner} economies; "
                 "leave at least one that is no probe"
@@ -245,33 +244,15 @@ class EconomyPPOConfig(PPOConfig):
                 "which is what all env runners play in one go: leave the size out"
             )
 
-    def _check_own_settings(self) -> None:
-        for name in ("reward_scale", "networks"):
-            setting = getattr(self, name)
-            for key in setting:
-                if key not in AGENT_TYPES:
-                    raise ConfigError(f"{name}.{key} is not an agent type{nearest(str(key), AGENT_TYPES)}")
-        for agent_type, scale in self.reward_scale.items():
-            if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not scale > 0:
-                raise ConfigError(f"reward_scale.{agent_type} is {scale!r}; it must be a number above 0")
-        for agent_type, spec in self.networks.items():
-            check_network_spec(spec, f"networks.{agent_type}")
-        check_agents_per_update(self.agents_per_update)
-        check_probe_economies(self.probe_economies)
-        for name, only in UNREAD.items():
-            if getattr(self, name) is not only:
-                has = "no KL term" if name == "use_kl_loss" else "always a critic and generalised advantages"
-                raise ConfigError(f"{name} is {getattr(self, name)}; EconomyPPO has {has}: leave it {only}")
-        if isinstance(self.huber_delta, bool) or not isinstance(self.huber_delta, (int, float)) or (
-            not self.huber_delta > 0
-        ):
-            raise ConfigError(f"huber_delta is {self.huber_delta!r}; it must be a number above 0")
-        if self.policies_to_train is not None and not callable(self.policies_to_train) and not self.policies_to_train:
-            raise ConfigError("policies_to_train is empty; name at least one agent type")
-
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
         return {}
+
+
+@cache
+def _unchanged() -> EconomyPPOConfig:
+    """The defaults."""
+    return EconomyPPOConfig()
 
 
 class EconomyPPO(PPO):

@@ -183,6 +183,9 @@ def _check_overrides(
         for key, value in keys.items():
             check_value(find_key(config_class, str(key), f"{place}.{key}"), value, f"{place}.{key}")
         if "env_config" in keys:
+            encoding = values.get("env_config", {}).get("encoding", "symlog")
+            if keys["env_config"].get("encoding", encoding) != encoding:
+                raise ConfigError(f"{place}.env_config.encoding is not the {encoding} that policies learn with")
             economy_of(env, {**values.get("env_config", {}), **keys["env_config"]}, f"{place}.env_config")
 
 

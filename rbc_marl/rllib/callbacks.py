@@ -14,6 +14,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase
@@ -133,9 +134,14 @@ class _SetInLearner:
         names = None if callable(self.asked) else [module_id for module_id in known if learns(module_id)]
         learner.config.multi_agent(policies_to_train=learns if names is None else names)
         for module_id in known:
-            rate = learner.config.get_config_for_module(module_id).lr
+            rate, optimizer = learner.config.get_config_for_module(module_id).lr, learner.get_optimizer(module_id)
             if factor == 0.0 or isinstance(rate, (int, float)):  # a schedule of RLlib's own is left to it
-                learner._set_optimizer_lr(learner.get_optimizer(module_id), rate * factor if factor else 0.0)
+                rate = rate * factor if factor else 0.0
+                learner._set_optimizer_lr(optimizer, rate)
+            if optimizer in learner._optimizer_lr_schedules:
+                # After each update, of which an iteration may have many, RLlib sets what this says.
+                schedule = Scheduler(rate, framework=learner.framework, device=learner._device)
+                learner._optimizer_lr_schedules[optimizer] = schedule
 
 
 class _SetInRunner:

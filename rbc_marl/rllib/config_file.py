@@ -23,6 +23,7 @@ from rbc_marl.rllib import plain
 from rbc_marl.rllib.build_config import build_config, economy_of, finish_config, resolve_keys
 from rbc_marl.rllib.config_keys import SECTIONS, apply_keys, first_line, flatten_sections
 from rbc_marl.rllib.own_code import make_importable
+from rbc_marl.rllib.own_settings import check_restored
 from rbc_marl.rllib.search_space import Space, find_spaces, with_value
 from rbc_marl.rllib.stopping import parse_stop
 
@@ -129,6 +130,8 @@ def _read_yaml(path: Path, name: str, spec: Any, sets: Sequence[str]) -> Experim
         raise ConfigError(f"{path}: {name} is {spec!r}; an experiment is a name, and under it run, env and config")
     if "/" in name or name.startswith("."):
         raise ConfigError(f"{path}: {name!r} cannot name an experiment; its results get a folder of that name")
+    if {"base", "seeds"} <= spec.keys():
+        raise ConfigError(f"{path} is a sweep file; run it with rbc-marl sweep {path}")
     spec, keys, places = _canonical(name, spec)
     for text in sets:
         spec, keys = _apply_set(text, spec, keys, places, name)
@@ -161,9 +164,14 @@ def _validated(
         raise ConfigError(f"{name}.num_samples is {settings['num_samples']}, and all would be the same; {mend}")
     custom = config.callbacks_class is not type(config)().callbacks_class
     stop = parse_stop(spec.get("stop"), f"{name}.stop", custom_metrics=custom)
+    asked = [key for key in stop if key.startswith("evaluation/")]
+    if asked and not config.evaluation_interval:
+        raise ConfigError(f"{name}.stop.{asked[0]} needs evaluations; give config.evaluation_interval")
     if spaces and not stop:
         raise ConfigError(f"{name}.stop is missing; a sweep needs one, such as stop: {{training_iteration: 100}}")
     economy = economy_of(env, config.env_config or {}, f"{name}.config.env_config")
+    if settings["restore"] is not None and run == "EconomyPPO":
+        check_restored(settings["restore"], config, f"{name}.restore")
     described = {"run": run, "env": env, "stop": stop, **_without_defaults(settings), "config": resolved}
     return Experiment(
         name=name,
@@ -255,7 +263,7 @@ def _settings(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     for setting in ("storage_path", "restore"):
         if not isinstance(spec.get(setting, ""), str | None):
             raise ConfigError(f"{name}.{setting} is {spec[setting]!r}; it must be the path of a folder")
-    restore = Path(spec["restore"]) if spec.get("restore") else None
+    restore = Path(spec["restore"]).resolve() if spec.get("restore") else None
     if restore is not None and not (restore / "rllib_checkpoint.json").is_file():
         raise ConfigError(f"{name}.restore is {spec['restore']!r}, which is no checkpoint; give its folder")
     storage = Path(spec.get("storage_path") or DEFAULT_RESULTS)

@@ -26,7 +26,7 @@ from rbc_marl.rllib.config_keys import first_line
 from rbc_marl.rllib.progress import Progress
 from rbc_marl.rllib.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
 from rbc_marl.rllib.run_folder import RunFolder, git_commit, iteration_of, replace_file, versions
-from rbc_marl.rllib.stopping import PROGRESS_KEYS, flatten, should_stop
+from rbc_marl.rllib.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm import Algorithm
@@ -154,12 +154,15 @@ def _run(
     after_iteration: Callable[[dict[str, Any]], None] | None,
 ) -> Outcome:
     """The training loop, and how it ends."""
-    checkpoints, seconds_before = experiment.checkpoints, results.get("time_total_s") or 0.0
+    checkpoints, seconds_before, checked = experiment.checkpoints, results.get("time_total_s") or 0.0, False
     try:
         while not (done := should_stop(experiment.stop, results)) and request.signal is None:
             results = flat_results(algorithm.train(), seconds_before)
             folder.log(algorithm.iteration, results)
             progress.update(results)
+            if not checked:
+                check_reported(experiment.stop, results)
+                checked = True
             if after_iteration is not None:
                 after_iteration(results)
             if checkpoints.frequency and algorithm.iteration % checkpoints.frequency == 0:
@@ -168,6 +171,9 @@ def _run(
             save(algorithm, folder, checkpoints.keep)
     except KeyboardInterrupt:
         request.signal, done = request.signal or signal.SIGINT, False
+    except UserError as error:
+        folder.update_info(status="failed", ended=_now(), error=str(error))
+        raise
     except Exception as error:
         replace_file(folder.path / "error.txt", traceback.format_exc())
         folder.update_info(status="failed", ended=_now(), error=reason(error))
@@ -228,7 +234,9 @@ def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Ex
         source = folder.path / ("config.py" if experiment.is_python else "config.yaml")
         only = None if experiment.is_python else experiment.name
         changes = (*info.get("sets", ()), *sets)  # the copy of the file lacks those of earlier resumes
-        began = load_experiments(source, only, sets=changes)[0]
+        # From its first checkpoint on a run can do without the one that it began from, which may be gone.
+        own = ("restore=null",) if folder.checkpoints() and not experiment.is_python else ()
+        began = load_experiments(source, only, sets=(*changes, *own))[0]
         # The copy of a Python file has another name.
         return replace(began, name=experiment.name, sets=changes), folder
     raise UserError(f"every run in {home} has finished; leave out --resume to begin a new one")

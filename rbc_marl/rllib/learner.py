@@ -61,11 +61,13 @@ class EconomyPPOLearner(PPOTorchLearner):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore, also to an earlier state: RLlib ignores weights that are older than the present ones.
 
-        Who learns is a setting of this run, which the state of another would undo.
+        Who learns is a setting of this run, which the state of another would undo. So are masks: weights bring along
+        those of the curriculum that they were saved in.
         """
         if COMPONENT_RL_MODULE in state:
             self._weights_seq_no = 0
         super().set_state({key: value for key, value in state.items() if key != "should_module_be_updated"})
+        self.phases.lift(self.module)
 
     def update(self, *args: Any, training_data: Any = None, **kwargs: Any) -> Any:  # noqa: ANN401 - RLlib's signature
         """Learn from rollouts in the phase in which they were played."""

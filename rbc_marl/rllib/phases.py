@@ -55,6 +55,15 @@ class PhaseTracker:
                 if network is not None:  # RLlib's own modules take no mask
                     network.log_mask.copy_(log_masks[agent_type])
 
+    def lift(self, modules: Any) -> None:  # noqa: ANN401 - a MultiRLModule
+        """Allow every choice where there is no curriculum, whose phases alone mask some."""
+        if self.schedule is not None:
+            return
+        for module_id in self._types:
+            network = getattr(modules[module_id].unwrapped(), "network", None) if module_id in modules else None
+            if network is not None:
+                network.lift_mask()
+
     def not_followed(self, modules: Any) -> list[str]:  # noqa: ANN401 - a MultiRLModule
         """What a curriculum asks for at some time that these modules cannot do, in words.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rbc_marl.analysis.metrics import QUANTITIES
-from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.errors import ConfigError, UserError, nearest
 
 # Reported by every RLlib algorithm for its env runners; ours adds the economy's quantities.
 EPISODE_KEYS = (
@@ -82,6 +82,25 @@ def parse_stop(stop: Any, where: str, *, custom_metrics: bool = False) -> dict[s
         if key in PROGRESS_KEYS and value <= 0:
             raise ConfigError(f"{where}.{key} is {value!r}; it must be above 0")
     return flat
+
+
+def check_reported(stop: Mapping[str, float], results: Mapping[str, float]) -> None:
+    """Refuse a criterion that this algorithm does not report, so that no run would ever end by it.
+
+    Args:
+        stop: Flat criteria.
+        results: Flat results of the first iteration. Before the first episode ends nothing is known of them.
+
+    Raises:
+        UserError: There is such a criterion.
+    """
+    if "env_runners/episode_return_mean" not in results:
+        return
+    for key in stop:
+        is_usual = key in known_stop_keys() or OPEN_KEYS.match(key)
+        if is_usual and key.startswith("env_runners/") and key not in results:
+            known = sorted(name for name in results if name.startswith("env_runners/"))
+            raise UserError(f"stop.{key} is not reported by this run, which would not end by it{nearest(key, known)}")
 
 
 def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

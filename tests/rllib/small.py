@@ -6,10 +6,15 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.rllib.algorithm import EconomyPPOConfig
+from rbc_marl.rllib import plain
+from rbc_marl.rllib.algorithm import EconomyPPOConfig, module_spec
+from rbc_marl.rllib.callbacks import curriculum_callback
 
+STEPS = 16  # env steps of an iteration: 4 economies of 4 periods
 ECONOMY = {"num_consumers": 6, "num_firms": 2, "horizon": 4}
 NETWORKS = {agent_type: {"kind": "flat", "hidden": [16, 16]} for agent_type in AGENT_TYPES}
 
@@ -22,6 +27,23 @@ def small_config(env="rbc_open", *, economies=4, seed=3, economy=None, **trainin
         .env_runners(num_envs_per_env_runner=economies)
         .training(**{"networks": NETWORKS, **training})
         .debugging(seed=seed, log_level="ERROR")
+    )
+
+
+def plain_config(curriculum):
+    """RLlib's own PPO in that economy, which follows a curriculum through the callback."""
+    spaces = small_config()
+    spec = MultiRLModuleSpec(rl_module_specs={t: module_spec(spaces, t) for t in AGENT_TYPES})
+    plain.register()
+    return (
+        PPOConfig()
+        .environment("rbc_open", env_config={**ECONOMY, "reward_scale": {"firm": 30000}})
+        .env_runners(num_env_runners=0, batch_mode="complete_episodes")
+        .training(train_batch_size_per_learner=STEPS, minibatch_size=STEPS, num_epochs=1, lr=1e-3, vf_clip_param=1e9)
+        .multi_agent(policies=plain.policies(), policy_mapping_fn=plain.policy_mapping_fn)
+        .rl_module(rl_module_spec=spec)
+        .callbacks(curriculum_callback(curriculum))
+        .debugging(seed=0, log_level="ERROR")
     )
 
 

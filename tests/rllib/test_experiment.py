@@ -6,11 +6,13 @@ import csv
 import importlib
 import io
 import json
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -276,6 +278,23 @@ def test_a_run_begins_from_a_checkpoint_that_the_file_names():
     second = train(tiny(f"restore={first.checkpoint}"), console=quiet())
     assert iterations(second.folder) == [3, 4]
     assert_equal_weights(second.checkpoint, train(tiny(), console=quiet()).checkpoint)
+
+
+def test_a_run_with_a_checkpoint_of_its_own_goes_on_without_the_one_that_it_began_from():
+    first = train(tiny("stop.training_iteration=2"), console=quiet())
+    begun = train(tiny(f"restore={first.checkpoint}", "stop.training_iteration=3"), console=quiet())
+    RunFolder(begun.folder).update_info(status="interrupted")
+    shutil.rmtree(first.folder)
+    experiment, folder = unfinished_run(tiny(), ["stop.training_iteration=4"])
+    assert folder.path == begun.folder and experiment.restore is None
+    assert iterations(train(experiment, folder, console=quiet()).folder) == [3, 4]
+
+
+def test_a_run_that_would_never_end_by_its_criterion_says_so_after_one_iteration():
+    with pytest.raises(UserError, match=r"stop.env_runners/episode_len_max is not reported by this run"):
+        train(tiny("stop={env_runners/episode_len_max: 9}"), console=quiet())
+    (folder,) = (Path("results") / "tiny").iterdir()
+    assert info(folder)["status"] == "failed"
 
 
 def test_a_failure_in_training_is_explained_in_one_line(in_empty_folder):

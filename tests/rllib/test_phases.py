@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
-from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rbc_marl import ConfigError, preset
@@ -20,17 +18,14 @@ from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase, build_curriculum
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.policies.saved import load_policies
-from rbc_marl.rllib import plain
-from rbc_marl.rllib.algorithm import module_spec
 from rbc_marl.rllib.callbacks import CurriculumCallback, curriculum_callback
 from rbc_marl.rllib.config_file import load_experiments
 from rbc_marl.rllib.connector import RolloutsToBatch
-from tests.rllib.small import ECONOMY, built, changed, copied, small_config, weights_of
+from tests.rllib.small import ECONOMY, STEPS, built, changed, copied, plain_config, small_config, weights_of
 
 pytestmark = pytest.mark.usefixtures("ray_running")
 
 CONFIGS = Path(__file__).parents[2] / "rllib_configs"
-STEPS = 16  # env steps of an iteration: 4 economies of 4 periods
 CURRICULUM = {
     "start": {"firm": 2, "government": 4},
     "prices": {"around": 1000, "end": 4},
@@ -335,22 +330,6 @@ def test_every_phase_of_the_published_schedule_runs(name):
             phase = build_curriculum("paper_short", OPEN).phase(iteration)
             assert changed(before, after) == phase.learning
             assert all(x.isfinite().all() for named in after.values() for x in named.values())
-
-
-def plain_config(curriculum):
-    spaces = small_config()
-    spec = MultiRLModuleSpec(rl_module_specs={t: module_spec(spaces, t) for t in AGENT_TYPES})
-    plain.register()
-    return (
-        PPOConfig()
-        .environment("rbc_open", env_config={**ECONOMY, "reward_scale": {"firm": 30000}})
-        .env_runners(num_env_runners=0, batch_mode="complete_episodes")
-        .training(train_batch_size_per_learner=STEPS, minibatch_size=STEPS, num_epochs=1, lr=1e-3, vf_clip_param=1e9)
-        .multi_agent(policies=plain.policies(), policy_mapping_fn=plain.policy_mapping_fn)
-        .rl_module(rl_module_spec=spec)
-        .callbacks(curriculum_callback(curriculum))
-        .debugging(seed=0, log_level="ERROR")
-    )
 
 
 @pytest.mark.slow

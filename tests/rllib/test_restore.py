@@ -185,6 +185,21 @@ def test_a_single_module_is_made_from_its_part_of_the_checkpoint(uninterrupted, 
     assert torch.isfinite(module.forward_inference({Columns.OBS: observation})[Columns.ACTION_DIST_INPUTS]).all()
 
 
+def test_a_run_without_a_curriculum_lifts_the_masks_of_the_one_that_it_goes_on_from(tmp_path):
+    curriculum = {"prices": {"around": 1000, "end": 9}, "taxes": {"begin": 5, "end": 9}}
+    with built(small_config(curriculum=curriculum)) as algorithm:
+        algorithm.train()
+        algorithm.save_to_path(tmp_path / "masked")
+        assert algorithm.networks()["firm"].log_mask.any()
+    with built(small_config()) as algorithm:
+        algorithm.restore_from_path(tmp_path / "masked")
+        for module_id, network in algorithm.networks().items():
+            assert not network.log_mask.any()
+            assert not algorithm.env_runner.module[module_id].unwrapped().network.log_mask.any()
+        algorithm.train()
+        assert not algorithm.networks()["firm"].log_mask.any()
+
+
 def test_a_single_policy_can_be_restored_into_another_run(uninterrupted):
     with built(scheduled(seed=11)) as algorithm:
         algorithm.train()

@@ -1,0 +1,34 @@
+"""Curricula on RLlib's own path."""
+
+from __future__ import annotations
+
+import pytest
+
+from rbc_marl.config import AGENT_TYPES
+from tests.rllib.small import STEPS, built, changed, copied, plain_config
+
+pytestmark = [
+    pytest.mark.usefixtures("ray_running"),
+    pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning"),
+]
+
+
+@pytest.mark.slow
+def test_a_phase_holds_for_every_update_of_an_iteration():
+    curriculum = {
+        "start": {"consumer": 1, "firm": 1, "government": 1},
+        "learning_rate": {"begin": 1, "end": 3, "floor": 0.1},
+    }
+    config = plain_config(curriculum).reporting(min_sample_timesteps_per_iteration=3 * STEPS)
+    with built(config) as algorithm:
+        learner = algorithm.learner_group._learner
+        optimizers = [learner.get_optimizer(module_id) for module_id in AGENT_TYPES]
+        before = copied(algorithm.learner_group.get_weights())
+        algorithm.train()  # three updates while nobody learns yet
+        assert changed(before, copied(algorithm.learner_group.get_weights())) == set()
+        for _ in range(3):
+            algorithm.train()
+            rates = [learner._get_optimizer_lr(optimizer) for optimizer in optimizers]
+            learner.after_gradient_based_update(timesteps={})
+            assert [learner._get_optimizer_lr(optimizer) for optimizer in optimizers] == rates
+        assert rates == pytest.approx([1e-4] * 3)
