@@ -58,7 +58,7 @@ class EconomyConfig(BaseModel):
     export_quota: Money = Field(100.0, description="most units a firm can export in a period")
 
     crra: Annotated[float, Field(ge=0.0)] = Field(0.1, description="relative risk aversion (eta); 1 is logarithmic")
-    labour_disutility: Money = Field(0.01, description="utility lost per hour worked, times two (theta)")
+    labour_disutility: Money = Field(0.01, description="theta: an hour of work costs theta / 2 of utility")
     labour_disutility_pareto_shape: Positive | None = Field(
         4.0, description="shape of the inverse Pareto quantiles that scale labour_disutility; None: all equal"
     )
@@ -296,6 +296,22 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
+    """A whole number as YAML 1.2 writes it: 010 is ten, and eight is 0o10."""
+    text = loader.construct_scalar(node)
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+# Of what looks like a number to YAML 1.1 some is none to 1.2, such as 1:30 (which was 90).
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$|^0o[0-7]+$|^0x[0-9a-fA-F]+$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),

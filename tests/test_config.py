@@ -5,11 +5,21 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 
-from rbc_marl.config import PRESETS, EconomyConfig, load_yaml_file, parse_config, preset, resolve_config
+from rbc_marl.config import (
+    PRESETS,
+    EconomyConfig,
+    load_yaml,
+    load_yaml_file,
+    parse_config,
+    parse_set,
+    preset,
+    resolve_config,
+)
 from rbc_marl.errors import ConfigError
 from tests.strategies import economies
 
@@ -200,6 +210,23 @@ def read(tmp_path, text: str) -> EconomyConfig:
 @pytest.mark.parametrize("number", ["1e-3", "1E-3", "+1e-3", "0.001", ".001", "1.0e-3", "1e-03"])
 def test_numbers_in_yaml_are_numbers(tmp_path, number: str):
     assert read(tmp_path, f"interest_rate: {number}").interest_rate == 0.001
+
+
+def test_the_documents_list_of_fields_is_that_of_the_configuration():
+    def shown(value):
+        return ", ".join(map(shown, value)) if isinstance(value, tuple) else str(value).removesuffix(".0")
+
+    text = (Path(__file__).parents[1] / "docs" / "economy.md").read_text(encoding="utf-8")
+    table = text.partition("## Every number")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    fields = EconomyConfig.model_fields
+    assert rows == [f"| `{name}` | {shown(one.default)} | {one.description} |" for name, one in fields.items()]
+
+
+def test_whole_numbers_in_yaml_are_those_of_yaml_1_2():
+    text = "[010, 0o10, 0x1F, -3, +4, 0, 1:30, 1_000, 0b11, 1:30.5]"
+    assert load_yaml(text, "x") == [10, 8, 31, -3, 4, 0, "1:30", "1_000", "0b11", "1:30.5"]
+    assert parse_set("seed=010") == (["seed"], 10)
 
 
 @pytest.mark.parametrize(

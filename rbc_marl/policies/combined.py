@@ -40,10 +40,11 @@ class CombinedPolicies:
         for agent_type, part in parts.items():
             if agent_type not in AGENT_TYPES:
                 raise ConfigError(f"{agent_type} is not an agent type{nearest(agent_type, AGENT_TYPES)}")
-            for name in ("config", "encoding", "device"):
-                if getattr(part, name) != getattr(base, name):
-                    other = "economy" if name == "config" else name
-                    raise ConfigError(f"the policies of the {agent_type} are made for another {other} than the rest")
+            alike = {"economy": part.config == base.config, "encoding": part.encoding == base.encoding}
+            alike["device"] = torch.device(part.device).type == torch.device(base.device).type  # "cuda" is "cuda:0"
+            for name, is_same in alike.items():
+                if not is_same:
+                    raise ConfigError(f"the policies of the {agent_type} are made for another {name} than the rest")
         self.parts = {agent_type: parts.get(agent_type, base) for agent_type in AGENT_TYPES}
         self.config: EconomyConfig = base.config
         self.encoding: str = base.encoding

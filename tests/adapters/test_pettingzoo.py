@@ -89,6 +89,15 @@ def test_max_cycles_that_is_not_a_positive_whole_number_is_refused(value):
     assert len(list(episode(env))) == 1 + 4
 
 
+@pytest.mark.parametrize("value", [2.0, -0.1, float("nan"), "0.5", True])
+def test_a_scale_of_disutility_that_is_no_share_is_refused(value):
+    env = parallel_env(**SMALL)
+    env.labour_disutility_scale = 0.5
+    with pytest.raises(rbc_marl.ConfigError, match=r"labour_disutility_scale is .*from 0 to 1"):
+        env.labour_disutility_scale = value
+    assert env.labour_disutility_scale == 0.5
+
+
 def test_agents_are_named_and_ordered_by_type_and_index():
     env = parallel_env(num_consumers=12, num_firms=11)
     expected = [f"consumer_{i}" for i in range(12)] + [f"firm_{i}" for i in range(11)] + ["government_0"]

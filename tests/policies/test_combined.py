@@ -58,6 +58,12 @@ def test_a_part_that_does_not_fit_is_refused():
         CombinedPolicies(rules, firms=rules)
     with pytest.raises(ConfigError, match="policies of the firm are made for another economy"):
         CombinedPolicies(rules, firm=ScriptedPolicies(SMALL.replace(horizon=6)))
+    other = ScriptedPolicies(SMALL)
+    rules.device, other.device = torch.device("cuda:0"), torch.device("cuda")  # two names of one
+    CombinedPolicies(rules, firm=other)
+    other.device = torch.device("cpu")
+    with pytest.raises(ConfigError, match="another device"):
+        CombinedPolicies(rules, firm=other)
     with pytest.raises(ConfigError, match="another encoding"):
         CombinedPolicies(networks(), firm=ScriptedPolicies(SMALL, encoding="digits"))
 
