@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rbc_marl.rllib.ray_session import RayOptions
     from rbc_marl.rllib.sweep import SweepOutcome
 
+CHECKPOINT_HELP = "A checkpoint, a run's folder, or an experiment's: its newest run."
+
 app = typer.Typer(
     help="Train, evaluate and measure open and closed real-business-cycle economies of many learning agents.",
     add_completion=False,
@@ -103,7 +105,7 @@ def train(
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, or a run's folder.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help=CHECKPOINT_HELP)],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what the policies draw.")] = 0,
     greedy: Annotated[bool, typer.Option("--greedy", help="Play each policy's likeliest action: one episode.")] = False,
@@ -198,7 +200,7 @@ def sweep(
 
 @app.command("best-response")
 def best_response(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A checkpoint, or a run's folder.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help=CHECKPOINT_HELP)],
     type_: Annotated[
         list[str] | None, typer.Option("--type", metavar="TYPE", help="Only this agent type. Repeatable.")
     ] = None,

@@ -111,9 +111,9 @@ print(f"learned {comparison.learned:,.1f}; best fixed pair {comparison.best}: {c
 print(f"pairs picked on the other seeds: {comparison.held_out:,.1f}; 95% interval: {comparison.difference}")
 
 # %% [markdown]
-# `taxes.png` beside the table shows a bar for each policy and a dot for each run. The full experiment, every pair of
-# rates and ten seeds, is `rllib_configs/sweeps/taxes.yaml`, and `taxes_consumers.yaml` for a government that cares for
-# consumers only.
+# `taxes.png` beside the table shows a bar for each policy and a dot for each run. The full experiment is
+# `rllib_configs/sweeps/taxes.yaml`: every pair of rates with one seed, the best ones and the paper's equal rates with
+# ten more. `taxes_consumers.yaml` is the same for a government that cares for consumers only.
 #
 # ## The spectrum of the open economy
 #
