@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -210,17 +209,6 @@ def read(tmp_path, text: str) -> EconomyConfig:
 @pytest.mark.parametrize("number", ["1e-3", "1E-3", "+1e-3", "0.001", ".001", "1.0e-3", "1e-03"])
 def test_numbers_in_yaml_are_numbers(tmp_path, number: str):
     assert read(tmp_path, f"interest_rate: {number}").interest_rate == 0.001
-
-
-def test_the_documents_list_of_fields_is_that_of_the_configuration():
-    def shown(value):
-        return ", ".join(map(shown, value)) if isinstance(value, tuple) else str(value).removesuffix(".0")
-
-    text = (Path(__file__).parents[1] / "docs" / "economy.md").read_text(encoding="utf-8")
-    table = text.partition("## Every number")[2].partition("\n## ")[0]
-    rows = [line for line in table.splitlines() if line.startswith("| `")]
-    fields = EconomyConfig.model_fields
-    assert rows == [f"| `{name}` | {shown(one.default)} | {one.description} |" for name, one in fields.items()]
 
 
 def test_whole_numbers_in_yaml_are_those_of_yaml_1_2():
