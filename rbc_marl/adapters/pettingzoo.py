@@ -186,10 +186,9 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
 
     @labour_disutility_scale.setter
     def labour_disutility_scale(self, scale: float) -> None:
-        is_number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
-        if not is_number or not 0.0 <= scale <= 1.0:
+        if isinstance(scale, (bool, str)) or not 0.0 <= float(scale) <= 1.0:
             raise ConfigError(f"labour_disutility_scale is {scale!r}; it must be a number from 0 to 1")
-        self._game.economy.labour_disutility_scale = scale
+        self._game.economy.labour_disutility_scale = float(scale)
 
     @property
     def max_cycles(self) -> int:

@@ -41,7 +41,8 @@ class CombinedPolicies:
             if agent_type not in AGENT_TYPES:
                 raise ConfigError(f"{agent_type} is not an agent type{nearest(agent_type, AGENT_TYPES)}")
             alike = {"economy": part.config == base.config, "encoding": part.encoding == base.encoding}
-            alike["device"] = torch.device(part.device).type == torch.device(base.device).type  # "cuda" is "cuda:0"
+            one, other = torch.device(part.device), torch.device(base.device)
+            alike["device"] = (one.type, one.index or 0) == (other.type, other.index or 0)  # "cuda" is "cuda:0"
             for name, is_same in alike.items():
                 if not is_same:
                     raise ConfigError(f"the policies of the {agent_type} are made for another {name} than the rest")

@@ -41,7 +41,8 @@ PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
 class EconomyPPOConfig(PPOConfig):
     """PPO's configuration with defaults that suit economies.
 
-    Settings of RLlib's PPO keep their meaning, or are refused (`rbc_marl.rllib.own_settings`).
+    Settings of RLlib's PPO keep their meaning; those in `rbc_marl.rllib.own_settings.UNREAD`, which nothing reads, are
+    refused.
 
     Sizes count env steps, one period of one economy: ``num_envs_per_env_runner`` economies play one whole episode
     each per iteration, and ``train_batch_size_per_learner`` follows from that unless it is set. ``minibatch_size``

@@ -182,11 +182,12 @@ def _check_overrides(
             raise ConfigError(f"{place} is {keys!r}; it must be a mapping, such as {{lr: 3e-4}}")
         for key, value in keys.items():
             check_value(find_key(config_class, str(key), f"{place}.{key}"), value, f"{place}.{key}")
-        if "env_config" in keys:
-            encoding = values.get("env_config", {}).get("encoding", "symlog")
-            if keys["env_config"].get("encoding", encoding) != encoding:
+        if "env_config" in keys and env in plain.ENV_PRESETS:
+            changed = {} if keys["env_config"] is None else keys["env_config"]
+            encoding = values.get("env_config", {}).get("encoding", ENCODINGS[0])
+            if changed.get("encoding", encoding) != encoding:
                 raise ConfigError(f"{place}.env_config.encoding is not the {encoding} that policies learn with")
-            economy_of(env, {**values.get("env_config", {}), **keys["env_config"]}, f"{place}.env_config")
+            economy_of(env, {**values.get("env_config", {}), **changed}, f"{place}.env_config")
 
 
 def _fill_policies(config: AlgorithmConfig, where: str) -> None:

@@ -81,7 +81,7 @@ class CurriculumCallback(RLlibCallback):
         steps = int(algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
         phase = tracker.at(steps)
         if algorithm.config.env_runner_cls is not EconomyEnvRunner:
-            algorithm.learner_group.foreach_learner(_SetInLearner(tracker, phase, algorithm.config.policies_to_train))
+            algorithm.learner_group.foreach_learner(_SetInLearner(tracker, steps, algorithm.config.policies_to_train))
             for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
                 if group is not None:
                     group.foreach_env_runner(_SetInRunner(tracker, phase))
@@ -119,10 +119,11 @@ class _Learns:
 
 
 class _SetInLearner:
-    """Sets a phase in a learner of RLlib's own; a class, so that it can be sent to a process."""
+    """Sets the phase of an env step in a learner of RLlib's own; a class, so that it can be sent to a process."""
 
-    def __init__(self, tracker: PhaseTracker, phase: Phase, asked: Any) -> None:  # noqa: ANN401 - RLlib's own type
-        self.tracker, self.phase, self.asked = tracker, phase, asked
+    def __init__(self, tracker: PhaseTracker, env_steps: int, asked: Any) -> None:  # noqa: ANN401 - RLlib's own type
+        self.tracker, self.env_steps, self.asked = tracker, env_steps, asked
+        self.phase = tracker.at(env_steps)
 
     def __call__(self, learner: Learner) -> None:
         self.tracker.mask(learner.module, self.phase)
@@ -137,11 +138,11 @@ class _SetInLearner:
             rate, optimizer = learner.config.get_config_for_module(module_id).lr, learner.get_optimizer(module_id)
             if factor == 0.0 or isinstance(rate, (int, float)):  # a schedule of RLlib's own is left to it
                 rate = rate * factor if factor else 0.0
-                learner._set_optimizer_lr(optimizer, rate)
+            # After each update, of which an iteration may have many, RLlib sets what this says.
+            schedule = Scheduler(rate, framework=learner.framework, device=learner._device)
             if optimizer in learner._optimizer_lr_schedules:
-                # After each update, of which an iteration may have many, RLlib sets what this says.
-                schedule = Scheduler(rate, framework=learner.framework, device=learner._device)
                 learner._optimizer_lr_schedules[optimizer] = schedule
+            learner._set_optimizer_lr(optimizer, float(schedule.update(timestep=self.env_steps)))
 
 
 class _SetInRunner:

@@ -131,7 +131,7 @@ def _read_yaml(path: Path, name: str, spec: Any, sets: Sequence[str]) -> Experim
     if "/" in name or name.startswith("."):
         raise ConfigError(f"{path}: {name!r} cannot name an experiment; its results get a folder of that name")
     if {"base", "seeds"} <= spec.keys():
-        raise ConfigError(f"{path} is a sweep file; run it with rbc-marl sweep {path}")
+        raise ConfigError(f"{path} is a sweep file; rbc-marl sweep {path} runs it, and checks all of it first")
     spec, keys, places = _canonical(name, spec)
     for text in sets:
         spec, keys = _apply_set(text, spec, keys, places, name)
@@ -343,6 +343,8 @@ def _finish_python(path: Path, name: str, config: AlgorithmConfig, spec: Mapping
     settings = _settings(name, spec)
     stop = parse_stop(spec.get("stop"), f"{name}.stop", custom_metrics=True)
     algorithm = config.algo_class if isinstance(config.algo_class, str) else config.algo_class.__name__
+    if settings["restore"] is not None and algorithm == "EconomyPPO":
+        check_restored(settings["restore"], config, f"{name}.restore")
     return Experiment(
         name=name,
         run=algorithm,

@@ -162,7 +162,7 @@ def _run(
             progress.update(results)
             if not checked:
                 check_reported(experiment.stop, results)
-                checked = True
+                checked = "env_runners/episode_return_mean" in results
             if after_iteration is not None:
                 after_iteration(results)
             if checkpoints.frequency and algorithm.iteration % checkpoints.frequency == 0:
@@ -235,7 +235,7 @@ def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Ex
         only = None if experiment.is_python else experiment.name
         changes = (*info.get("sets", ()), *sets)  # the copy of the file lacks those of earlier resumes
         # From its first checkpoint on a run can do without the one that it began from, which may be gone.
-        own = ("restore=null",) if folder.checkpoints() and not experiment.is_python else ()
+        own = ("restore=null",) if folder.checkpoints() else ()
         began = load_experiments(source, only, sets=(*changes, *own))[0]
         # The copy of a Python file has another name.
         return replace(began, name=experiment.name, sets=changes), folder

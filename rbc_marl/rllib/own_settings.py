@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rbc_marl.policies.saved import INDEX_NAME, load_policies
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.subsets import check_agents_per_update, check_probe_economies
 
-# Settings of RLlib's PPO that nothing here reads, by why; they must keep their defaults.
+# Settings of RLlib's that nothing here reads, by why; they must keep their defaults.
 _OWN_LOSS = "its loss has a Huber value loss, and no KL term"
 _OWN_ROLLOUTS = "whole episodes come as batches, from env runners of its own"
 UNREAD = {
@@ -24,6 +25,12 @@ UNREAD = {
     "kl_target": _OWN_LOSS,
     "vf_clip_param": _OWN_LOSS,
     "batch_mode": _OWN_ROLLOUTS,
+    "clip_actions": _OWN_ROLLOUTS,
+    "normalize_actions": _OWN_ROLLOUTS,
+    "compress_observations": _OWN_ROLLOUTS,
+    "observation_filter": _OWN_ROLLOUTS,
+    "add_default_connectors_to_env_to_module_pipeline": _OWN_ROLLOUTS,
+    "add_default_connectors_to_module_to_env_pipeline": _OWN_ROLLOUTS,
     "count_steps_by": "everything is counted in env steps, periods of an economy",
     "clip_rewards": "rewards are divided by reward_scale",
     "add_default_connectors_to_learner_pipeline": _OWN_ROLLOUTS,
@@ -32,6 +39,8 @@ UNREAD = {
     "train_batch_size": "its batch is train_batch_size_per_learner",
     "_model_config": "networks of agent types stand under networks",
 }
+# Values that ask for what EconomyPPO does anyway.
+SAME: dict[str, tuple[Any, ...]] = {"clip_rewards": (False,), "kl_coeff": (0.0,), "vf_clip_param": (math.inf,)}
 # What can differ between agent types.
 PER_MODULE = (
     "lr",
@@ -66,8 +75,11 @@ def check_own_settings(config: Any, default: Any) -> None:  # noqa: ANN401 - Eco
         check_network_spec(spec, f"networks.{agent_type}")
     check_agents_per_update(config.agents_per_update)
     check_probe_economies(config.probe_economies)
-    for name, reason in {} if config.in_evaluation else UNREAD.items():
-        if (value := getattr(config, name)) != (only := getattr(default, name)):
+    for name, reason in ({} if config.in_evaluation else UNREAD).items():
+        if name == "_model_config" and config._rl_module_spec is not None:
+            continue  # modules of one's own read it
+        value, only = getattr(config, name), getattr(default, name)
+        if value != only and value not in SAME.get(name, ()):
             shown = name.removeprefix("_")
             raise ConfigError(f"{shown} is {value!r}, which EconomyPPO does not read: {reason}; leave it {only!r}")
     for module_id, keys in config.algorithm_config_overrides_per_module.items():

@@ -92,7 +92,8 @@ def test_max_cycles_that_is_not_a_positive_whole_number_is_refused(value):
 @pytest.mark.parametrize("value", [2.0, -0.1, float("nan"), "0.5", True])
 def test_a_scale_of_disutility_that_is_no_share_is_refused(value):
     env = parallel_env(**SMALL)
-    env.labour_disutility_scale = 0.5
+    for scale in (1, np.float32(0.25), torch.tensor(0.5)):
+        env.labour_disutility_scale = scale
     with pytest.raises(rbc_marl.ConfigError, match=r"labour_disutility_scale is .*from 0 to 1"):
         env.labour_disutility_scale = value
     assert env.labour_disutility_scale == 0.5

@@ -37,6 +37,8 @@ def deviation(agent_type, over_level, kind="type", outcome="living", verified=Tr
         "gain_low": 100.0 * over_level - 0.1,
         "gain_high": 100.0 * over_level + 0.1,
         "training_gain": None,
+        "training_gain_low": None,
+        "training_gain_high": None,
         "gain_over_level": over_level,
         "verified": verified,
         "constant": "price 2500",
@@ -167,6 +169,7 @@ def test_arms_that_are_not_asked_for_keep_what_was_found_before_with_the_same_se
         ("settings", r"it was made with other settings \(seeds, iterations\)"),
         ("policies", "it is about another checkpoint"),
         ("version", "or was made by an earlier version"),
+        ("columns", "or was made by an earlier version"),
         ("checkpoint", "does not exist"),
     ],
 )
@@ -178,9 +181,10 @@ def test_what_was_found_with_other_settings_or_of_other_policies_does_not_count(
         path = folder / "best_responses" / f"{key}.json"
         if change == "policies":
             plant(folder / key / "checkpoint_000002", tempted=2.0)
-        elif change == "version":
+        elif change in ("version", "columns"):
             made = json.loads(path.read_text(encoding="utf-8"))
-            del made["checkpoints"][0]["digest"]
+            old, name = (made["checkpoints"], "digest") if change == "version" else (made["rows"], "training_gain_low")
+            del old[0][name]
             path.write_text(json.dumps(made), encoding="utf-8")
         else:
             shutil.rmtree(folder / key)

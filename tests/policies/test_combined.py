@@ -61,7 +61,7 @@ def test_a_part_that_does_not_fit_is_refused():
     other = ScriptedPolicies(SMALL)
     rules.device, other.device = torch.device("cuda:0"), torch.device("cuda")  # two names of one
     CombinedPolicies(rules, firm=other)
-    other.device = torch.device("cpu")
+    other.device = torch.device("cuda:1")
     with pytest.raises(ConfigError, match="another device"):
         CombinedPolicies(rules, firm=other)
     with pytest.raises(ConfigError, match="another encoding"):

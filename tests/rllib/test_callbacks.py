@@ -14,6 +14,19 @@ pytestmark = [
 
 
 @pytest.mark.slow
+def test_a_schedule_of_rllibs_own_goes_on_where_it_is_once_somebody_learns():
+    config = plain_config({"start": {"consumer": 1, "firm": 1, "government": 1}})
+    config.training(lr=[[0, 1e-3], [4 * STEPS, 2e-3]])
+    with built(config) as algorithm:
+        learner = algorithm.learner_group._learner
+        optimizers = [learner.get_optimizer(module_id) for module_id in AGENT_TYPES]
+        assert [learner._get_optimizer_lr(optimizer) for optimizer in optimizers] == [0.0] * 3
+        algorithm.train()
+        rates = [learner._get_optimizer_lr(optimizer) for optimizer in optimizers]
+        assert rates == pytest.approx([1.25e-3] * 3)
+
+
+@pytest.mark.slow
 def test_a_phase_holds_for_every_update_of_an_iteration():
     curriculum = {
         "start": {"consumer": 1, "firm": 1, "government": 1},

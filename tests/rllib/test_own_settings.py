@@ -20,6 +20,12 @@ OTHERS = {
     "kl_target": 0.5,
     "vf_clip_param": 0.01,
     "batch_mode": "truncate_episodes",
+    "clip_actions": True,
+    "normalize_actions": False,
+    "compress_observations": True,
+    "observation_filter": "MeanStdFilter",
+    "add_default_connectors_to_env_to_module_pipeline": False,
+    "add_default_connectors_to_module_to_env_pipeline": False,
     "count_steps_by": "agent_steps",
     "clip_rewards": True,
     "add_default_connectors_to_learner_pipeline": True,
@@ -37,6 +43,15 @@ def test_a_setting_of_rllibs_that_nothing_reads_is_refused(name):
     setattr(config, name, OTHERS[name])
     with pytest.raises(ConfigError, match=f"^{name.removeprefix('_')} is .*, which EconomyPPO does not read: "):
         config.validate()
+
+
+def test_values_that_ask_for_what_is_done_anyway_are_taken():
+    small_config(kl_coeff=0, vf_clip_param=float("inf")).environment(clip_rewards=False).validate()
+
+
+def test_modules_of_ones_own_may_read_a_model_config():
+    config = small_config().rl_module(rl_module_spec=small_config().get_multi_rl_module_spec())
+    config.rl_module(model_config={"width": 7}).validate()
 
 
 @pytest.mark.parametrize("name", ["gamma", "lambda_", "reward_scale", "num_epochs", "minibatch_size"])
