@@ -186,9 +186,13 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
 
     @labour_disutility_scale.setter
     def labour_disutility_scale(self, scale: float) -> None:
-        if isinstance(scale, (bool, str)) or not 0.0 <= float(scale) <= 1.0:
+        try:
+            share = -1.0 if isinstance(scale, (bool, str)) else float(scale)
+        except (TypeError, ValueError):
+            share = -1.0
+        if not 0.0 <= share <= 1.0:
             raise ConfigError(f"labour_disutility_scale is {scale!r}; it must be a number from 0 to 1")
-        self._game.economy.labour_disutility_scale = float(scale)
+        self._game.economy.labour_disutility_scale = share
 
     @property
     def max_cycles(self) -> int:

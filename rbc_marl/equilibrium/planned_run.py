@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbc_marl.curriculum import build_curriculum
+from rbc_marl.curriculum import Schedule, build_curriculum
 from rbc_marl.equilibrium.schedulers import Asha, Pbt, Scheduler
 from rbc_marl.equilibrium.variants import Variant
 from rbc_marl.errors import ConfigError
@@ -82,11 +82,15 @@ class Run:
         return replace(found[0], checkpoints=replace(found[0].checkpoints, at_end=True), resolved=resolved)
 
 
-def checked(run: Run) -> Run:
+def checked(run: Run, *, is_cut_short: bool = False) -> Run:
     """A run with what its experiment decides.
 
+    Args:
+        run: As the file and the command line say.
+        is_cut_short: Whether the command line ends it early, to try it out.
+
     Raises:
-        ConfigError: It would never end, or leave no policies to play.
+        ConfigError: It would never end, or leave no policies to play, or not have the taxes that its arm is called by.
     """
     from rbc_marl.rllib.ray_session import cpus_needed
 
@@ -107,6 +111,8 @@ def checked(run: Run) -> Run:
         raise ConfigError(f"{where}.config.curriculum.taxes.fixed: the government of {mend}")
     if not experiment.stop:
         raise ConfigError(f"{where}.stop is missing; give a sweep's runs an end, such as {{training_iteration: 100}}")
+    if not is_cut_short and schedule is not None:
+        _check_phased_in(run.arm, experiment.stop.get("training_iteration"), schedule)
     economy, resolved = experiment.env_config, experiment.resolved
     weighted = f"total welfare with profit weighted by {economy.firm_welfare_weight:g}"
     config = {key: value for key, value in resolved["config"].items() if key != "seed"}
@@ -115,6 +121,18 @@ def checked(run: Run) -> Run:
     objective = weighted if economy.welfare == "total" else "consumers' welfare"
     weight = economy.firm_welfare_weight
     return replace(run, fingerprint=digest(decisive), objective=objective, profit_weight=weight)
+
+
+def _check_phased_in(arm: str, limit: float | None, schedule: Schedule) -> None:
+    """Refuse fixed taxes that a run never reaches: tables would call it by rates that were not in force."""
+    fixed = schedule.phase(0).fixed_taxes
+    if limit is None or fixed is None:
+        return
+    if (reached := schedule.phase(max(int(limit) - 1, 0)).highest_tax) < max(fixed):
+        raise ConfigError(
+            f"{arm} ends at iteration {limit:g}, when its curriculum has opened taxes up to {reached:.0%}; "
+            "let curriculum.taxes.end come before stop.training_iteration"
+        )
 
 
 def digest(decisive: Any) -> str:  # noqa: ANN401 - plain data
@@ -131,23 +149,6 @@ def check_scheduled(runs: Sequence[Run], is_tax_sweep: bool, scheduler: Schedule
             raise ConfigError(f"{where} counts iterations; give {run.arm or run.base.name} a stop.training_iteration")
     if isinstance(scheduler, Pbt) and len(runs) < 2:
         raise ConfigError(f"{where} is pbt, which needs at least two runs; give more seeds or samples")
-
-
-def check_phased_in(runs: Sequence[Run]) -> None:
-    """Refuse fixed taxes that their runs never reach: tables would call them by rates that were not in force."""
-    for run in {run.arm: run for run in runs}.values():
-        experiment = run.load(Path("results"))
-        limit = experiment.stop.get("training_iteration")
-        assert experiment.env_config is not None  # as `checked` has seen
-        schedule = build_curriculum(getattr(experiment.config, "curriculum", None), experiment.env_config)
-        fixed = schedule.phase(0).fixed_taxes if schedule is not None else None
-        if limit is None or schedule is None or fixed is None:
-            continue
-        if (reached := schedule.phase(max(int(limit) - 1, 0)).highest_tax) < max(fixed):
-            raise ConfigError(
-                f"{run.arm} ends at iteration {limit:g}, when its curriculum has opened taxes up to {reached:.0%}; "
-                "let curriculum.taxes.end come before stop.training_iteration"
-            )
 
 
 def check_acts(runs: Sequence[Run], scheduler: Scheduler, where: str) -> None:

@@ -14,7 +14,7 @@ from rbc_marl.equilibrium.changes import Change, Changes, change_text, read_chan
 from rbc_marl.equilibrium.checks import check_keys, folder_name, number, text, whole
 from rbc_marl.equilibrium.checks import seeds as checked_seeds
 from rbc_marl.equilibrium.grouping import Thresholds, parse_thresholds
-from rbc_marl.equilibrium.planned_run import Run, check_acts, check_phased_in, check_scheduled, checked, digest
+from rbc_marl.equilibrium.planned_run import Run, check_acts, check_scheduled, checked, digest
 from rbc_marl.equilibrium.population import Population, parse_population
 from rbc_marl.equilibrium.schedulers import Asha, Pbt, parse_scheduler
 from rbc_marl.equilibrium.variants import Variant, expand
@@ -125,10 +125,8 @@ def load_sweep(path: str | Path, sets: Sequence[str] = (), *, small: bool = Fals
         population = parse_population(scheduler, spec.get("variants"), variants, spec.get("draw_seed", 0), name)
         # Rows and states of runs that changed otherwise are others.
         runs = [replace(run, fingerprint=digest([run.fingerprint, population.fingerprint])) for run in runs]
-    if not any(change.setting[0] == "stop" for change in read_words(sets)):  # to try it out, it may be cut shorter
-        check_phased_in(runs)
-        if scheduler is not None:
-            check_acts(runs, scheduler, f"{name}.scheduler")
+    if scheduler is not None and not _cuts_short(sets):
+        check_acts(runs, scheduler, f"{name}.scheduler")
     # The first seed of every arm before the second of any: a sweep that is cut short still compares all arms.
     turn = {run.key: turn for arm in found for turn, run in enumerate(r for r in runs if r.arm == arm.name)}
     if len(turn) < len(runs):
@@ -227,8 +225,13 @@ def _runs(path: Path, name: str, spec: Mapping[str, Any], arm: _Arm, sets: tuple
         governments=arm.governments,
         welfares=arm.welfares if len(arm.welfares) > 1 else (),
     )
-    run = checked(run)
+    run = checked(run, is_cut_short=_cuts_short(sets))
     return [run, *(replace(run, seed=seed) for seed in others)]
+
+
+def _cuts_short(sets: Sequence[str]) -> bool:
+    """Whether a command line ends runs elsewhere than their files, as it may do to try a sweep out."""
+    return any(change.setting[0] == "stop" for change in read_words(sets))
 
 
 def _changes(name: str, spec: Mapping[str, Any], arm: _Arm, sets: Sequence[str]) -> Changes:

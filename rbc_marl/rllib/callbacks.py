@@ -138,6 +138,8 @@ class _SetInLearner:
             rate, optimizer = learner.config.get_config_for_module(module_id).lr, learner.get_optimizer(module_id)
             if factor == 0.0 or isinstance(rate, (int, float)):  # a schedule of RLlib's own is left to it
                 rate = rate * factor if factor else 0.0
+            elif optimizer not in learner._optimizer_lr_schedules:  # or to who made the optimizer
+                continue
             # After each update, of which an iteration may have many, RLlib sets what this says.
             schedule = Scheduler(rate, framework=learner.framework, device=learner._device)
             if optimizer in learner._optimizer_lr_schedules:

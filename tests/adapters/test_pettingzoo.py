@@ -89,7 +89,7 @@ def test_max_cycles_that_is_not_a_positive_whole_number_is_refused(value):
     assert len(list(episode(env))) == 1 + 4
 
 
-@pytest.mark.parametrize("value", [2.0, -0.1, float("nan"), "0.5", True])
+@pytest.mark.parametrize("value", [2.0, -0.1, float("nan"), "0.5", True, None])
 def test_a_scale_of_disutility_that_is_no_share_is_refused(value):
     env = parallel_env(**SMALL)
     for scale in (1, np.float32(0.25), torch.tensor(0.5)):

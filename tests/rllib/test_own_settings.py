@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rbc_marl import ConfigError, UserError, preset
@@ -12,6 +14,7 @@ from rbc_marl.rllib.own_settings import PER_MODULE, UNREAD, check_restored
 from rbc_marl.rllib.stopping import check_reported
 from tests.rllib.small import ECONOMY, small_config
 
+SMALL = Path(__file__).parents[2] / "rllib_configs" / "small.yaml"
 OTHERS = {
     "use_critic": False,
     "use_gae": False,
@@ -74,15 +77,6 @@ def test_evaluation_needs_neither_room_for_probes_nor_economies_for_every_learne
         small_config(probe_economies={"count": 4}).validate()
 
 
-FILE = """
-small:
-  run: EconomyPPO
-  env: rbc_open
-  stop: {training_iteration: 2}
-  config: {env_config: {num_consumers: 6, num_firms: 2, horizon: 4}}
-"""
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -94,10 +88,9 @@ small:
         ("vf_clip_param=0.01", "small.config.vf_clip_param is 0.01, which EconomyPPO does not read"),
     ],
 )
-def test_a_file_that_asks_for_what_cannot_be_is_refused(tmp_path, change, message):
-    (tmp_path / "small.yaml").write_text(FILE, encoding="utf-8")
+def test_a_file_that_asks_for_what_cannot_be_is_refused(change, message):
     with pytest.raises(ConfigError) as caught:
-        load_experiments(tmp_path / "small.yaml", sets=[change])
+        load_experiments(SMALL, sets=[change])
     assert str(caught.value).startswith(message)
 
 
