@@ -169,12 +169,13 @@ def sweep(
         int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the cores.")
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="The file's small version, which takes minutes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and print what would run.")] = False,
     verbose: Verbose = 0,
 ) -> None:
     """Train and evaluate every variant and seed of FILE, in one table. Run again, it goes on where it stopped."""
     require("ray.rllib", "rllib")
     from rbc_marl.equilibrium import results
-    from rbc_marl.equilibrium.sweep import check_rows, rows_of, run_sweep
+    from rbc_marl.equilibrium.sweep import check_rows, describe, rows_of, run_sweep
     from rbc_marl.equilibrium.sweep_file import load_sweep
     from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
 
@@ -184,6 +185,10 @@ def sweep(
     folder = out or Path("results") / found.name
     side_by_side = workers or os.cpu_count() or 1
     check_rows(found, folder)
+    if dry_run:
+        print(describe(asked, folder))
+        print(f"next: {shlex.join(['rbc-marl', *(word for word in sys.argv[1:] if word != '--dry-run')])}")
+        return
     results.begin(found, folder, ["rbc-marl", *sys.argv[1:]])
 
     def report(text: str) -> None:

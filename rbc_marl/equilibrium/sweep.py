@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -75,6 +76,37 @@ def _run_all(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], N
 def rows_of(sweep: Sweep, folder: Path) -> list[dict[str, Any]]:
     """The rows there are of a sweep's runs, in its order."""
     return [_read(row_file(folder, run.key)) for run in sweep.runs if _is_done(sweep, run, folder)]
+
+
+def describe(sweep: Sweep, folder: Path) -> str:
+    """What would run, in plain lines: every arm with its seeds and what it changes in its base."""
+    most = "at most " if sweep.coarse_seeds() else ""
+    lines = [f"{sweep.name}: {most}{len(sweep.runs)} runs, {len(rows_of(sweep, folder))} of them done"]
+    for arm in sweep.arms:
+        runs = [run for run in sweep.runs if run.arm == arm]
+        changes = f" with {' '.join(runs[0].sets)}" if runs[0].sets else ""
+        base = os.path.relpath(runs[0].base)
+        lines.append(f"  {arm or 'every run'}: {base}{changes}; seeds {_ranges(run.seed for run in runs)}")
+    if sweep.taxes and (seeds := sweep.coarse_seeds()):
+        keep = f"the best {sweep.taxes.coarse_keep} of each welfare"
+        lines.append(f"  first every pair of rates with seeds {_ranges(seeds)}, then {keep} and the paper's with all")
+    if scheduler := sweep.scheduler or (sweep.population and sweep.population.settings):
+        settings = ", ".join(f"{key} {value}" for key, value in asdict(scheduler).items())
+        lines.append(f"  {type(scheduler).__name__.lower()}: {settings}")
+    if sweep.best_response is not None:
+        lines.append("  then best responses to every living run")
+    return "\n".join([*lines, f"  results: {folder}"])
+
+
+def _ranges(seeds: Iterable[int]) -> str:
+    """Whole numbers in words: 3, 100-119."""
+    found: list[list[int]] = []
+    for seed in sorted(seeds):
+        if found and seed == found[-1][-1] + 1:
+            found[-1].append(seed)
+        else:
+            found.append([seed])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found)
 
 
 def check_rows(sweep: Sweep, folder: Path) -> None:

@@ -131,7 +131,7 @@ def _read_yaml(path: Path, name: str, spec: Any, sets: Sequence[str]) -> Experim
     if "/" in name or name.startswith("."):
         raise ConfigError(f"{path}: {name!r} cannot name an experiment; its results get a folder of that name")
     if {"base", "seeds"} <= spec.keys():
-        raise ConfigError(f"{path} is a sweep file; rbc-marl sweep {path} runs it, and checks all of it first")
+        raise ConfigError(f"{path} is a sweep file; rbc-marl sweep {path} runs it; --dry-run shows what would run")
     spec, keys, places = _canonical(name, spec)
     for text in sets:
         spec, keys = _apply_set(text, spec, keys, places, name)

@@ -16,7 +16,8 @@ import pytest
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rbc_marl import ConfigError, UserError
-from rbc_marl.equilibrium.sweep import run_sweep
+from rbc_marl.cli import main
+from rbc_marl.equilibrium.sweep import describe, run_sweep
 from rbc_marl.equilibrium.sweep_file import load_sweep
 from rbc_marl.equilibrium.sweep_run import checkpoint_of
 from rbc_marl.rllib.config_file import to_yaml
@@ -125,10 +126,43 @@ def test_every_shipped_sweep_can_run(path):
     assert all((run.seed < 100) == is_tuning for run in load_sweep(path).runs)  # seeds below 100 are for tuning
 
 
-WITH_SMALL = [path for path in SHIPPED if "\n  small:" in path.read_text(encoding="utf-8")]
+def test_a_dry_run_says_what_would_run_and_what_is_done_and_leaves_nothing(files, monkeypatch, capsys):
+    monkeypatch.chdir(files)
+    sweep = load_sweep("sweep.yaml")
+    done = files / "out" / "rows" / "plain-1.json"
+    done.parent.mkdir(parents=True)
+    done.write_text(json.dumps({"outcome": "living", "fingerprint": sweep.runs[0].fingerprint}), encoding="utf-8")
+    words = ["rbc-marl", "sweep", "sweep.yaml", "--out", "out", "--dry-run"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(words[1:])
+    assert capsys.readouterr().out.splitlines() == [
+        "twins: 3 runs, 1 of them done",
+        "  plain: base.yaml; seeds 1-2",
+        '  eager: base.yaml with lr=0.01 curriculum.start={"firm": 1}; seeds 2',
+        "  results: out",
+        "next: rbc-marl sweep sweep.yaml --out out",
+    ]
+    assert sorted(path.name for path in files.rglob("*")) == ["base.yaml", "out", "plain-1.json", "rows", "sweep.yaml"]
 
 
-@pytest.mark.parametrize("path", WITH_SMALL, ids=lambda path: path.stem)
+def test_a_dry_run_tells_seeds_schedulers_and_best_responses(files):
+    text = SWEEP.replace("[1, 2]", "[1, 2, 5, 7, 8]") + "  scheduler: {asha: {every: 1, grace: 1}}\n"
+    (files / "sweep.yaml").write_text(f"{text}  best_response: {{}}\n", encoding="utf-8")
+    lines = describe(load_sweep(files / "sweep.yaml"), files / "out").splitlines()
+    assert lines[1].endswith("base.yaml; seeds 1-2, 5, 7-8")
+    assert lines[3:5] == [
+        "  asha: metric welfare_total, mode max, every 1, grace 1, reduction 3.0",
+        "  then best responses to every living run",
+    ]
+    taxes = "  taxes: {income: [0], corporate: [0, 1], welfare: [total], coarse: {seeds: 1, keep: 1}}\n"
+    (files / "sweep.yaml").write_text(SWEEP.split("  arms:")[0] + taxes, encoding="utf-8")
+    lines = describe(load_sweep(files / "sweep.yaml"), files / "out").splitlines()
+    assert lines[0] == "twins: at most 6 runs, 0 of them done"
+    assert lines[-2].startswith("  first every pair of rates with seeds 1, then the best 1 of each welfare")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_small_sweep_has_a_name_of_its_own_and_few_small_runs(path):
     whole, small = load_sweep(path), load_sweep(path, small=True)
     assert small.name == f"{whole.name}-small"
