@@ -35,7 +35,7 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2)
     """A deviation is learnt once with each; the positive control with the first."""
     iterations: int = 200
-    """Of learning, one episode in each economy."""
+    """Of learning, one episode in each economy. The network is tried at the end and four times on the way."""
     episodes: int = 1024
     """Fresh episodes on which gains are measured."""
     selection_episodes: int = 256
@@ -45,7 +45,8 @@ class Settings:
     agent_economies: int = 32
     """The same while a single agent learns, who has only its own experience."""
     lr: Mapping[str, float] = field(default_factory=dict)
-    """Learning rate by agent type, falling to a tenth over the second half; by default the run's, at least 1e-3."""
+    """Learning rate by agent type; by default the run's, at least 1e-3. It rises from a tenth over the first tenth of
+    the iterations, and falls to a tenth over the second half."""
     entropy: float = 0.02
     """Weight of the entropy bonus while deviators learn."""
     damage: float = 0.5

@@ -42,6 +42,12 @@ CONFIDENCE = 0.95
 # Of the learned deviation and the constant the better counts: where each interval misses half as often, both hold at
 # once as often as the above, and with them the larger of both.
 CONFIDENCE_OF_EACH = 1.0 - (1.0 - CONFIDENCE) / 2
+# Shares of a search's iterations after which its network is tried. Where all agents of a type learn at once they may
+# end worse than they began, and what they gain lies on the way.
+_TRIED = (0.05, 0.125, 0.25, 0.5, 1.0)
+# Share of the iterations over which the learning rate rises: an optimizer's first steps are as long as its rate in
+# every weight, whatever the gradients, and may push a type into an economy where nobody works.
+_WARM_UP = 0.1
 # A positive control has won back enough from this share of the loss on.
 RECOVERED_SHARE = 0.5
 
@@ -168,7 +174,7 @@ class LearnJob(DeviationJob):
     def _decides(self) -> Any:  # noqa: ANN401
         settings, agent_type = self.settings, self.target.agent_type
         economies = settings.economies if self.target.agent is None else settings.agent_economies
-        learning = [settings.iterations, economies, settings.entropy, settings.lr.get(agent_type)]
+        learning = [settings.iterations, economies, settings.entropy, settings.lr.get(agent_type), _TRIED, _WARM_UP]
         measuring = [settings.selection_episodes, settings.evaluation_seed]
         final = [settings.episodes, settings.damage] if self.is_control else []
         return [self.seed, self.is_control, learning, measuring, final]
@@ -176,24 +182,27 @@ class LearnJob(DeviationJob):
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.equilibrium.jobs.Job`."""
         start = self._start()
-        network = learn(self.subject, self.settings, self.target, self.seed, start)
+        tried = learn(self.subject, self.settings, self.target, self.seed, start)
+        if self.is_control:
+            tried = {0: start, **tried}
+        base = self._base(_SELECTION)
+        found = {(done, False): self._deviation(network, False) for done, network in tried.items()}
+        found[self.settings.iterations, True] = self._deviation(tried[self.settings.iterations], True)
+        gains = {one: float((self._deviating(found[one], _SELECTION) - base).mean()) for one in found}
+        best = iteration, is_greedy = max(gains, key=gains.__getitem__)
+        network = tried[iteration]
         weights = folder / WEIGHTS / f"{self.key}.safetensors"
         weights.parent.mkdir(exist_ok=True)
         save_file({name: x.contiguous() for name, x in network.state_dict().items()}, weights)
-        base = self._base(_SELECTION)
-        gains = {
-            is_greedy: float((self._deviating(self._deviation(network, is_greedy), _SELECTION) - base).mean())
-            for is_greedy in (False, True)
-        }
-        is_greedy = gains[True] > gains[False]
-        row = {"selection_gain": gains[is_greedy], "is_greedy": is_greedy, "weights": f"{WEIGHTS}/{weights.name}"}
-        row["level"] = float(base.mean())
+        row: dict[str, Any] = {"selection_gain": gains[best], "iteration": iteration, "is_greedy": is_greedy}
+        row |= {"weights": f"{WEIGHTS}/{weights.name}", "level": float(base.mean())}
         if self.is_control:
             row |= self._control(start, network, is_greedy)
             share = "nothing" if row["recovered"] is None else f"{row['recovered']:.0%}"
             text = f"control won back {share} of a loss of {row['loss']:.4g}"
         else:
-            text = f"learned with seed {self.seed} ({gains[is_greedy]:+.4g} on {float(base.mean()):.4g})"
+            gain = f"{gains[best]:+.4g} on {float(base.mean()):.4g} after {iteration} iterations"
+            text = f"learned with seed {self.seed} ({gain})"
         return {**row, "line": self._words(text)}
 
     def _start(self) -> PolicyNetwork:
@@ -267,7 +276,9 @@ class FinalJob(DeviationJob):
         return found
 
 
-def learn(subject: Subject, settings: Settings, target: Target, seed: int, start: PolicyNetwork) -> PolicyNetwork:
+def learn(
+    subject: Subject, settings: Settings, target: Target, seed: int, start: PolicyNetwork
+) -> dict[int, PolicyNetwork]:
     """Learn a deviation while everybody else stays as they are, to the bit.
 
     Args:
@@ -278,7 +289,7 @@ def learn(subject: Subject, settings: Settings, target: Target, seed: int, start
         start: The deviators' network before.
 
     Returns:
-        Their network afterwards.
+        Their networks, by the iterations after which they were so: on the way, and at the end.
     """
     from rbc_marl.rllib.ray_session import built_algorithm
     from rbc_marl.rllib.roles import DEVIATOR
@@ -286,16 +297,20 @@ def learn(subject: Subject, settings: Settings, target: Target, seed: int, start
     module_id = target.agent_type if target.agent is None else DEVIATOR
     policies = subject.policies()
     frozen = dict(policies.networks) if isinstance(policies, PolicySet) else {}
+    tried = {max(1, round(share * settings.iterations)) for share in _TRIED}
+    found: dict[int, PolicyNetwork] = {}
     with built_algorithm(deviation_config(subject, settings, target, seed), 0) as algorithm:
         algorithm.start_from({**frozen, module_id: start})
-        for _ in range(settings.iterations):
+        for iteration in range(1, settings.iterations + 1):
             algorithm.train()
-        networks: dict[str, PolicyNetwork] = algorithm.networks()
+            if iteration in tried:
+                networks: dict[str, PolicyNetwork] = algorithm.networks()
+                found[iteration] = networks[module_id].requires_grad_(False)
     for name, network in frozen.items():
         now = networks[name].state_dict()
         if name != module_id and not all(torch.equal(x, now[key]) for key, x in network.state_dict().items()):
             raise RuntimeError(f"the weights of {name} changed while {module_id} alone should learn")
-    return networks[module_id].requires_grad_(False)
+    return found
 
 
 def deviation_config(subject: Subject, settings: Settings, target: Target, seed: int) -> Any:  # noqa: ANN401
@@ -309,8 +324,8 @@ def deviation_config(subject: Subject, settings: Settings, target: Target, seed:
         config.training(minibatch_size=None)  # of fewer economies than the run had: all at once
     rate = settings.lr.get(target.agent_type) or max(subject.rates.get(target.agent_type, 0.0), LEAST_RATE)
     steps = settings.iterations * config.num_envs_per_env_runner * subject.economy.horizon
-    schedule = [[0, rate], [steps // 2, rate], [steps, 0.1 * rate]]
-    config.training(entropy_coeff=settings.entropy, lr=schedule)
+    rates = {0: 0.1 * rate, round(_WARM_UP * steps): rate, steps // 2: rate, steps: 0.1 * rate}
+    config.training(entropy_coeff=settings.entropy, lr=[[step, rates[step]] for step in sorted(rates)])
     if target.agent is None:
         scripted = {t: rules for t, rules in config.scripted.items() if t != target.agent_type}
         config.training(scripted=scripted).multi_agent(policies_to_train=[target.agent_type])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import json
@@ -13,9 +14,18 @@ import torch
 
 from rbc_marl import ConfigError, UserError
 from rbc_marl.analysis.rollouts import play
+from rbc_marl.equilibrium import deviation_jobs
 from rbc_marl.equilibrium.best_response import Settings, best_responses, best_responses_to
 from rbc_marl.equilibrium.constants import Target
-from rbc_marl.equilibrium.deviation_jobs import ConstantsJob, FinalJob, deviation_config, episode_seed, learn, paired
+from rbc_marl.equilibrium.deviation_jobs import (
+    ConstantsJob,
+    FinalJob,
+    LearnJob,
+    deviation_config,
+    episode_seed,
+    learn,
+    paired,
+)
 from rbc_marl.equilibrium.subject import checkpoint_subject, find_subjects, rules_subject, told_apart
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.saved import load_policies, save_policies
@@ -201,12 +211,26 @@ def test_everybody_else_keeps_every_weight_bit_for_bit(planted, target, monkeypa
     subject = checkpoint_subject(planted)
     before = subject.policies().networks
     learned = learn(subject, dataclasses.replace(QUICK, iterations=3), target, 0, before[target.agent_type])
+    assert list(learned) == [1, 2, 3]
     module_id = "deviator" if target.agent is not None else target.agent_type
     for agent_type, network in before.items():
         same = all(torch.equal(x, seen[-1][agent_type][name]) for name, x in network.state_dict().items())
         assert same is (agent_type != module_id)
     own = before[target.agent_type].state_dict()
-    assert not all(torch.equal(x, own[name]) for name, x in learned.state_dict().items())
+    assert not all(torch.equal(x, own[name]) for name, x in learned[3].state_dict().items())
+
+
+def test_a_search_that_overshoots_takes_the_best_that_it_passed_by(planted, tmp_path, monkeypatch):
+    subject, target = checkpoint_subject(planted), Target("firm", 1)
+    good, worse = (copy.deepcopy(subject.policies().networks["firm"]) for _ in range(2))
+    good.action_head.bias[2] += 60.0  # posts the highest price,
+    worse.action_head.bias[0] += 60.0  # the lowest
+    paths = {False: {2: good, 60: worse}, True: {2: worse, 60: worse}}
+    for is_control, picked in ((False, 2), (True, 0)):  # a control may find nothing better than where it starts
+        monkeypatch.setattr(deviation_jobs, "learn", lambda *_, path=paths[is_control]: path)
+        row = LearnJob(subject, QUICK, target, seed=0, is_control=is_control).run(tmp_path)
+        assert (row["iteration"], row["is_greedy"]) == (picked, False)
+        assert row["selection_gain"] > 0.0
 
 
 def test_deviations_are_learnt_without_what_the_run_masked_or_scheduled(tmp_path):
@@ -237,12 +261,12 @@ tiny:
     settings = Settings(iterations=10)
     config = deviation_config(subject, settings, Target("firm"), 4)
     assert (config.curriculum, config.probe_economies, config.gamma, config.seed) == (None, {}, 0.5, 4)
-    assert config.lr == [[0, 1e-3], [75, 1e-3], [150, 1e-4]]  # five economies, three periods, ten iterations
+    assert config.lr == [[0, 1e-4], [15, 1e-3], [75, 1e-3], [150, 1e-4]]  # 5 economies, 3 periods, 10 iterations
     assert config.get_config_for_module("firm").entropy_coeff == 0.02
     assert config.policies_to_train == ["firm"] and config.num_envs_per_env_runner == 5
     alone = deviation_config(subject, settings, Target("consumer", 1), 4)
     assert alone.deviator == {"type": "consumer", "agent": 1} and alone.policies_to_train == ["deviator"]
-    assert alone.num_envs_per_env_runner == 32 and alone.lr[0] == [0, 2e-3]
+    assert alone.num_envs_per_env_runner == 32 and alone.lr[1] == [96, 2e-3]
 
 
 @pytest.mark.parametrize("spelling", ["lambda", "lambda_"])
