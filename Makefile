@@ -44,7 +44,7 @@ bench: $(STAMP)  ## measure the speed of the economy, of sampling and of trainin
 
 evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on where it stopped
 	for name in curriculum consumers networks best_response best_response_consumers taxes taxes_consumers firm_weight \
-	  closed_spectrum; do \
+	  closed_spectrum hyperparameters; do \
 	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
 	  cp results/$$name/summary.md docs/evidence/$$name.md; \
