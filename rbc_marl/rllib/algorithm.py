@@ -27,7 +27,7 @@ from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.messages import TakeIterationLength, TakeState, TakeWeights
-from rbc_marl.rllib.module_specs import module_spec, network_spec
+from rbc_marl.rllib.module_specs import check_evaluation, module_spec, network_spec
 from rbc_marl.rllib.modules import EconomyModule
 from rbc_marl.rllib.own_settings import check_own_settings
 from rbc_marl.rllib.phases import STEPS_PER_ITERATION
@@ -187,6 +187,7 @@ class EconomyPPOConfig(PPOConfig):
         check_own_settings(self, _unchanged())
         economy, _ = economy_of(self)
         check_roles(self, economy)
+        check_evaluation(self)
         learners = self.num_learners or 1
         # Of each env runner alone: one may be lost for a while, and the others' episodes must still share out evenly.
         if self.num_envs_per_env_runner % learners and not self.in_evaluation:

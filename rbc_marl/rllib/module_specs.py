@@ -6,10 +6,11 @@ from typing import Any
 
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rbc_marl.policies.build import check_network_spec
+from rbc_marl.errors import ConfigError
+from rbc_marl.policies.build import build_network, check_network_spec
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.modules import EconomyModule, agent_spaces
-from rbc_marl.rllib.roles import DEVIATOR, agent_type_of
+from rbc_marl.rllib.roles import DEVIATOR, agent_type_of, module_ids
 
 
 def network_spec(config: Any, module_id: str) -> dict[str, Any]:  # noqa: ANN401 - an EconomyPPOConfig
@@ -39,3 +40,31 @@ def module_spec(
             "network": network_spec(config, module_id),
         },
     )
+
+
+def check_evaluation(config: Any) -> None:  # noqa: ANN401 - an EconomyPPOConfig
+    """Refuse to evaluate in an economy that the networks do not fit: it would fail only after iterations of training.
+
+    Raises:
+        ConfigError: Agents see or choose other things there.
+    """
+    if config.in_evaluation or not config.evaluation_interval or config._rl_module_spec is not None:
+        return  # nothing to play in, or modules of the user's own
+    own, encoding = economy_of(config)
+    other, other_encoding = economy_of(config.get_evaluation_config_object())
+    if (own, encoding) == (other, other_encoding):
+        return
+    for module_id in module_ids(config):
+        agent_type, spec = agent_type_of(config, module_id), network_spec(config, module_id)
+        trained, played = (
+            {name: x.shape for name, x in build_network(economy, agent_type, seen, spec).state_dict().items()}
+            for economy, seen in ((own, encoding), (other, other_encoding))
+        )
+        if trained != played:
+            fields = own.model_dump()
+            changed = [name for name, value in other.model_dump().items() if value != fields[name]]
+            changed += ["encoding"] if encoding != other_encoding else []
+            raise ConfigError(
+                f"evaluation_config.env_config: the network of {agent_type} does not fit an economy with another "
+                f"{', '.join(changed)}; leave what agents see and choose as it is in training"
+            )

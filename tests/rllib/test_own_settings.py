@@ -94,6 +94,25 @@ def test_a_file_that_asks_for_what_cannot_be_is_refused(change, message):
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize("kind", ["flat", "equivariant"])
+def test_an_evaluation_in_an_economy_that_the_networks_do_not_fit_is_refused_before_training(kind):
+    def evaluating(**changes):
+        config = small_config(networks={"consumer": {"kind": kind, "hidden": [4]}})
+        changed = {"env_config": {**config.env_config, **changes}}
+        return config.evaluation(evaluation_interval=1, evaluation_config=changed)
+
+    for fits in ({"num_consumers": 9}, {"export_quota": 5.0, "crra": 0.5}, {"horizon": 7}):
+        evaluating(**fits).validate()
+    firms = small_config().env_config["num_firms"] + 1
+    agent_type = "consumer" if kind == "flat" else "firm"  # an equivariant network fits any number of firms
+    message = rf"^evaluation_config.env_config: the network of {agent_type} .* another num_firms;"
+    with pytest.raises(ConfigError, match=message):
+        evaluating(num_firms=firms).validate()
+    with pytest.raises(ConfigError, match=r"the network of firm .* another wage_choices;"):
+        evaluating(wage_choices=[0.0, 11.0]).validate()
+    evaluating(num_firms=firms).evaluation(evaluation_interval=None).validate()  # nothing is evaluated
+
+
 def saved(folder, encoding="symlog", **changes):
     economy = preset("open", **{**ECONOMY, **changes})
     types = ("consumer", "firm", "government")
