@@ -200,7 +200,7 @@ def load_policies(
         raise UserError(f"{where}{error}") from None
     for agent_type, network in networks.items():
         for other in others:
-            _check_fit(network, other[agent_type], agent_type)
+            check_fit(network, other[agent_type], agent_type)
         _load_weights(network, folder / WEIGHTS_FOLDER / f"{agent_type}.safetensors")
         network.requires_grad_(False).eval().to(device)
     return PolicySet(config, encoding, networks, index["info"])
@@ -251,8 +251,17 @@ def _load_weights(network: PolicyNetwork, path: Path) -> None:
     network.load_state_dict(weights)
 
 
-def _check_fit(network: PolicyNetwork, trained: PolicyNetwork, agent_type: str) -> None:
-    """Refuse an economy that a network cannot play in."""
+def check_fit(network: PolicyNetwork, trained: PolicyNetwork, agent_type: str) -> None:
+    """Refuse an economy that a network cannot play in.
+
+    Args:
+        network: What it would be there.
+        trained: What it is.
+        agent_type: Whose it is.
+
+    Raises:
+        ConfigError: They differ in shape.
+    """
     shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (network, trained)]
     if shapes[0] != shapes[1]:
         raise ConfigError(

@@ -8,6 +8,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rbc_marl.errors import ConfigError
 from rbc_marl.policies.build import build_network, check_network_spec
+from rbc_marl.policies.saved import check_fit
 from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.modules import EconomyModule, agent_spaces
 from rbc_marl.rllib.roles import DEVIATOR, agent_type_of, module_ids
@@ -51,20 +52,13 @@ def check_evaluation(config: Any) -> None:  # noqa: ANN401 - an EconomyPPOConfig
     if config.in_evaluation or not config.evaluation_interval or config._rl_module_spec is not None:
         return  # nothing to play in, or modules of the user's own
     own, encoding = economy_of(config)
-    other, other_encoding = economy_of(config.get_evaluation_config_object())
-    if (own, encoding) == (other, other_encoding):
+    other, seen = economy_of(config.get_evaluation_config_object())
+    if (own, encoding) == (other, seen):
         return
     for module_id in module_ids(config):
         agent_type, spec = agent_type_of(config, module_id), network_spec(config, module_id)
-        trained, played = (
-            {name: x.shape for name, x in build_network(economy, agent_type, seen, spec).state_dict().items()}
-            for economy, seen in ((own, encoding), (other, other_encoding))
-        )
-        if trained != played:
-            fields = own.model_dump()
-            changed = [name for name, value in other.model_dump().items() if value != fields[name]]
-            changed += ["encoding"] if encoding != other_encoding else []
-            raise ConfigError(
-                f"evaluation_config.env_config: the network of {agent_type} does not fit an economy with another "
-                f"{', '.join(changed)}; leave what agents see and choose as it is in training"
-            )
+        trained = build_network(own, agent_type, encoding, spec)
+        try:
+            check_fit(build_network(other, agent_type, seen, spec), trained, agent_type)
+        except ConfigError as error:
+            raise ConfigError(f"evaluation_config.env_config does not fit: {error}") from None
