@@ -4,7 +4,8 @@ One type, or one agent with a network of its own, learns on while everybody else
 with the full disutility of labour. Constant choices are scanned beside it. The best learned deviation and the best
 constant are picked on one set of episodes and measured on another, by differences episode by episode on the same random
 numbers. There the better of the two counts, with an interval that holds for the better one at 95%. A positive control
-goes with each number: the same settings must win back what a damaged network loses.
+goes with each number: the same settings must win back what a damaged network loses. Where firms are checked, constants
+are scanned for each of them, also for those for whom nothing is learnt.
 """
 
 from __future__ import annotations
@@ -87,45 +88,60 @@ def best_responses_to(
     """
     from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
 
-    targets = [(subject, settings.targets(subject.economy)) for subject in told_apart(subjects)]
+    targets = [(subject, _targets(subject, settings)) for subject in told_apart(subjects)]
     started = datetime.now().astimezone().isoformat(timespec="seconds")
     pieces = [job for subject, of_one in targets for job in _search(subject, settings, of_one)]
     quieten(0)
     with ray_session(RayOptions(num_cpus=max(workers, 1)), max(workers, 1)):
         found = run_jobs(pieces, folder, workers, report)
-        finals = [[_final(subject, settings, target, found) for target in of_one] for subject, of_one in targets]
+        finals = [[_final(subject, settings, *target, found) for target in of_one] for subject, of_one in targets]
         measured = run_jobs([job for jobs in finals for job in jobs], folder, workers, report)
     checkpoints, rows = [], []
     for (subject, _), jobs in zip(targets, finals, strict=True):
         level = found[_level(subject, settings).key]
         checkpoints.append(_describe(subject, level))
         for job in jobs:
-            control = found[LearnJob(subject, settings, job.target, settings.seeds[0], True).key]
-            rows.append(_row(subject, job.target, measured[job.key], job, control, level))
+            control = None if job.learned is None else found[_control(subject, settings, job.target).key]
+            rows.append(_row(job, measured[job.key], control, level))
     return Report(rows, checkpoints, settings, started)
+
+
+def _targets(subject: Subject, settings: Settings) -> list[tuple[Target, bool]]:
+    """Who deviates, and whether it is also learnt how: not by further firms, whose constants alone are scanned."""
+    asked = settings.targets(subject.economy)
+    firms = subject.economy.num_firms
+    others = [Target("firm", one) for one in range(firms)] if firms > 1 and Target("firm") in asked else []
+    return [(target, True) for target in asked] + [(target, False) for target in others if target not in asked]
 
 
 def _level(subject: Subject, settings: Settings) -> LevelJob:
     return LevelJob(subject, settings, Target("economy"))
 
 
-def _search(subject: Subject, settings: Settings, targets: Sequence[Target]) -> list[DeviationJob]:
+def _control(subject: Subject, settings: Settings, target: Target) -> LearnJob:
+    return LearnJob(subject, settings, target, settings.seeds[0], is_control=True)
+
+
+def _learned(subject: Subject, settings: Settings, target: Target) -> list[LearnJob]:
+    plain = [LearnJob(subject, settings, target, seed) for seed in settings.seeds]
+    return [*plain, _control(subject, settings, target)]
+
+
+def _search(subject: Subject, settings: Settings, targets: Sequence[tuple[Target, bool]]) -> list[DeviationJob]:
     """Everything that can be done before the best deviations are known."""
     jobs: list[DeviationJob] = [_level(subject, settings)]
-    for target in targets:
+    for target, is_learnt in targets:
         jobs.append(ConstantsJob(subject, settings, target))
-        jobs += [LearnJob(subject, settings, target, seed) for seed in settings.seeds]
-        jobs.append(LearnJob(subject, settings, target, settings.seeds[0], is_control=True))
+        jobs += _learned(subject, settings, target) if is_learnt else []
     return jobs
 
 
 def _final(
-    subject: Subject, settings: Settings, target: Target, found: Mapping[str, dict[str, Any]]
+    subject: Subject, settings: Settings, target: Target, is_learnt: bool, found: Mapping[str, dict[str, Any]]
 ) -> FinalJob:
     """The measurement of the deviations that did best where they were picked; a control may have found the best."""
-    learned = [LearnJob(subject, settings, target, seed) for seed in settings.seeds]
-    learned.append(LearnJob(subject, settings, target, settings.seeds[0], is_control=True))
-    best = max((found[job.key] for job in learned), key=lambda row: row["selection_gain"])
+    learned = [found[job.key] for job in _learned(subject, settings, target)] if is_learnt else []
+    best = max(learned, key=lambda row: row["selection_gain"], default=None)
     return FinalJob(subject, settings, target, best, found[ConstantsJob(subject, settings, target).key])
 
 
@@ -141,27 +157,29 @@ def _describe(subject: Subject, level: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(
-    subject: Subject,
-    target: Target,
-    final: Mapping[str, Any],
-    picked: FinalJob,
-    control: Mapping[str, Any],
-    level: Mapping[str, Any],
+    job: FinalJob, final: Mapping[str, Any], control: Mapping[str, Any] | None, level: Mapping[str, Any]
 ) -> dict[str, Any]:
     """One deviation checked, as plain data."""
-    assert picked.constant is not None  # constants are always scanned
-    gain, before = better(final), final["level"]
+    assert job.constant is not None  # constants are always scanned
+    target, none = job.target, dict.fromkeys(("gain", "low", "high"))
+    gain, before, learned = better(final), final["level"], final.get("learned", none)
     training, training_note = _training_gain(target, before, level)
-    verified, reason = _verdict(control)
+    verified, reason = (None, "") if control is None else _verdict(control)
+    if gain["found_by"] == "learned" and job.learned is not None and "recovered" in job.learned:
+        gain["found_by"] = "control"
+        done = job.learned["iteration"]
+        after = f"after {done} iterations" if done else "before it had learnt anything"
+        reason = "; ".join(filter(None, (reason, f"the control's network did best, {after}")))
     over_level = gain["gain"] / abs(before) if before else None
     notes = [training_note, "" if before else "the level is 0: there is no gain over it", reason]
     return {
-        "checkpoint": subject.title,
+        "checkpoint": job.subject.title,
         "outcome": level["outcome"],
-        "kind": target.kind,
+        "kind": target.kind if control is not None else "constant",
         "agent_type": target.agent_type,
         "agent": target.agent,
         "unit": UNITS[target.agent_type],
+        "episodes": job.settings.episodes,
         "level": before,
         "gain": gain["gain"],
         "gain_low": gain["gain_low"],
@@ -173,14 +191,15 @@ def _row(
         "gain_over_training": gain["gain"] / training["gain"] if training else None,
         "paper_bound": PAPER_BOUNDS[target.agent_type],
         "found_by": gain["found_by"],
-        "learned_gain": final["learned"]["gain"],
-        "learned_gain_low": final["learned"]["low"],
+        "learned_gain": learned["gain"],
+        "learned_gain_low": learned["low"],
+        "iteration": job.learned["iteration"] if job.learned else None,
         "constant_gain": final["constant"]["gain"],
         "constant_gain_low": final["constant"]["low"],
-        "constant": picked.constant["words"],
+        "constant": job.constant["words"],
         "verified": verified,
-        "recovered": control["recovered"],
-        "damaged_level": control["damaged"],
+        "recovered": control["recovered"] if control else None,
+        "damaged_level": control["damaged"] if control else None,
         "note": "; ".join(note for note in notes if note),
     }
 
@@ -192,14 +211,16 @@ def better(final: Mapping[str, Any]) -> dict[str, Any]:
     larger of two fresh measurements errs upwards, if at all: the safe side for who would call something an equilibrium.
 
     Args:
-        final: The result of a `FinalJob` with both. Their intervals hold at once, at 95%.
+        final: The result of a `FinalJob` with both, or with a constant alone. Intervals hold at once, at 95%.
 
     Returns:
         ``gain``, ``gain_low`` and ``gain_high``, each the larger of the two, so that the interval holds the gain of the
         better of both deviations at 95%, whichever that is; ``found_by``: whose ``gain`` it is.
     """
-    learned, constant = final["learned"], final["constant"]
-    found: dict[str, Any] = {"found_by": "learned" if learned["gain"] >= constant["gain"] else "constant"}
+    constant = final["constant"]
+    learned = final.get("learned", constant)
+    is_learned = "learned" in final and learned["gain"] >= constant["gain"]
+    found: dict[str, Any] = {"found_by": "learned" if is_learned else "constant"}
     for name, of_each in (("gain", "gain"), ("gain_low", "low"), ("gain_high", "high")):
         found[name] = max(learned[of_each], constant[of_each])
     return found

@@ -21,6 +21,8 @@ from rbc_marl.errors import MissingExtraError
 
 # A firm that gains more than this share of its level by a constant choice does not merely draw less at random.
 FIRM_CONSTANT_SHARE = 0.01
+# Gains measured on fewer episodes are for trying things out: nothing is called an equilibrium by them.
+LEAST_EPISODES = 1000
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Report:
     """Best responses to one or several sets of policies."""
 
     rows: Sequence[dict[str, Any]]
-    """One per deviation checked: types first, then single agents, checkpoint by checkpoint."""
+    """One per deviation checked, checkpoint by checkpoint: types first, then single agents, then further firms (of
+    kind "constant"), for whom constants alone were tried."""
     checkpoints: Sequence[dict[str, Any]]
     """What the economy of each checkpoint does: its outcome, the reported quantities, and notes."""
     settings: Settings
@@ -112,6 +115,8 @@ class Report:
         table.add_column("by", no_wrap=True)
         previous = ""
         for row in self.rows:
+            if row["kind"] == "constant":
+                continue  # a line below has them
             if row["checkpoint"] != previous:
                 previous = row["checkpoint"]
                 table.add_section()
@@ -138,13 +143,28 @@ class Report:
                 f"{one['largest_agent']} gains most: {_number(one['largest_gain'])} "
                 f"({_percent(one['largest_over_level'])} of its level); mean {_number(one['mean_gain'])}"
             )
+        lines += [line for one in self.checkpoints if (line := self._further_firms(one["checkpoint"]))]
         lines += [f"{one['checkpoint']}: {note}" for one in self.checkpoints for note in one["notes"]]
         for row in self.rows:
+            if row["kind"] == "constant":
+                continue
             who = row["agent_type"] if row["agent"] is None else f"{row['agent_type']} {row['agent']}"
             words = [f"always {row['constant']}"] if row["found_by"] == "constant" else []
             words += [row["note"]] if row["note"] else []
             lines += [f"{row['checkpoint']}: {who}: {text}" for text in words]
         return lines
+
+    def _further_firms(self, checkpoint: str) -> str:
+        """What those come to for whom constants alone were tried."""
+        rows = [row for row in self.rows if (row["checkpoint"], row["kind"]) == (checkpoint, "constant")]
+        if not rows:
+            return ""
+        most = max(rows, key=lambda row: row["gain"])
+        words = f"{checkpoint}: of {len(rows)} further firms, by constants alone, "
+        if most["gain"] <= 0.0:
+            return words + "none gains"
+        share = _percent(most["gain_over_level"])
+        return f"{words}firm {most['agent']} gains most: {_number(most['gain'])} ({share}), always {most['constant']}"
 
     def save(self, folder: Path, command: Sequence[str] = ()) -> list[str]:
         """Write report.json (with the command, seeds and versions), rows.csv and, with matplotlib, a figure.
@@ -164,7 +184,7 @@ class Report:
         replace_file(folder / "report.json", text + "\n")
         replace_file(folder / "rows.csv", csv_text(self.rows, list(self.rows[0])))
         try:
-            best_response_bars(self.rows, folder / "best_response.png")
+            best_response_bars([row for row in self.rows if row["kind"] != "constant"], folder / "best_response.png")
         except MissingExtraError:
             return ["report.json", "rows.csv"]
         return ["report.json", "rows.csv", "best_response.png"]
@@ -187,7 +207,8 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]
     They cannot where the economy is not living; where firms, or one firm, gain by a constant choice (surely, and more
     than 1% of the level); where a type or one agent surely gains more of its level than the paper's bound, or a type of
     its gain in training. Of a level of 0 any gain is more. Nothing is said where a type was not checked, or where of
-    anybody who was, type or single agent, the control failed or the interval of the gain reaches beyond the bound.
+    anybody who was, type or single agent, the control failed or the interval of the gain reaches beyond the bound, or
+    where gains were measured on fewer than 1,000 episodes.
 
     Args:
         outcome: What became of the economy.
@@ -215,7 +236,7 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]
                 share = f"{row['gain'] / scale:.1%} of the {words}, more than {bound:.0%}" if scale else ""
                 return False, f"no equilibrium: {_who(row)} {share or _number(row['gain']) + ' on a level of 0'}"
     types = {row["agent_type"]: row for row in rows if row["kind"] == "type"}
-    unsure = [t for t in AGENT_TYPES if t not in types] + [_name(row) for row in rows if not row["verified"]]
+    unsure = [t for t in AGENT_TYPES if t not in types] + [_name(row) for row in rows if row["verified"] is False]
     if unsure:
         others = [f"{len(unsure) - 3} others"] if len(unsure) > 3 else []
         return False, f"undecided: {' and '.join(unsure[:3] + others)} not checked or not verified"
@@ -223,6 +244,9 @@ def verdict(outcome: str, rows: Sequence[Mapping[str, Any]]) -> tuple[bool, str]
         bound = PAPER_BOUNDS[row["agent_type"]]
         if any(row["gain_high"] > bound * least for _, least, _ in _scales(row).values()):
             return False, f"undecided: {_name(row)} may gain more than {bound:.0%}; its interval reaches beyond"
+    fewest = min(row["episodes"] for row in rows)
+    if fewest < LEAST_EPISODES:
+        return False, f"undecided: gains were measured on {fewest:,} episodes; that takes at least {LEAST_EPISODES:,}"
     gains = ", ".join(f"{agent_type} {epsilon(row) or 0.0:.2%}" for agent_type, row in types.items())
     return True, f"an equilibrium of types within {gains} of their levels"
 

@@ -50,7 +50,7 @@ def _panel(axes: Axes, agent_type: str, rows: Sequence[Row], checkpoints: int) -
         scale = 100.0 / abs(row["level"]) if row["level"] else 0.0
         gain = row["gain"]
         whiskers = [[(gain - row["gain_low"]) * scale], [(row["gain_high"] - gain) * scale]]
-        colour = _LEARNED if row["found_by"] == "learned" else _CONSTANT
+        colour = _CONSTANT if row["found_by"] == "constant" else _LEARNED
         hatch = None if row["verified"] else "//"
         axes.bar(position, gain * scale, yerr=whiskers, color=colour, hatch=hatch, edgecolor="white", capsize=3)
     axes.set_xticks(range(len(rows)), [_label(row, checkpoints) for row in rows], rotation=45, ha="right")

@@ -38,17 +38,19 @@ def gain_summary(rows: Sequence[Row]) -> str:
     cells: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         who = row["agent_type"] if row["agent"] is None else f"{row['agent_type']} {row['agent']} alone"
+        who = "each further firm, constants only" if row["kind"] == "constant" else who
         cells.setdefault((row["arm"], who), []).append(row)
     for (arm, who), of_one in cells.items():
         gains = [max(row["gain"], 0.0) for row in of_one]
         shares = [share for row in of_one if (share := epsilon(row)) is not None]
         constants = [max(row["constant_gain"], 0.0) / abs(row["level"]) for row in of_one if row["level"]]
         bound = of_one[0]["paper_bound"]
-        above = sum(row["gain_low"] > bound * abs(row["level"]) for row in of_one)
-        texts = [arm, who, str(len(of_one)), f"{fmean(row['level'] for row in of_one):,.4g}"]
+        above = {row["seed"] for row in of_one if row["gain_low"] > bound * abs(row["level"])}
+        tried = [row for row in of_one if row["verified"] is not None]
+        texts = [arm, who, str(len({row["seed"] for row in of_one})), f"{fmean(row['level'] for row in of_one):,.4g}"]
         texts += [f"{fmean(gains):,.3g}", f"{max(gains):,.3g}", *_mean_and_worst(shares)]
-        texts += [f"{max(constants):.2%}" if constants else "", f"{bound:.0%}", f"{above}/{len(of_one)}"]
-        texts.append(f"{sum(bool(row['verified']) for row in of_one)}/{len(of_one)}")
+        texts += [f"{max(constants):.2%}" if constants else "", f"{bound:.0%}", f"{len(above)}/{texts[2]}"]
+        texts.append(f"{sum(row['verified'] for row in tried)}/{len(tried)}" if tried else "")
         lines.append(texts)
     return markdown_table(head, lines)
 

@@ -108,7 +108,8 @@ def equilibria(
 
     Returns:
         The group, its outcome, how many runs and which, their settings; then of every quantity the mean, and of the
-        measures the least and the most. Of ``epsilon_...`` columns the largest, for that bounds them all.
+        measures the least and the most. Of ``epsilon_...`` columns the largest, which bounds them all, where every
+        run has one.
     """
     names = sorted({row["group"] for row in rows if row.get("group")}, key=_rank)
     return [_summary(name, [row for row in rows if row.get("group") == name], varied, units or {}) for name in names]
@@ -136,7 +137,8 @@ def _summary(
         if column in found or not values or column in ("seed", "iterations", "seconds"):
             continue
         if column.startswith("epsilon_"):
-            found[column] = max(values)
+            if len(values) == len(ordered):  # of a run that was not checked nothing is known
+                found[column] = max(values)
             continue
         found[column] = round(math.fsum(values) / len(values), 6)
         if column in MEASURES:

@@ -106,9 +106,9 @@ def _outdated(made: Mapping[str, Any], settings: Any, checkpoint: Callable[[], P
         digest = checkpoint_subject(checkpoint()).digest
     except UserError as error:
         return str(error)
-    # A report without these is older than the intervals of today.
+    # A report without these is of an earlier version, which did not scan every firm's constants.
     checked = [one.get("digest") for one in made["checkpoints"]]
-    is_of_today = checked == [digest] and all("training_gain_low" in row for row in made["rows"])
+    is_of_today = checked == [digest] and all("iteration" in row for row in made["rows"])
     return "" if is_of_today else "it is about another checkpoint, or was made by an earlier version"
 
 
@@ -121,16 +121,17 @@ def verdict(deviations: Sequence[Row] | None, outcome: str) -> dict[str, Any]:
 
     Returns:
         ``epsilon_<type>``: the largest gain over level found for the type as a whole; ``epsilon_one_<type>``: for a
-        single agent of it. ``equilibrium``: "yes" or "no", and ``verdict``, why
+        single agent of it, by constants alone for further firms. ``equilibrium``: "yes" or "no", and ``verdict``, why
         (`rbc_marl.equilibrium.best_response_report.verdict`). A run that is not living is never one.
     """
     from rbc_marl.equilibrium.best_response_report import epsilon
     from rbc_marl.equilibrium.best_response_report import verdict as judge
 
     found: dict[str, Any] = {}
-    for kind, prefix, types in (("type", "epsilon_", AGENT_TYPES), ("agent", "epsilon_one_", AGENT_TYPES[:2])):
+    single = ("agent", "constant")
+    for kinds, prefix, types in ((("type",), "epsilon_", AGENT_TYPES), (single, "epsilon_one_", AGENT_TYPES[:2])):
         for agent_type in types:
-            rows = [row for row in deviations or () if (row["kind"], row["agent_type"]) == (kind, agent_type)]
+            rows = [row for row in deviations or () if row["kind"] in kinds and row["agent_type"] == agent_type]
             gains = [gain for row in rows if (gain := epsilon(row)) is not None]
             found[f"{prefix}{agent_type}"] = round(max(gains), 5) if gains else None
     is_equilibrium, words = judge(outcome, deviations or ())

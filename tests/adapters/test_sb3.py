@@ -69,8 +69,8 @@ def moved_parts(model, before):
 
 
 def test_the_economies_of_the_example_draw_by_their_seeds(example):
-    # The rewards of a firm of the small economy are alike in two economies once in thirty seeds: it often sells nothing.
-    # The government's hold what each of twenty consumers drew.
+    # A firm of the small economy often sells nothing: once in thirty seeds two economies have the same rewards. The
+    # government's hold what each of twenty consumers drew.
     def played(seed):
         envs = example.alone("Government", 3, num_consumers=20, num_firms=4, horizon=4, others="random")
         if seed is not None:

@@ -161,7 +161,7 @@ def test_a_report_is_kept_with_what_repeats_it(mended, tmp_path):
 
 
 def test_nothing_is_done_twice_and_another_seed_adds_to_what_is_there(planted, mended):
-    _, folder = mended
+    report, folder = mended
     stamps = {path.name: path.stat().st_mtime_ns for path in (folder / "rows").iterdir()}
     settings = dataclasses.replace(QUICK, agents={}, seeds=(0, 1))
     said = []
@@ -169,12 +169,15 @@ def test_nothing_is_done_twice_and_another_seed_adds_to_what_is_there(planted, m
     after = {path.name: path.stat().st_mtime_ns for path in (folder / "rows").iterdir()}
     assert {name: after[name] for name in stamps} == stamps
     new = {name.rpartition("-")[0] for name in set(after) - set(stamps)}
-    assert "checkpoint_000007-firm-learn-1" in new and new <= {
-        "checkpoint_000007-firm-learn-1",
-        "checkpoint_000007-firm-final",
-    }
-    assert said[0] == "4 of 5 pieces of work were done before"
-    assert len(again.rows) == 1
+    finals = {f"checkpoint_000007-{who}-final" for who in ("firm", "firm-0", "firm-1")}
+    assert "checkpoint_000007-firm-learn-1" in new and new <= {"checkpoint_000007-firm-learn-1", *finals}
+    assert said[0] == "6 of 7 pieces of work were done before"
+    # Single firms were not asked for; their constants are looked through nevertheless.
+    assert [(row["kind"], row["agent"]) for row in again.rows] == [("type", None), ("constant", 0), ("constant", 1)]
+    found = {row["agent"]: row["constant_gain"] for row in report.rows}
+    assert {row["agent"]: row["gain"] for row in again.rows[1:]} == {one: found[one] for one in (0, 1)}
+    assert all(row["learned_gain"] is row["verified"] is None for row in again.rows[1:])
+    assert any("of 2 further firms, by constants alone, firm 1 gains most" in line for line in again.lines())
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -40,6 +41,7 @@ def row(agent_type, share=0.0, agent=None, *, constant=-0.5, checkpoint="checkpo
         "agent_type": agent_type,
         "agent": agent,
         "unit": "money",
+        "episodes": 1024,
         "level": level,
         "gain": share * level,
         "gain_low": (share - 0.001) * level,
@@ -128,6 +130,7 @@ def test_an_economy_that_does_not_live_has_no_epsilon_and_is_no_equilibrium(outc
         ([*near(), row("firm", 0.0, 3, level=0.0)], "undecided: firm 3 alone may gain more than 10%"),
         ([*near(), row("firm", 0.0, 3, level=0.0, gain_low=0.0, gain_high=0.0)], "an equilibrium"),
         (near(consumer={"outcome": "impaired"}), "undecided: on the episodes of the best responses the economy is imp"),
+        (near(firm={"episodes": 999}), "undecided: gains were measured on 999 episodes; that takes at least 1,000"),
         (near()[:2], "undecided: government not checked or not verified"),
         (near(consumer={"verified": False}), "undecided: consumer not checked or not verified"),
     ],
@@ -166,14 +169,23 @@ def test_a_row_gives_what_the_better_deviation_gains_on_fresh_episodes_wherever_
     # On the episodes of the picking the learned deviation was ahead; on fresh ones the constant is.
     subject, target = rules_subject(MONOPOLY, RULES), Target("firm")
     constant = {"selection_gain": 5.0, "words": "price 1200, wage 0"}
-    picked = FinalJob(subject, Settings(), target, {"selection_gain": 9.0}, constant)
+    learned = {"selection_gain": 9.0, "iteration": 20}
+    picked = FinalJob(subject, Settings(), target, learned, constant)
     final = {"level": 10.0, "learned": ends(1.0, -2.0, 4.0), "constant": ends(2.0, 1.5, 2.5)}
     control, level = {"recovered": 1.0, "damaged": 0.0}, {"outcome": "living", "training": None}
-    row = _row(subject, target, final, picked, control, level)
+    row = _row(picked, final, control, level)
     assert (row["found_by"], row["gain"], row["gain_low"], row["gain_high"]) == ("constant", 2.0, 1.5, 4.0)
     assert row["gain_over_level"] == 0.2
     assert (row["learned_gain"], row["learned_gain_low"]) == (1.0, -2.0)
     assert (row["constant_gain"], row["constant_gain_low"]) == (2.0, 1.5)
+    # What the control's network gains was not learnt from the policies, and the row says so.
+    ahead = {**final, "learned": ends(3.0, 2.0, 4.0)}
+    for iteration, words in ((20, "after 20 iterations"), (0, "before it had learnt anything")):
+        best = dataclasses.replace(picked, learned={**learned, "iteration": iteration, "recovered": None})
+        row = _row(best, ahead, control, level)
+        assert (row["found_by"], row["iteration"]) == ("control", iteration)
+        assert row["note"].endswith(f"the control's network did best, {words}")
+    assert _row(picked, ahead, control, level)["found_by"] == "learned"
 
 
 def test_the_papers_measure_is_given_where_it_has_a_meaning():

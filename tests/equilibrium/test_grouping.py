@@ -86,8 +86,9 @@ def test_groups_do_not_depend_on_the_order_of_rows(rows, seed):
 
 
 def test_there_is_one_row_per_group_with_what_its_runs_have_in_common_and_how_far_they_reach():
+    gains = {"epsilon_firm": 0.02, "epsilon_consumer": 0.01}
     rows = [
-        {**row(100, hours=400.0), "group": "living-1", "quota": 50, "epsilon_firm": 0.02, "equilibrium": "yes"},
+        {**row(100, hours=400.0), "group": "living-1", "quota": 50, **gains, "equilibrium": "yes"},
         {**row(101, hours=420.0), "group": "living-1", "quota": 1000, "epsilon_firm": 0.07, "equilibrium": "no: firm"},
         {**row(102, "collapsed", hours=0.0), "group": "collapsed", "quota": 10},
         {**row(103, "stopped"), "group": None, "quota": 10},
@@ -97,6 +98,7 @@ def test_there_is_one_row_per_group_with_what_its_runs_have_in_common_and_how_fa
     assert (living["runs"], living["seeds"], living["quota"]) == (2, "100 101", "50 1000")
     assert (living["hours"], living["hours_least"], living["hours_most"]) == (410.0, 400.0, 420.0)
     assert living["epsilon_firm"] == 0.07  # the worst, not the mean
+    assert "epsilon_consumer" not in living  # nobody knows it of the other run
     assert (living["equilibria"], collapsed["equilibria"]) == (1, 0)
 
 

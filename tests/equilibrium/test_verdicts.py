@@ -30,7 +30,8 @@ def deviation(agent_type, over_level, kind="type", outcome="living", verified=Tr
         "outcome": outcome,
         "kind": kind,
         "agent_type": agent_type,
-        "agent": 3 if kind == "agent" else None,
+        "agent": None if kind == "type" else 3,
+        "episodes": 1024,
         "paper_bound": PAPER_BOUNDS[agent_type],
         "level": 100.0,
         "gain": 100.0 * over_level,
@@ -41,6 +42,7 @@ def deviation(agent_type, over_level, kind="type", outcome="living", verified=Tr
         "training_gain_high": None,
         "gain_over_level": over_level,
         "verified": verified,
+        "iteration": 200,
         "constant": "price 2500",
         "constant_gain": constant,
         "constant_gain_low": constant - 1.0,
@@ -57,6 +59,15 @@ def test_a_living_run_whose_types_gain_little_is_an_equilibrium():
     assert (found["epsilon_one_consumer"], found["epsilon_one_firm"]) == (None, 0.06)
 
 
+def test_further_firms_count_by_their_constants_and_need_no_control():
+    further = deviation("firm", 0.006, "constant", verified=None, constant=0.6)
+    found = verdict([*TYPES, further], "living")
+    assert found["equilibrium"] == "yes" and found["epsilon_one_firm"] == 0.006
+    found = verdict([*TYPES, deviation("firm", 0.12, "constant", verified=None, constant=12.0)], "living")
+    assert found["equilibrium"] == "no" and found["epsilon_one_firm"] == 0.12
+    assert found["verdict"].endswith("firm 3 alone gains 12 (12.0% of the level) by a constant choice: price 2500")
+
+
 def test_gains_of_many_runs_come_to_their_mean_and_worst():
     runs = [{"arm": "a", "seed": seed, "outcome": "living", "key": f"a-{seed}"} for seed in (1, 2, 3)]
     small, large = deviation("consumer", -0.02), deviation("consumer", 0.05, constant=4.0)
@@ -70,6 +81,10 @@ def test_gains_of_many_runs_come_to_their_mean_and_worst():
     assert gain_summary(rows).splitlines()[2:] == [
         "| a | consumer | 2 | 100 | 2.5 | 5 | 2.50% | 5.00% | 4.00% | 3% | 1/2 | 2/2 |",
         "| a | firm 3 alone | 1 | 100 | 20 | 20 | 20.00% | 20.00% | 0.00% | 10% | 1/1 | 0/1 |",
+    ]
+    further = [deviation("firm", share, "constant", verified=None) for share in (0.2, -0.1, 0.3)]
+    assert gain_summary(deviation_rows(runs, {"a-1": further[:2], "a-2": further[2:]})).splitlines()[2:] == [
+        "| a | each further firm, constants only | 2 | 100 | 16.7 | 30 | 16.67% | 30.00% | 0.00% | 10% | 2/2 |  |",
     ]
 
 
@@ -183,7 +198,7 @@ def test_what_was_found_with_other_settings_or_of_other_policies_does_not_count(
             plant(folder / key / "checkpoint_000002", tempted=2.0)
         elif change in ("version", "columns"):
             made = json.loads(path.read_text(encoding="utf-8"))
-            old, name = (made["checkpoints"], "digest") if change == "version" else (made["rows"], "training_gain_low")
+            old, name = (made["checkpoints"], "digest") if change == "version" else (made["rows"], "iteration")
             del old[0][name]
             path.write_text(json.dumps(made), encoding="utf-8")
         else:
