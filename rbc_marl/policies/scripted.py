@@ -26,10 +26,11 @@ class Rules:
         ConfigError: A rule is not one, or a number is out of range.
     """
 
-    price: float = 2500.0
-    """Posted by every firm, unless there is a markup: the highest choice is what a monopolist posts who exports."""
+    price: float | None = None
+    """Posted by every firm, unless there is a markup. None: the highest choice, as a monopolist posts who exports."""
     markup: float | None = None
-    """Price over the wage cost of a unit at full employment, less 1: 0.2 is cost plus 20%. None: the constant price."""
+    """Price over the wage cost of a unit at full employment, less 1: 0.2 is cost plus 20%, and the highest choice where
+    labour makes nothing. None: the constant price."""
     wage: float = 11.0
     """Posted by every firm."""
     investment: float = 0.1
@@ -47,7 +48,7 @@ class Rules:
             raise ConfigError(f'work is "{self.work}"; it must be {" or ".join(known)}{nearest(str(self.work), known)}')
         for name in ("price", "markup", "wage", "investment", "income_tax", "corporate_tax"):
             value: Any = getattr(self, name)
-            if value is None and name == "markup":
+            if value is None and name in ("price", "markup"):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ConfigError(f"{name} is {value!r}; it must be a number")
@@ -169,9 +170,11 @@ class ScriptedPolicies:
     def _firm(self, state: EconomyState) -> Tensor:
         """Joint index [B, F] of price, wage and investment."""
         config, rules = self.config, self.rules
-        price = torch.full_like(state.price, rules.price)
+        highest = max(config.price_choices)
+        price = torch.full_like(state.price, highest if rules.price is None else rules.price)
         if rules.markup is not None:
-            price = (1.0 + rules.markup) * self._unit_cost(state)
+            # A cost beyond all bounds would be equally far from every choice.
+            price = ((1.0 + rules.markup) * self._unit_cost(state)).clamp(max=highest)
         wage = _nearest(config.wage_choices, torch.full_like(price, rules.wage))
         investment = _nearest(config.investment_choices, torch.full_like(price, rules.investment))
         index = _nearest(config.price_choices, price) * len(config.wage_choices) + wage
@@ -183,7 +186,7 @@ class ScriptedPolicies:
         hours = config.num_consumers * max(config.hours_choices) / config.num_firms
         labour = torch.full_like(state.capital, hours)
         output = produce(state.capital, labour, state.labour_exponent, config.technology, config.labour_floor)
-        return self.rules.wage * labour / output
+        return torch.where(output > 0.0, self.rules.wage * labour / output, torch.inf)
 
     def _government(self, state: EconomyState) -> Tensor:
         """Joint index [B] of the two tax rates."""

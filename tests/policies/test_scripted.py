@@ -61,6 +61,18 @@ def test_a_markup_is_added_to_the_wage_cost_of_a_unit_at_full_employment():
         assert abs(actions.price[0, firm].item() - 1.2 * cost) <= 5.0
 
 
+def test_a_monopolist_posts_the_highest_choice_whatever_it_is():
+    config = SMALL.replace(price_choices=(0.0, 5000.0, 2500.0))
+    assert actions_of(config, "monopoly", state_of(config)).price.tolist() == [[5000.0] * 3]
+    assert actions_of(config, Rules(price=0.0), state_of(config)).price.tolist() == [[0.0] * 3]
+
+
+@pytest.mark.parametrize("wage", [0.0, 11.0])
+def test_a_cost_plus_price_is_the_highest_where_labour_makes_nothing(wage):
+    config = SMALL.replace(labour_floor=1e9)  # more than all hours together
+    assert actions_of(config, Rules(markup=0.2, wage=wage), state_of(config)).price.tolist() == [[2500.0] * 3]
+
+
 @pytest.mark.parametrize(("net_wage", "hours"), [(5.01, 1040.0), (4.99, 0.0)])
 def test_workers_work_where_the_real_net_wage_exceeds_half_their_disutility(net_wage, hours):
     # theta / 2 = 0.005 utility an hour, and the cheapest good costs 1000: five of money.
