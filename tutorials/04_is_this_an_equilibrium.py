@@ -94,7 +94,7 @@ for who in (Target("firm"), Target("firm", 0), Target("consumer", 19), Target("g
 # `best_responses` puts it together. For each type, and each single agent, it learns a deviation with several seeds and
 # scans constants, picks the best of either kind on one set of episodes, and measures both on fresh ones, where the
 # better counts. Type gains are those of the paper; a single agent deviates with a network of its own, which the others
-# of its type do not share.
+# of its type do not share. Firms that are not named are tried with constants alone.
 #
 # From a terminal: `rbc-marl best-response RUN`. `workers=0` does the work in this process; with more, Ray Tune runs
 # deviations side by side. Each piece of work leaves a file, so that an interrupted search goes on where it stopped.
@@ -121,7 +121,8 @@ print("\n".join(report.lines()))
 #   paper does. That has no meaning where the reward fell while everybody learned, as the consumers' usually does:
 #   untrained firms pay too much.
 # - **control** is the share of a loss that the same search won back from a damaged network. Where it fails, a small
-#   gain says nothing: the search would not have found a large one.
+#   gain says nothing: the search would not have found a large one. Now and then the control's network ends up ahead of
+#   all others; then **by** says so.
 # - a **collapsed** economy, in which nobody works, has tiny gains, and is no equilibrium worth the name.
 
 # %%

@@ -31,13 +31,14 @@ class Settings:
     agents: Mapping[str, tuple[int | str, ...]] | str = "default"
     """Single agents that deviate alone, by type. "default": of the ``types``, the consumers with the least, the
     middle and the most disutility of labour, and the first, the middle and the last firm; "all": every consumer and
-    every firm of the ``types``; an empty mapping: none. "all" may also stand in the place of a type's numbers."""
+    every firm of the ``types``; an empty mapping: none. "all" may also stand in the place of a type's numbers. Where
+    "firm" is among the ``types``, constants are tried for further firms too."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A deviation is learnt once with each; the positive control with the first."""
     iterations: int = 200
     """Of learning, one episode in each economy. The network is tried at the end and four times on the way."""
     episodes: int = 1024
-    """Fresh episodes on which gains are measured."""
+    """Fresh episodes on which gains are measured; nothing is called an equilibrium by fewer than 1,000."""
     selection_episodes: int = 256
     """Other episodes, on which the best deviation is picked."""
     economies: int | None = None
