@@ -55,9 +55,10 @@ def tax_bars(rows: Sequence[Row], path: str | Path) -> Path:
 
 
 def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
-    """Draw every run of a sweep in the planes of the paper's figures, coloured by its group.
+    """Draw every run of a sweep in the planes of the paper's figures: circles that live, coloured by their group.
 
-    Each panel says how much of the variance among runs that are alive a straight line explains.
+    Impaired runs are triangles, collapsed ones crosses. Each panel says how much of the variance among runs that are
+    alive a straight line explains.
 
     Args:
         rows: Of a sweep, with their ``group``.
@@ -76,16 +77,16 @@ def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
     figure = _figure(5.0 * len(PLANES), 4.5)
     for place, ((x, x_words), (y, y_words)) in enumerate(PLANES, start=1):
         axes = figure.add_subplot(1, len(PLANES), place)
-        for name in sorted({str(row.get("group")) for row in drawn}):
-            members = [row for row in drawn if str(row.get("group")) == name]
-            marker = "x" if name == "collapsed" else "o"
-            axes.scatter([row[x] for row in members], [row[y] for row in members], marker=marker, label=name, alpha=0.8)
+        for name, (marker, colour, members) in _marked(drawn).items():
+            xs, ys = ([row[column] for row in members] for column in (x, y))
+            axes.scatter(xs, ys, marker=marker, color=colour, label=name, alpha=0.8)
         axes.set_xlabel(x_words)
         axes.set_ylabel(y_words)
         explained = explained_by_a_line([row[x] for row in alive], [row[y] for row in alive])
         if explained is not None:
             axes.set_title(f"r² = {explained:.2f} over {len(alive)} runs alive")
-    figure.axes[0].legend(fontsize="small", title="group")
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper", fontsize="small", title="group (runs)")
     return _save(figure, path)
 
 
@@ -94,6 +95,20 @@ def explained_by_a_line(x: Sequence[float], y: Sequence[float]) -> float | None:
     if len(x) < 3 or min(np.std(x), np.std(y)) < 1e-12:
         return None
     return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def _marked(rows: Sequence[Row]) -> dict[str, tuple[str, Any, list[Row]]]:
+    """What the legend says, with a marker, a colour and the runs: each living group, then all that do not live."""
+    colours = require("matplotlib", "analysis").colormaps["tab20"].colors
+    members: dict[str, list[Row]] = {}
+    for row in rows:
+        members.setdefault(str(row.get("group")) if row["outcome"] == "living" else row["outcome"], []).append(row)
+    living = sorted(members.keys() - {"impaired", "collapsed"}, key=lambda name: (len(name), name))
+    found = {name: ("o", colours[i % len(colours)]) for i, name in enumerate(living)}
+    found |= {"impaired": ("^", "grey"), "collapsed": ("x", "black")}
+    return {
+        f"{name} ({len(members[name])})": (*style, members[name]) for name, style in found.items() if name in members
+    }
 
 
 def _tax_values(rows: Sequence[Row], welfare: str) -> dict[str, list[float]]:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rbc_marl.analysis.tables import composition_summary, summary
-from rbc_marl.equilibrium.figures_of_sweeps import explained_by_a_line, spectrum
+from rbc_marl.equilibrium.figures_of_sweeps import _marked, explained_by_a_line, spectrum
 from rbc_marl.equilibrium.results import finish, write_table
 from rbc_marl.equilibrium.sweep_file import load_sweep
 from rbc_marl.errors import UserError
@@ -101,6 +101,14 @@ def test_a_spectrum_is_drawn_with_collapsed_runs_and_without_stopped_ones(tmp_pa
     assert path.stat().st_size > 5000
     with pytest.raises(UserError, match="no run has ended"):
         spectrum([STOPPED], tmp_path / "none.png")
+
+
+def test_a_legend_tells_living_groups_apart_and_holds_the_others_together():
+    groups = [*(f"living-{i}" for i in (10, 2, 1)), "living-2", "impaired-1", "impaired-2", "collapsed"]
+    found = _marked([{**ROW, "group": name, "outcome": name.partition("-")[0]} for name in groups])
+    assert list(found) == ["living-1 (1)", "living-2 (2)", "living-10 (1)", "impaired (2)", "collapsed (1)"]
+    assert [marker for marker, _, _ in found.values()] == ["o", "o", "o", "^", "x"]
+    assert len({colour for _, colour, _ in found.values()}) == 5
 
 
 def test_a_line_explains_the_squared_correlation():
