@@ -160,7 +160,8 @@ class Report:
         if not rows:
             return ""
         most = max(rows, key=lambda row: row["gain"])
-        words = f"{checkpoint}: of {len(rows)} further firms, by constants alone, "
+        firms = "firm" if len(rows) == 1 else "firms"
+        words = f"{checkpoint}: of {len(rows)} further {firms}, by constants alone, "
         if most["gain"] <= 0.0:
             return words + "none gains"
         share = _percent(most["gain_over_level"])
