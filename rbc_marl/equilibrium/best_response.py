@@ -165,6 +165,7 @@ def _row(
     gain, before, learned = better(final), final["level"], final.get("learned", none)
     training, training_note = _training_gain(target, before, level)
     verified, reason = (None, "") if control is None else _verdict(control)
+    # Of all that learnt, a control alone says what it recovered.
     if gain["found_by"] == "learned" and job.learned is not None and "recovered" in job.learned:
         gain["found_by"] = "control"
         done = job.learned["iteration"]

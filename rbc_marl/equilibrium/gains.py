@@ -47,9 +47,10 @@ def gain_summary(rows: Sequence[Row]) -> str:
         bound = of_one[0]["paper_bound"]
         above = {row["seed"] for row in of_one if row["gain_low"] > bound * abs(row["level"])}
         tried = [row for row in of_one if row["verified"] is not None]
-        texts = [arm, who, str(len({row["seed"] for row in of_one})), f"{fmean(row['level'] for row in of_one):,.4g}"]
+        runs = len({row["seed"] for row in of_one})
+        texts = [arm, who, str(runs), f"{fmean(row['level'] for row in of_one):,.4g}"]
         texts += [f"{fmean(gains):,.3g}", f"{max(gains):,.3g}", *_mean_and_worst(shares)]
-        texts += [f"{max(constants):.2%}" if constants else "", f"{bound:.0%}", f"{len(above)}/{texts[2]}"]
+        texts += [f"{max(constants):.2%}" if constants else "", f"{bound:.0%}", f"{len(above)}/{runs}"]
         texts.append(f"{sum(row['verified'] for row in tried)}/{len(tried)}" if tried else "")
         lines.append(texts)
     return markdown_table(head, lines)
