@@ -3,14 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from rbc_marl.adapters import registration as _registration
 from rbc_marl.config import EconomyConfig, preset
+from rbc_marl.envs.registration import register as _register_environments
 from rbc_marl.errors import ConfigError, MissingExtraError, UserError
 
 if TYPE_CHECKING:
-    from rbc_marl.adapters.homogeneous import homogenize
-    from rbc_marl.adapters.pettingzoo import parallel_env
     from rbc_marl.choices import decode
+    from rbc_marl.envs.padded import homogenize
+    from rbc_marl.envs.pettingzoo import parallel_env
     from rbc_marl.observations import join
     from rbc_marl.policies.saved import load_policies
     from rbc_marl.vector_env import VectorEconomy
@@ -36,14 +36,14 @@ __all__ = [
 _LATER = {
     "VectorEconomy": "rbc_marl.vector_env",
     "decode": "rbc_marl.choices",
-    "homogenize": "rbc_marl.adapters.homogeneous",
+    "homogenize": "rbc_marl.envs.padded",
     "join": "rbc_marl.observations",
     "load_policies": "rbc_marl.policies.saved",
-    "parallel_env": "rbc_marl.adapters.pettingzoo",
+    "parallel_env": "rbc_marl.envs.pettingzoo",
 }
 
 
-_registration.register()
+_register_environments()
 
 
 def __getattr__(name: str) -> object:

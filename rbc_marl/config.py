@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.settings import Many, Section, dump_yaml, load_yaml_file
 
 AGENT_TYPES = ("consumer", "firm", "government")
 
@@ -21,22 +20,15 @@ TWO_LEVEL_CAPITAL = (5000.0, 10000.0)
 FIRM_BUDGET_PER_CONSUMER = 22000.0
 
 
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Money = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Exponent = Annotated[float, Field(gt=0.0, le=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Choices = Annotated[tuple[Money, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-MoneyEach = Annotated[tuple[Money, ...], BeforeValidator(_as_tuple)]
-PositiveEach = Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)]
-ExponentEach = Annotated[tuple[Exponent, ...], BeforeValidator(_as_tuple)]
+Choices = Annotated[Many[Money], Field(min_length=1)]
+Fractions = Annotated[Many[Fraction], Field(min_length=1)]
 
 
-class EconomyConfig(BaseModel):
+class EconomyConfig(Section):
     """Everything that defines one economy (Curry et al., sections 3 and 5, and their appendix).
 
     Money is the numéraire, goods are in units, labour in hours, a period is a quarter. Sequences become tuples, so
@@ -47,7 +39,7 @@ class EconomyConfig(BaseModel):
             given and what is allowed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    noun: ClassVar[str] = "a field of an economy"
 
     num_consumers: Annotated[int, Field(ge=1)] = Field(100, description="worker-consumers (C)")
     num_firms: Annotated[int, Field(ge=1)] = Field(10, description="firms, one good each (F)")
@@ -70,14 +62,14 @@ class EconomyConfig(BaseModel):
     initial_price: Money = Field(1000.0, description="price in force in the first period")
     initial_wage: Money = Field(0.0, description="wage in force in the first period")
     initial_inventory: Money = Field(0.0, description="units each firm can sell in the first period")
-    initial_consumer_budget: Money | MoneyEach = Field(2000.0, description="money of each consumer at the start")
-    initial_firm_budget: Money | MoneyEach | None = Field(
+    initial_consumer_budget: Money | Many[Money] = Field(2000.0, description="money of each consumer at the start")
+    initial_firm_budget: Money | Many[Money] | None = Field(
         None, description="money of each firm at the start; None: 22000 per consumer"
     )
-    initial_capital: Literal["two_level"] | Positive | PositiveEach = Field(
+    initial_capital: Literal["two_level"] | Positive | Many[Positive] = Field(
         "two_level", description='capital at the start; "two_level": 5000 for the first half of the firms, else 10000'
     )
-    labour_exponent: Literal["paper"] | Exponent | ExponentEach = Field(
+    labour_exponent: Literal["paper"] | Exponent | Many[Exponent] = Field(
         "paper", description='output elasticity of labour (alpha); "paper": .2 .3 .4 .6 .8, repeated'
     )
 
@@ -96,15 +88,6 @@ class EconomyConfig(BaseModel):
     firm_debt_penalty: Money = Field(0.0, description="weight of a firm's final debt in its last reward")
     consumer_debt_scale: Positive = Field(1.0, description="money per unit of a consumer's debt penalty")
     firm_debt_scale: Positive = Field(100.0, description="money per unit of a firm's debt penalty")
-
-    if not TYPE_CHECKING:  # type checkers see the fields' own signature
-
-        def __init__(self, **data: object) -> None:
-            """Validate; see the class."""
-            try:
-                super().__init__(**data)
-            except ValidationError as error:
-                raise ConfigError(_explain(error, "")) from None
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
@@ -174,7 +157,7 @@ class EconomyConfig(BaseModel):
 
     def to_yaml(self, path: str | Path) -> None:
         """Write every field to a YAML file that `from_yaml` reads back to an equal configuration."""
-        Path(path).write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        Path(path).write_text(dump_yaml(self.model_dump(mode="json")), encoding="utf-8")
 
 
 PRESETS: dict[str, dict[str, Any]] = {"open": {"open_economy": True}, "closed": {"open_economy": False}}
@@ -226,146 +209,8 @@ def parse_config(data: Mapping[str, Any], where: str = "env_config") -> EconomyC
     Raises:
         ConfigError: The message starts with the full path of the field, such as ``env_config.interest_rate``.
     """
-    try:
-        config: EconomyConfig = EconomyConfig.__pydantic_validator__.validate_python(
-            dict(data), self_instance=EconomyConfig.__new__(EconomyConfig)
-        )
-    except ValidationError as error:
-        raise ConfigError(_explain(error, where)) from None
-    return config
+    return EconomyConfig.parse(data, where)
 
 
 def _one_each(value: float | tuple[float, ...], count: int) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (float(value),) * count
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    """The first problem of a failed validation as one line: the field's path, what was given, what is allowed."""
-    first = error.errors(include_url=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    prefix = f"{where}." if where else ""
-    if first["type"] in ("extra_forbidden", "invalid_key"):
-        return f"{prefix}{name} is not a field of an economy{nearest(name, EconomyConfig.model_fields)}"
-    if not first["loc"]:  # the check over several fields names its field itself
-        return prefix + first["msg"].removeprefix("Value error, ")
-    given = first["input"]
-    path = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part == name)
-    message = _allowed(error, name)
-    return f"{prefix}{path} is {given!r}; {message}"
-
-
-# What a value must be, by the type of pydantic's error; the text of other errors is pydantic's own.
-_PHRASES = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "too_short": "a list of at least {min_length}",
-    "greater_than_equal": "at least {ge:g}",
-    "greater_than": "more than {gt:g}",
-    "less_than_equal": "at most {le:g}",
-}
-
-
-def _allowed(error: ValidationError, name: str) -> str:
-    """What a field may be, in words; alternatives of a union are joined by "or"."""
-    phrases: list[str] = []
-    for problem in error.errors(include_url=False):
-        if problem["loc"] and problem["loc"][0] == name:
-            text = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            known = _PHRASES.get(problem["type"])
-            phrase = known.format(**problem["ctx"]) if known and "ctx" in problem else known or text
-            if phrase not in phrases:
-                phrases.append(phrase)
-    return "it must be " + " or ".join(phrases)
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML whose numbers follow YAML 1.2: ``1e-3`` is a number, as it is everywhere else."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - a name, or None
-        """Read a mapping, and refuse a key that stands in it twice: the first value would be lost without a word.
-
-        Before merges (``<<``) are taken in, which put the same key there rightly.
-        """
-        node = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
-        return node
-
-
-def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
-    """A whole number as YAML 1.2 writes it: 010 is ten, and eight is 0o10."""
-    text = loader.construct_scalar(node)
-    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-
-
-# Of what looks like a number to YAML 1.1 some is none to 1.2, such as 1:30 (which was 90).
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$|^0o[0-7]+$|^0x[0-9a-fA-F]+$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
-
-
-def load_yaml_file(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file that must hold a mapping. Only plain data is read: no code runs.
-
-    Raises:
-        ConfigError: The file is missing or unreadable, is not YAML, or is not a mapping.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        raise ConfigError(f"{path} {reason}; give the path of a YAML file") from None
-    data = load_yaml(text, where=str(path))
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} holds {_kind(data)}; it must be a mapping of names to values (key: value)")
-    return data
-
-
-def load_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds anything
-    """Read one YAML document. Only plain data is read: no code runs.
-
-    Args:
-        text: The document.
-        where: What the document is called in an error.
-
-    Raises:
-        ConfigError: The text is not YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
-
-
-def parse_set(text: str) -> tuple[list[str], Any]:
-    """Split `key=value` into the key's parts and the value, which is read as YAML.
-
-    Raises:
-        ConfigError: There is no `=`, or the value is not YAML.
-    """
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {text}: write it as key=value, such as env_config.export_quota=50")
-    return parts, load_yaml(value, where=f"--set {key.strip()}")
-
-
-def _kind(data: object) -> str:
-    return "nothing" if data is None else f"a {type(data).__name__}"

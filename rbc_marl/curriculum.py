@@ -6,18 +6,18 @@ the same iteration, a schedule gives the same phase, also after a restore or in 
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from rbc_marl.choices import firm_mask, fixed_government_mask, government_mask
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.settings import Many, Section, load_named
 
 Range = tuple[float, float]
 AgentType = Literal["consumer", "firm", "government"]
@@ -80,12 +80,8 @@ class Schedule(Protocol):
         ...
 
 
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class _Part(Section):
+    noun: ClassVar[str] = "a part of a curriculum"
 
 
 class Widening(_Part):
@@ -156,7 +152,7 @@ class EntropyDecay(_Part):
     decay: Annotated[float, Field(gt=0)] = Field(description="iterations")
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     at_least: Iterations = Field(0, description="the decay is never shorter than so many iterations")
-    types: Annotated[tuple[AgentType, ...], BeforeValidator(_as_tuple)] = Field(
+    types: Many[AgentType] = Field(
         ("consumer", "firm", "government"), description="agent types whose weight decays; the others' stays"
     )
 
@@ -205,8 +201,15 @@ class Curriculum(_Part):
     labour_disutility: Annealing | None = None
     entropy: EntropyDecay | None = None
     learning_rate: RateDecay | None = None
-    price_choices: tuple[float, ...] = Field((), exclude=True)
-    wage_choices: tuple[float, ...] = Field((), exclude=True)
+    # The economy's, from which ranges widen: see `of`.
+    _price_choices: tuple[float, ...] = PrivateAttr(())
+    _wage_choices: tuple[float, ...] = PrivateAttr(())
+
+    def of(self, config: EconomyConfig) -> Self:
+        """The same curriculum in an economy, over whose choices its ranges widen."""
+        copy = self.model_copy()
+        copy._price_choices, copy._wage_choices = config.price_choices, config.wage_choices
+        return copy
 
     def phase(self, iteration: int) -> Phase:
         """What holds in an iteration, counted from 0."""
@@ -217,8 +220,8 @@ class Curriculum(_Part):
         return Phase(
             learning=learning,
             random=frozenset(t for t in AGENT_TYPES if t not in learning and getattr(self.before, t) == "random"),
-            price=self.prices.allowed(iteration, self.price_choices) if self.prices else _EVERYTHING,
-            wage=self.wages.allowed(iteration, self.wage_choices) if self.wages else _EVERYTHING,
+            price=self.prices.allowed(iteration, self._price_choices) if self.prices else _EVERYTHING,
+            wage=self.wages.allowed(iteration, self._wage_choices) if self.wages else _EVERYTHING,
             highest_tax=self.taxes.share(iteration) if self.taxes else 1.0,
             fixed_taxes=(fixed.income, fixed.corporate) if fixed else None,
             labour_disutility=(
@@ -265,41 +268,54 @@ NAMED_CURRICULA: dict[str, dict[str, Any]] = {
 }
 
 
-def build_curriculum(
-    given: Mapping[str, Any] | str | Schedule | None, config: EconomyConfig, where: str = "curriculum"
+def parse_curriculum(
+    given: Mapping[str, Any] | str | Schedule | None, where: str = "curriculum"
 ) -> Schedule | None:
-    """The schedule that a configuration asks for.
+    """What a file or a program gives for a curriculum, typed.
 
     Args:
         given: The parts of a `Curriculum`; the name of a published one; the dotted path of a class of your own
-            ("my_module.MyCurriculum", made without arguments); a schedule; or None for none.
+            ("my_module.MyCurriculum", made without arguments), which must have a method ``phase``; a schedule; or None
+            for none.
+        where: Place in the file, for messages.
+
+    Raises:
+        ConfigError: It is unknown or malformed.
+    """
+    if isinstance(given, str) and given not in NAMED_CURRICULA:
+        if "." not in given.strip("."):
+            names = ", ".join(NAMED_CURRICULA)
+            mend = f"it must be one of {names}, or name a class with phase(iteration)"
+            raise ConfigError(f"{where} is {given!r}; {mend}{nearest(given, NAMED_CURRICULA)}")
+        made: Schedule = load_named(given, where, _has_phase, "a curriculum: a class with phase(iteration)")()
+        return made
+    named = NAMED_CURRICULA[given] if isinstance(given, str) else given
+    if isinstance(named, Mapping):
+        return Curriculum.parse(named, where)
+    if named is not None and not (_has_phase(named) and not isinstance(named, type)):
+        raise ConfigError(f"{where} is {given!r}; it must be a mapping, a name, or have a method phase(iteration)")
+    return named
+
+
+def build_curriculum(
+    given: Mapping[str, Any] | str | Schedule | None, config: EconomyConfig, where: str = "curriculum"
+) -> Schedule | None:
+    """The schedule that a configuration asks for, in an economy.
+
+    Args:
+        given: As `parse_curriculum` takes it; what is typed already is not parsed again.
         config: The economy that it is for.
         where: Place in the file, for messages.
 
     Raises:
         ConfigError: It is unknown, malformed, or leaves an agent without a choice.
     """
-    if given is None:
+    schedule = parse_curriculum(given, where)
+    if schedule is None:
         return None
-    if isinstance(given, str):
-        given = NAMED_CURRICULA[given] if given in NAMED_CURRICULA else _imported(given, where)
-    if isinstance(given, Mapping):
-        return _from_parts(given, config, where, Curriculum)
-    if isinstance(given, Curriculum):  # made without the economy's choices
-        return _from_parts(given.model_dump(exclude_unset=True), config, where, type(given))
-    return _checked(given, config, where)
-
-
-def _from_parts(given: Mapping[str, Any], config: EconomyConfig, where: str, kind: type[Curriculum]) -> Curriculum:
-    for name in ("price_choices", "wage_choices"):
-        if given.get(name) and tuple(given[name]) != getattr(config, name):
-            raise ConfigError(f"{where}.{name} is not the economy's; leave it out")
-    try:
-        curriculum = kind.model_validate(
-            {**given, "price_choices": config.price_choices, "wage_choices": config.wage_choices}
-        )
-    except ValidationError as error:
-        raise ConfigError(_explain(error, where)) from None
+    if not isinstance(schedule, Curriculum):
+        return _checked(schedule, config, where)
+    curriculum = schedule.of(config)
     _check_fixed_taxes(curriculum, config, where)
     for name, mask in curriculum.phase(0).masks(config).items():
         if not mask.any():
@@ -320,37 +336,26 @@ def _check_fixed_taxes(curriculum: Curriculum, config: EconomyConfig, where: str
             )
 
 
-def _imported(path: str, where: str) -> Any:  # noqa: ANN401 - anything a user may have made
-    module_name, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), name)()
-    except (ImportError, AttributeError, ValueError) as error:
-        names = ", ".join(NAMED_CURRICULA)
-        raise ConfigError(
-            f"{where} is {path!r}, which is neither a named curriculum ({names}){nearest(path, NAMED_CURRICULA)} "
-            f"nor a class that can be imported ({error})"
-        ) from None
+def _has_phase(named: Any) -> bool:  # noqa: ANN401 - anything a user may name
+    return callable(getattr(named, "phase", None))
 
 
 # Iterations at which the phases of somebody's own schedule are looked at before anything trains.
 _LOOKED_AT = (*range(1000), *(10**k for k in range(3, 7)))
 
 
-def _checked(schedule: Any, config: EconomyConfig, where: str) -> Schedule:  # noqa: ANN401 - anything a user may give
-    if not callable(getattr(schedule, "phase", None)):
-        raise ConfigError(f"{where} is {schedule!r}; it must be a mapping, a name, or have a method phase(iteration)")
-    found: Schedule = schedule
+def _checked(schedule: Schedule, config: EconomyConfig, where: str) -> Schedule:
     seen: Phase | None = None
     for iteration in _LOOKED_AT:
         try:
-            phase = found.phase(iteration)
+            phase = schedule.phase(iteration)
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             raise ConfigError(f"{where}: phase({iteration}) raised {what}; give a phase for every iteration") from error
         if phase != seen:
             _check_phase(phase, config, f"{where}: phase({iteration})")
             seen = phase
-    return found
+    return schedule
 
 
 def _check_phase(phase: object, config: EconomyConfig, where: str) -> None:
@@ -371,24 +376,3 @@ def _check_phase(phase: object, config: EconomyConfig, where: str) -> None:
             raise ConfigError(
                 f"{where} leaves the {agent_type} without any choice; open its ranges as far as one of the choices"
             )
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    first = error.errors(include_url=False)[0]
-    path = ".".join([where, *(str(part) for part in first["loc"])])
-    if first["type"] == "extra_forbidden":
-        owners: dict[str, type[BaseModel]] = {
-            "": Curriculum,
-            "start": Starts,
-            "before": Before,
-            "taxes": TaxWidening,
-            "taxes.fixed": FixedTaxes,
-        }
-        owner = owners.get(".".join(map(str, first["loc"][:-1])))
-        known = list(owner.model_fields) if owner else []
-        return f"{path} is not a part of a curriculum{nearest(str(first['loc'][-1]), known)}"
-    if first["type"] == "missing":
-        return f"{path} is missing; give it"
-    if first["type"] == "value_error":
-        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{path} is {first['input']!r}; {first['msg'].replace('Input should be', 'it must be')}"

@@ -6,6 +6,9 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -14,6 +17,10 @@ class UserError(Exception):
 
 class ConfigError(UserError, ValueError):
     """A configuration, an option or an action that cannot be used as given."""
+
+
+class NonFiniteError(UserError):
+    """Numbers became infinite or undefined where they must not: in returns, losses or weights."""
 
 
 class MissingExtraError(UserError, ImportError):
@@ -51,3 +58,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f'; did you mean "{matches[0]}"?' if matches else ""
+
+
+def one_of(value: object, known: Iterable[T], path: str) -> T:
+    """Return a known value.
+
+    Args:
+        value: To be looked up.
+        known: Names, or other values, that are allowed.
+        path: What the value is called in the message.
+
+    Raises:
+        ConfigError: ``path is value; it must be a, b or c``, and the nearest of them where one is near.
+    """
+    allowed = list(known)
+    for candidate in allowed:
+        if value is candidate or (isinstance(value, type(candidate)) and value == candidate):
+            return candidate
+    names = list(map(str, allowed))
+    words = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    raise ConfigError(f"{path} is {value!r}; it must be {words}{nearest(str(value), names)}")

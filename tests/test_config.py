@@ -12,14 +12,12 @@ from hypothesis import given
 from rbc_marl.config import (
     PRESETS,
     EconomyConfig,
-    load_yaml,
-    load_yaml_file,
     parse_config,
-    parse_set,
     preset,
     resolve_config,
 )
 from rbc_marl.errors import ConfigError
+from rbc_marl.settings import load_yaml, load_yaml_file, parse_set
 from tests.strategies import economies
 
 TEN = [1.0] * 9

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rbc_marl.errors import ConfigError, MissingExtraError, UserError, nearest, require
+from rbc_marl.errors import ConfigError, MissingExtraError, UserError, nearest, one_of, require
 
 
 def test_a_library_that_is_there_is_returned():
@@ -40,3 +40,22 @@ def test_the_nearest_name_is_suggested_only_if_one_is_near():
     assert nearest("intrest_rate", ["horizon", "interest_rate"]) == '; did you mean "interest_rate"?'
     assert nearest("zzz", ["horizon", "interest_rate"]) == ""
     assert nearest("a", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "known", "message"),
+    [
+        ("frim", ("consumer", "firm"), "kind is 'frim'; it must be consumer or firm; did you mean \"firm\"?"),
+        (3, (1, 2, None), "kind is 3; it must be 1, 2 or None"),
+        (["firm"], ("firm",), "kind is ['firm']; it must be firm; did you mean \"firm\"?"),
+    ],
+)
+def test_a_value_that_is_not_known_is_refused_with_what_is_allowed(value, known, message):
+    with pytest.raises(ConfigError) as caught:
+        one_of(value, known, "kind")
+    assert str(caught.value) == message
+
+
+def test_a_known_value_comes_back():
+    assert one_of("firm", ("consumer", "firm"), "kind") == "firm"
+    assert one_of(None, ("firm", None), "kind") is None
