@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy.state import Actions
-from rbc_marl.errors import ConfigError
+from rbc_marl.errors import ConfigError, one_of
+
+DType = torch.dtype | Literal["indices", "numbers"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class ChoiceTables:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # whoever asks first, others may need gradients
 def choice_tables(
     config: EconomyConfig, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> ChoiceTables:
@@ -56,15 +60,16 @@ def head_sizes(config: EconomyConfig, agent_type: str) -> tuple[int, ...]:
 
     Returns:
         consumer: F times the consumption choices, then hours, then F employers; firm and government: one joint choice.
+
+    Raises:
+        ConfigError: There is no such agent type.
     """
-    if agent_type == "consumer":
+    if one_of(agent_type, AGENT_TYPES, "agent_type") == "consumer":
         goods = (len(config.consumption_choices),) * config.num_firms
         return (*goods, len(config.hours_choices), config.num_firms)
     if agent_type == "firm":
         return (len(config.price_choices) * len(config.wage_choices) * len(config.investment_choices),)
-    if agent_type == "government":
-        return (len(config.income_tax_choices) * len(config.corporate_tax_choices),)
-    raise ConfigError(f'"{agent_type}" is not an agent type; they are {", ".join(AGENT_TYPES)}')
+    return (len(config.income_tax_choices) * len(config.corporate_tax_choices),)
 
 
 def index_dtype(head_sizes: Sequence[int]) -> torch.dtype:
@@ -150,17 +155,64 @@ def check_shapes(config: EconomyConfig, num_envs: int, indices: Mapping[str, Ten
     Raises:
         ConfigError: An agent type is missing or unknown, or a tensor has the wrong shape or is not of integers.
     """
-    expected = index_shapes(config, num_envs)
-    if indices.keys() != expected.keys():
-        raise ConfigError(f"actions are given for {sorted(indices)}; give {', '.join(AGENT_TYPES)}")
-    for agent_type, shape in expected.items():
-        index = indices[agent_type]
-        if not isinstance(index, Tensor):
-            raise ConfigError(f"actions of {agent_type} are a {type(index).__name__}; give a torch tensor of indices")
-        if tuple(index.shape) != shape:
-            raise ConfigError(f"actions of {agent_type} have shape {tuple(index.shape)}; they must have shape {shape}")
-        if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-            raise ConfigError(f"actions of {agent_type} are {index.dtype}; they must be integers (indices of choices)")
+    check_actions(index_shapes(config, num_envs), indices)
+
+
+def check_actions(
+    shapes: Mapping[str, tuple[int, ...]], actions: Mapping[str, Tensor], dtype: DType = "indices"
+) -> None:
+    """Refuse actions of the wrong agent types, shape or type, without reading their values.
+
+    Args:
+        shapes: Of each agent type that acts.
+        actions: By agent type.
+        dtype: What they hold: "indices" (integers of any type), "numbers" (of any floating-point type) or one type.
+
+    Raises:
+        ConfigError: The message names the agent type.
+    """
+    if actions.keys() != shapes.keys():
+        raise ConfigError(f"actions are given for {', '.join(sorted(actions)) or 'nobody'}; give {', '.join(shapes)}")
+    for agent_type, shape in shapes.items():
+        _check_tensor(f"actions of {agent_type}", actions[agent_type], shape, dtype)
+
+
+def _check_tensor(name: str, tensor: object, shape: tuple[int, ...], dtype: DType) -> None:
+    """Refuse a tensor of the wrong shape or type; ``name``, a plural, begins the message."""
+    if not isinstance(tensor, Tensor):
+        problem = f"are a {type(tensor).__name__}; give a torch tensor"
+    elif tuple(tensor.shape) != shape:
+        problem = f"have shape {tuple(tensor.shape)}; they must have shape {shape}"
+    elif not _has_dtype(tensor, dtype):
+        kinds = {"indices": "integers (indices of choices)", "numbers": "floating-point numbers"}
+        problem = f"are {tensor.dtype}; they must be {kinds.get(str(dtype), dtype)}"
+    else:
+        return
+    raise ConfigError(f"{name} {problem}")
+
+
+def _has_dtype(tensor: Tensor, dtype: DType) -> bool:
+    if dtype == "numbers":
+        return tensor.is_floating_point()
+    if dtype == "indices":
+        return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    return tensor.dtype == dtype
+
+
+def check_values(are_fine: Tensor, problem: str) -> None:
+    """Refuse values that cannot be. On an accelerator they are asserted: to read them would stall every step.
+
+    Args:
+        are_fine: A single bool.
+        problem: What to say where it is false.
+
+    Raises:
+        ConfigError: It is false.
+    """
+    if are_fine.device.type != "cpu":
+        torch._assert_async(are_fine, problem)
+    elif not are_fine:
+        raise ConfigError(problem)
 
 
 def check_ranges(config: EconomyConfig, indices: Mapping[str, Tensor]) -> None:
@@ -192,19 +244,13 @@ def check_quantities(config: EconomyConfig, num_envs: int, actions: Actions, dty
     for name, (agent_type, highest) in _QUANTITIES.items():
         quantity: Tensor = getattr(actions, name)
         shape = (*by_type[agent_type], firms) if name == "demand" else by_type[agent_type]
-        if tuple(quantity.shape) != shape:
-            raise ConfigError(f"{name} has shape {tuple(quantity.shape)}; it must have shape {shape}")
-        wanted = torch.int64 if name == "employer" else dtype
-        if quantity.dtype != wanted:
-            kind = ", the index of a firm each" if name == "employer" else ", the batch's type"
-            raise ConfigError(f"{name} is {quantity.dtype}; it must be {wanted}{kind}")
+        _check_tensor(f"values of {name}", quantity, shape, torch.int64 if name == "employer" else dtype)
         most = firms - 1 if name == "employer" else highest
-        is_fine = ((quantity >= 0) & (quantity <= most)).all()
-        if quantity.device.type != "cpu":
-            torch._assert_async(is_fine, f"{name} must be from 0 to {most:g}")
-        elif not is_fine:
-            upper = "finite" if most == torch.finfo(torch.float32).max else f"at most {most:g}"
-            raise ConfigError(f"{name} holds a value that cannot be; every one must be at least 0 and {upper}")
+        upper = "finite" if most == torch.finfo(torch.float32).max else f"at most {most:g}"
+        check_values(
+            ((quantity >= 0) & (quantity <= most)).all(),
+            f"{name} holds a value that cannot be; every one must be at least 0 and {upper}",
+        )
 
 
 # Economic quantities: who decides, and the most there can be. No NaN lies below any number.
@@ -262,7 +308,7 @@ def fixed_government_mask(config: EconomyConfig, rates: tuple[float, float], hig
     table = choice_tables(config, dtype=torch.float64).government
     mask = torch.ones(len(table), dtype=torch.bool)
     for column, rate in enumerate(rates):
-        found = table[:, column]
-        allowed = found[found <= min(rate, highest_rate)]
-        mask &= found == allowed.max() if len(allowed) else torch.zeros_like(mask)
+        choices = table[:, column]
+        allowed = choices[choices <= min(rate, highest_rate)]
+        mask &= choices == allowed.max() if len(allowed) else torch.zeros_like(mask)
     return mask

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.state import EconomyState
-from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.errors import one_of
 
 Encoding = Literal["symlog", "digits"]
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
@@ -50,6 +50,7 @@ def digits(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # whoever asks first, others may need gradients
 def _powers_of_ten(device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor([10.0 ** (j + 1) for j in range(NUM_DIGITS)], dtype=dtype).to(device)
 
@@ -89,11 +90,7 @@ def check_encoding(encoding: str) -> str:
     Raises:
         ConfigError: It is unknown.
     """
-    if encoding not in ENCODINGS:
-        raise ConfigError(
-            f"encoding is {encoding!r}; it must be {' or '.join(ENCODINGS)}{nearest(str(encoding), ENCODINGS)}"
-        )
-    return encoding
+    return one_of(encoding, ENCODINGS, "encoding")
 
 
 @lru_cache(maxsize=64)
@@ -220,10 +217,10 @@ def bounds(
     own = layout.private_slices[agent_type]
     if "budget" in own:
         encoded.append((slice(shared + own["budget"].start, shared + own["budget"].stop), 1))
-    for place, count in encoded:
-        lowest, highest = ([-unbounded], [unbounded]) if layout.width == 1 else ([0.0] * NUM_DIGITS + [-1.0], [1.0])
-        low[place] = np.tile(lowest, count)
-        high[place] = np.tile(highest, 1)
+    for columns, count in encoded:
+        lowest, highest = ([-unbounded], unbounded) if layout.width == 1 else ([0.0] * NUM_DIGITS + [-1.0], 1.0)
+        low[columns] = np.tile(lowest, count)
+        high[columns] = highest
     if "capital" in own:  # grows with every investment, without an end
         high[shared + own["capital"].start] = unbounded if layout.width == 1 else _FLOAT32_MAX / CAPITAL_SCALE
     return low, high

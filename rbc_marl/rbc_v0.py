@@ -8,7 +8,7 @@ from pettingzoo import AECEnv
 from pettingzoo.utils.conversions import parallel_to_aec_wrapper
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
-from rbc_marl.adapters.pettingzoo import Observation, parallel_env
+from rbc_marl.envs.pettingzoo import Observation, parallel_env
 
 __all__ = ["env", "parallel_env", "raw_env"]
 

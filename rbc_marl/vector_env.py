@@ -1,17 +1,34 @@
-"""A batch of economies stepped together on one device: what learners and adapters stand on."""
+"""A batch of economies stepped together on one device: what learners and environments stand on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from rbc_marl.choices import check_quantities, check_ranges, check_shapes, decode, sample_indices
 from rbc_marl.config import EconomyConfig, resolve_config
 from rbc_marl.economy import Actions, EconomyState, Flows, initial_state, period
-from rbc_marl.errors import ConfigError
-from rbc_marl.observations import check_encoding, observe
+from rbc_marl.errors import ConfigError, one_of
+from rbc_marl.observations import Encoding, observe
+from rbc_marl.settings import Section
+
+# Half precision ends at 65,504, where firms begin with millions.
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+
+class BatchSettings(Section):
+    """What a batch of economies is made with, beside the economy and its tensors' type and device."""
+
+    noun: ClassVar[str] = "an argument of a batch"
+
+    num_envs: Annotated[int, Field(ge=1)] = 1
+    seed: int = 0
+    autoreset: bool = True
+    encoding: Encoding = "symlog"
 
 
 class VectorEconomy:
@@ -51,21 +68,18 @@ class VectorEconomy:
         Raises:
             ConfigError: An argument is out of range or unknown.
         """
-        if type(num_envs) is not int or num_envs < 1:
-            raise ConfigError(f"num_envs is {num_envs!r}; it must be a whole number, at least 1")
-        # Half precision ends at 65,504, where firms begin with millions.
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point or dtype == torch.float16:
-            raise ConfigError(f"dtype is {dtype}; it must be torch.float32, torch.float64 or torch.bfloat16")
+        arguments = {"num_envs": num_envs, "seed": seed, "autoreset": autoreset, "encoding": encoding}
+        settings = BatchSettings.parse(arguments, "")
         self.config = resolve_config(config)
-        self.num_envs = num_envs
+        self.num_envs = settings.num_envs
         self.device = torch.device(device)
-        self.dtype = dtype
-        self.autoreset = autoreset
-        self.encoding = check_encoding(encoding)
+        self.dtype = one_of(dtype, DTYPES, "dtype")
+        self.autoreset = settings.autoreset
+        self.encoding: str = settings.encoding
         self.labour_disutility_scale = 1.0
         self.state: EconomyState | None = None
         self.final_observation: dict[str, Tensor] | None = None
-        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        self.generator = torch.Generator(device=self.device).manual_seed(settings.seed)
         self._periods_played = 0
 
     def reset(self) -> dict[str, Tensor]:
@@ -120,8 +134,12 @@ class VectorEconomy:
         return self._play(actions)
 
     def check_running(self) -> None:
-        """Raise ConfigError where there is no period to play: before the first reset, and after the last period."""
-        self.require_state()
+        """Refuse to play on where there is no period to play: before the first reset, and after the last period.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        self.require_state("step()")
         if self._periods_played >= self.config.horizon:
             raise ConfigError("the episode is over; call reset() before the next step()")
 
@@ -142,14 +160,17 @@ class VectorEconomy:
         truncated = torch.full((self.num_envs,), is_over, dtype=torch.bool, device=self.device)
         return observation, rewards, truncated, flows
 
-    def require_state(self) -> EconomyState:
+    def require_state(self, call: str = "this") -> EconomyState:
         """The state now.
+
+        Args:
+            call: What needs it, for the message.
 
         Raises:
             ConfigError: The economy has not been reset.
         """
         if self.state is None:
-            raise ConfigError("the economy has not been reset; call reset() first")
+            raise ConfigError(f"the economy has not been reset; call reset() before {call}")
         return self.state
 
     @property

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import torch
 
+from rbc_marl.benchmark import scalar_economy as scalar
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import Actions, EconomyState, Flows
-from tests import scalar_economy as scalar
 
 
 def scalar_state(state: EconomyState, row: int) -> scalar.State:

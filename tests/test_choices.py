@@ -44,7 +44,7 @@ def test_head_sizes_follow_the_tables():
     paper = EconomyConfig()
     assert head_sizes(paper, "consumer") == (11,) * 10 + (5, 10)
     assert (head_sizes(paper, "firm"), head_sizes(paper, "government")) == ((30,), (36,))
-    with pytest.raises(ConfigError, match='"bank" is not an agent type'):
+    with pytest.raises(ConfigError, match="agent_type is 'bank'; it must be consumer, firm or government"):
         head_sizes(paper, "bank")
 
 

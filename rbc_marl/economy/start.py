@@ -65,6 +65,7 @@ def labour_disutilities(config: EconomyConfig) -> list[float]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # whoever asks first, others may need gradients
 def _endowments(config: EconomyConfig, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Per-agent constants, built once: copying them from the host at every reset would stall an accelerator."""
     values = (

@@ -1,58 +1,159 @@
-"""From a network's description in a configuration to the network."""
+"""From a network's description in a configuration to the network: those of this package, and classes of one's own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+import torch
+from pydantic import Field, PlainValidator, SerializationInfo, WithJsonSchema, model_serializer, model_validator
 
 from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.observations import observation_size
 from rbc_marl.policies.equivariant import EquivariantConsumer, EquivariantFirm, EquivariantGovernment
 from rbc_marl.policies.networks import FlatNetwork, PolicyNetwork
+from rbc_marl.policies.own_class import load_copy, name_of, original_of
+from rbc_marl.settings import Many, Section, load_named
 
 DEFAULT_HIDDEN = {"flat": (128, 128), "equivariant": (32, 32)}
 NETWORKS = tuple(DEFAULT_HIDDEN)
 _EQUIVARIANT = {"consumer": EquivariantConsumer, "firm": EquivariantFirm, "government": EquivariantGovernment}
+_MEANT = f"it must be {' or '.join(NETWORKS)}, or name a subclass of PolicyNetwork as package.module.Class"
 
 
-def check_network_spec(spec: str | Mapping[str, Any], where: str = "model") -> dict[str, Any]:
-    """The complete form of a network's description in a configuration.
-
-    Args:
-        spec: A kind ("flat" or "equivariant"), or a mapping with ``kind`` and optionally ``hidden``, a list of widths.
-        where: Place in the file, for messages.
-
-    Returns:
-        A mapping of plain data with ``kind`` and ``hidden``.
+def _kind(value: object) -> object:
+    """A kind by name, or a class of one's own: its path is looked up, and nothing of it is called.
 
     Raises:
-        ConfigError: The kind or a key is unknown, or a width is not a positive whole number.
+        ValueError: It is neither.
     """
-    given = {"kind": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else None
-    if given is None:
-        raise ConfigError(f'{where} is {spec!r}; give "flat", or a mapping such as {{kind: flat, hidden: [128, 128]}}')
-    for key in given:
-        if key not in ("kind", "hidden"):
-            raise ConfigError(f"{where}.{key} is not a setting of a network{nearest(str(key), ('kind', 'hidden'))}")
-    kind = given.get("kind", "flat")
-    if kind not in NETWORKS:
-        raise ConfigError(f"{where}.kind is {kind!r}; it must be {' or '.join(NETWORKS)}{nearest(str(kind), NETWORKS)}")
-    hidden = given.get("hidden", DEFAULT_HIDDEN[kind])
-    if (
-        not isinstance(hidden, (list, tuple))
-        or not hidden
-        or not all(type(width) is int and width > 0 for width in hidden)
-    ):
-        raise ConfigError(
-            f"{where}.hidden is {hidden!r}; it must be a list of positive whole numbers, such as [128, 128]"
-        )
-    return {"kind": kind, "hidden": list(hidden)}
+    if isinstance(value, str) and value not in NETWORKS:
+        if not _is_dotted(value):
+            raise ValueError(f"{_MEANT}{nearest(value, NETWORKS)}")
+        try:
+            return load_named(value, "kind", lambda cls: issubclass(cls, PolicyNetwork), "a subclass of PolicyNetwork")
+        except ConfigError as error:
+            raise ValueError(f"{_MEANT}; {str(error).partition(', which ')[2]}") from None
+    if isinstance(value, type) and issubclass(value, PolicyNetwork):
+        if "." in value.__qualname__:
+            raise ValueError("it must be at the top of a module: checkpoints cannot name a class inside of something")
+    elif value not in NETWORKS:
+        raise ValueError(_MEANT)
+    return value
+
+
+def _is_dotted(kind: str) -> bool:
+    """Whether a kind is written as package.module.Class or package.module:Class."""
+    return "." in kind.replace(":", ".")
+
+
+class NetworkSpec(Section):
+    """Description of the network of one agent type: a kind of this package with its widths, or a class of one's own.
+
+    In a file ``flat``, ``{kind: flat, hidden: [128, 128]}``, ``my_module.MyNetwork`` or
+    ``{kind: my_module.MyNetwork, width: 64}``; in Python a class can stand in place of its dotted name. Settings beside
+    the kind are keyword arguments of a class of one's own, which follows `PolicyNetwork`.
+    """
+
+    noun: ClassVar[str] = "a setting of a network"
+
+    kind: Annotated[Any, PlainValidator(_kind), WithJsonSchema({"type": "string"})] = Field(
+        "flat", description='"flat", "equivariant", or the dotted name of a subclass of PolicyNetwork'
+    )
+    hidden: Annotated[Many[Annotated[int, Field(gt=0)]], Field(min_length=1)] | None = Field(
+        None, description="width of each hidden layer", examples=[[128, 128]]
+    )
+    settings: dict[str, Any] = Field({}, exclude=True, description="keyword arguments of a class of one's own")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt_out(cls, given: object) -> object:
+        """Complete a name, a class or a mapping without widths; the settings of a class of one's own stand apart."""
+        data = {"kind": given} if isinstance(given, (str, type)) else given
+        if not isinstance(data, Mapping):
+            return data
+        kind = data.get("kind", "flat")
+        if isinstance(kind, str) and kind in NETWORKS:
+            return {"hidden": DEFAULT_HIDDEN[kind], **data}
+        is_own = isinstance(kind, type) or (isinstance(kind, str) and _is_dotted(kind))
+        return {"kind": kind, "settings": {k: v for k, v in data.items() if k != "kind"}} if is_own else data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.is_own:
+            known = inspect.signature(self.kind).parameters
+            takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+            for name in self.settings:
+                if name not in known and not takes_any:
+                    raise ValueError(f"{name} is not a setting of {self.kind.__name__}{nearest(name, known)}")
+            try:
+                json.dumps(self.settings, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"what stands beside {self.kind.__name__} must be plain data ({error})") from None
+        elif self.settings:
+            raise ValueError(f"nothing but hidden is a setting of {self.kind}")
+        return self
+
+    @model_serializer(mode="plain")
+    def _described(self, info: SerializationInfo) -> dict[str, Any]:
+        """The mapping that makes it again; as JSON a class is ``module:Class``."""
+        if not self.is_own:
+            return {"kind": self.kind, "hidden": list(self.hidden or ())}
+        return {"kind": name_of(self.kind) if info.mode == "json" else self.kind, **self.settings}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Classes that a checkpoint brought along are loaded from its copy again, in whatever process this arrives."""
+        original = original_of(self.kind) if self.is_own else None
+        if original is None:
+            return NetworkSpec.of, (self.model_dump(),)
+        return _with_copy, (*original, self.kind.__qualname__, self.settings)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it names a class of one's own."""
+        return isinstance(self.kind, type)
+
+    @classmethod
+    def of(cls, spec: NetworkSpec | str | type | Mapping[str, Any], where: str = "network") -> NetworkSpec:
+        """The typed form of a description.
+
+        Raises:
+            ConfigError: The kind or a setting is unknown, or a width is not a positive whole number.
+        """
+        if spec is None:  # which elsewhere stands for defaults
+            raise ConfigError(f"{where} is None; {_MEANT}")
+        return cls.parse(spec, where)
+
+    def build(self, config: EconomyConfig, agent_type: str, encoding: str) -> PolicyNetwork:
+        """Make the network of an agent type.
+
+        Raises:
+            ConfigError: A class of one's own cannot be made, or does not do what a policy network must.
+        """
+        sizes = head_sizes(config, agent_type)
+        if self.is_own:
+            return _own_network(self.kind, config, agent_type, encoding, sizes, self.settings)
+        made: Callable[..., PolicyNetwork] = FlatNetwork if self.kind == "flat" else _EQUIVARIANT[agent_type]
+        return made(config, agent_type, encoding, sizes, hidden=self.hidden)
+
+
+def check_network_spec(spec: NetworkSpec | str | type | Mapping[str, Any], where: str = "network") -> dict[str, Any]:
+    """The complete form of a description as plain data; arguments and errors as of `NetworkSpec.of`."""
+    return NetworkSpec.of(spec, where).model_dump(mode="json")
+
+
+def _with_copy(module: str, path: str, name: str, settings: dict[str, Any]) -> NetworkSpec:
+    return NetworkSpec.of({"kind": getattr(load_copy(module, path), name), **settings})
 
 
 def build_network(
-    config: EconomyConfig, agent_type: str, encoding: str = "symlog", spec: str | Mapping[str, Any] = "flat"
+    config: EconomyConfig,
+    agent_type: str,
+    encoding: str = "symlog",
+    spec: NetworkSpec | str | type | Mapping[str, Any] = "flat",
 ) -> PolicyNetwork:
     """Make the network of an agent type.
 
@@ -60,14 +161,47 @@ def build_network(
         config: The economy.
         agent_type: "consumer", "firm" or "government".
         encoding: Of its observations.
-        spec: Description; see `check_network_spec`.
+        spec: Description; see `NetworkSpec`.
 
     Raises:
-        ConfigError: The type, the encoding or the description is unknown.
+        ConfigError: The type, the encoding or the description is unknown, or a class of one's own does not fit.
     """
-    complete = check_network_spec(spec, where=f"model.{agent_type}")
-    sizes = head_sizes(config, agent_type)
-    if complete["kind"] == "equivariant":
-        return _EQUIVARIANT[agent_type](config, encoding, sizes, complete["hidden"])
-    shared_size, private_size = observation_size(config, agent_type, encoding)
-    return FlatNetwork(shared_size, private_size, sizes, complete["hidden"], is_maskable=agent_type != "consumer")
+    return NetworkSpec.of(spec, f"networks.{agent_type}").build(config, agent_type, encoding)
+
+
+def _own_network(
+    own: type[PolicyNetwork],
+    config: EconomyConfig,
+    agent_type: str,
+    encoding: str,
+    sizes: tuple[int, ...],
+    settings: Mapping[str, Any],
+) -> PolicyNetwork:
+    """A network of one's own, tried on two rows: what is wrong with it shows before anything trains.
+
+    Raises:
+        ConfigError: It cannot be made or run, its shapes are others, or it ignores its mask.
+    """
+    where = f"networks.{agent_type}: {own.__name__}"
+    agents, wanted = config.agents(agent_type), sum(sizes)
+    try:
+        network = own(config, agent_type, encoding, sizes, **settings)
+        with torch.no_grad():
+            private = torch.zeros(2, agents, network.private_size)
+            logits, values = network(torch.zeros(2, network.shared_size), private)
+            if network.is_maskable:
+                network.log_mask.fill_(-1.0)
+                shift = logits - network(torch.zeros(2, network.shared_size), private)[0]
+                network.lift_mask()
+    except Exception as error:
+        reason = str(error).strip().splitlines()[:1]
+        raise ConfigError(f"{where} cannot be made and run: {type(error).__name__}: {''.join(reason)}") from error
+    for name, shape, needed in (
+        ("logits", tuple(logits.shape), (2, agents, wanted)),
+        ("values", tuple(values.shape), (2, agents)),
+    ):
+        if shape != needed:
+            raise ConfigError(f"{where} gives {name} of shape {shape}; for 2 rows of {agents} agents give {needed}")
+    if network.is_maskable and not torch.allclose(shift, torch.ones_like(shift), atol=1e-3):
+        raise ConfigError(f"{where} ignores its mask, which curricula need; add self.log_mask to the logits")
+    return network

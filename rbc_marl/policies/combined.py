@@ -1,4 +1,4 @@
-"""Policies put together from parts: each agent type, or the government alone, as somebody else decides for it."""
+"""Policies put together from parts: other policies, or recorded choices, decide for single agent types."""
 
 from __future__ import annotations
 
@@ -40,10 +40,12 @@ class CombinedPolicies:
         for agent_type, part in parts.items():
             if agent_type not in AGENT_TYPES:
                 raise ConfigError(f"{agent_type} is not an agent type{nearest(agent_type, AGENT_TYPES)}")
-            alike = {"economy": part.config == base.config, "encoding": part.encoding == base.encoding}
-            one, other = torch.device(part.device), torch.device(base.device)
-            alike["device"] = (one.type, one.index or 0) == (other.type, other.index or 0)  # "cuda" is "cuda:0"
-            for name, is_same in alike.items():
+            is_alike = {
+                "economy": part.config == base.config,
+                "encoding": part.encoding == base.encoding,
+                "device": _device(part) == _device(base),
+            }
+            for name, is_same in is_alike.items():
                 if not is_same:
                     raise ConfigError(f"the policies of the {agent_type} are made for another {name} than the rest")
         self.parts = {agent_type: parts.get(agent_type, base) for agent_type in AGENT_TYPES}
@@ -61,15 +63,15 @@ class CombinedPolicies:
     ) -> dict[str, Tensor]:
         """Decide for one period; see `rbc_marl.policies.Policies`."""
         distinct = {id(part): part for part in self.parts.values()}
-        decided = {key: part.act(observation, generator, greedy, state=state) for key, part in distinct.items()}
-        return {agent_type: decided[id(part)][agent_type] for agent_type, part in self.parts.items()}
+        indices = {key: part.act(observation, generator, greedy, state=state) for key, part in distinct.items()}
+        return {agent_type: indices[id(part)][agent_type] for agent_type, part in self.parts.items()}
 
 
 class Recording:
-    """Policies that remember what the government chose in each period.
+    """Policies whose government's choices are kept, period by period.
 
     Attributes:
-        policies: Whoever decides.
+        policies: Those that decide.
         choices: Joint choices of the government [B], one tensor per period played so far.
     """
 
@@ -86,19 +88,20 @@ class Recording:
         *,
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
-        """Decide for one period, and remember; see `rbc_marl.policies.Policies`."""
+        """Decide for one period, and keep the government's choice; see `rbc_marl.policies.Policies`."""
         indices = self.policies.act(observation, generator, greedy, state=state)
         self.choices.append(indices["government"])
         return indices
 
 
 class ReplayedGovernment:
-    """Policies whose government plays given choices, period by period, whatever the state is.
+    """Policies whose government plays recorded choices, period by period, whatever the state is.
 
-    It tells what a policy's states are worth: `shuffled` choices have the same rates as often, at no particular moment.
+    With `shuffled` choices it sets the same rates as often, but at random moments. The difference in welfare is what
+    the government gains by looking at the state.
 
     Attributes:
-        policies: Whoever decides for the others.
+        policies: Those that decide for consumers and firms.
         choices: Joint choices [T, E] of T periods in E episodes, played side by side; then from the start again.
         periods: How many have been played.
     """
@@ -133,10 +136,18 @@ class ReplayedGovernment:
         indices = self.policies.act(observation, generator, greedy, state=state)
         choices = self.choices[self.periods % len(self.choices)]
         if choices.shape != indices["government"].shape:
-            given, wanted = len(indices["government"]), len(choices)
-            raise ConfigError(f"{given} economies are played; choices of {wanted} episodes need {wanted} side by side")
+            played, recorded = len(indices["government"]), len(choices)
+            raise ConfigError(
+                f"{played} economies are played; choices of {recorded} episodes need {recorded} side by side"
+            )
         self.periods += 1
         return {**indices, "government": choices}
+
+
+def _device(policies: Policies) -> tuple[str, int]:
+    """Type and index of a device: "cuda" is "cuda:0"."""
+    device = torch.device(policies.device)
+    return device.type, device.index or 0
 
 
 def shuffled(choices: Tensor, seed: int) -> Tensor:

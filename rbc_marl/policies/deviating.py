@@ -1,8 +1,8 @@
-"""Deviations: policies in which one agent, or all agents of one type, do something else while everybody else stays.
+"""Deviations: policies in which one agent, or all agents of one type, do something else than in a strategy profile.
 
-Everybody who stays draws the same random numbers with the deviation as without it, period by period, so that the two
-can be compared episode by episode. Where a network deviates from trained policies, even the deviators draw the same
-numbers: a deviation to the policies' own network changes nothing, bit for bit.
+All other agents draw the same random numbers with the deviation as without it, period by period, so that the two can be
+compared episode by episode. Where a network deviates from trained policies, even the deviators draw the same numbers: a
+deviation to the policies' own network changes nothing, bit for bit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rbc_marl.policies.saved import PolicySet, of_weights_type
 
 @dataclass(frozen=True)
 class Deviation:
-    """Who deviates, and what they do instead: follow another network, or always choose the same.
+    """Who deviates, and what they do instead: follow another network, or make one choice in every period.
 
     Raises:
         ConfigError: Neither or both of ``network`` and ``choice`` are given.
@@ -43,7 +43,7 @@ class Deviation:
     """What the deviators always choose: indices [H] of their heads, or [B, H], other ones in each economy."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no deviation."""
+        """Check that there is either a network or a choice."""
         if (self.network is None) == (self.choice is None):
             raise ConfigError("a deviation needs a network or a choice, and not both")
 
@@ -91,25 +91,23 @@ class DeviatingPolicies:
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
         """Decide for one period; see `rbc_marl.policies.Policies`."""
-        network = self.deviation.network
+        network, agent_type = self.deviation.network, self.deviation.agent_type
         if network is not None and isinstance(self.base, PolicySet):
             logits = self.base.logits(observation)
-            own = self._own_logits(network, observation)
-            logits[self.deviation.agent_type] = replace_rows(
-                logits[self.deviation.agent_type], own, self.deviation.agent
-            )
+            deviating = self._deviators_logits(network, observation)
+            logits[agent_type] = replace_rows(logits[agent_type], deviating, self.deviation.agent)
             return self.base.choose(logits, generator, greedy)
         indices = dict(self.base.act(observation, generator, greedy, state=state))
         if network is not None:
-            choices = network.distribution(self._own_logits(network, observation))
-            own = choices.mode() if greedy else choices.sample(_side_stream(generator, self.device))
+            choices = network.distribution(self._deviators_logits(network, observation))
+            deviating = choices.mode() if greedy else choices.sample(_side_stream(generator, self.device))
         else:
             assert self._choice is not None  # one of the two is given
-            own = self._choice.expand(observation["global"].shape[0], -1).unsqueeze(1)  # [B, 1, H]
-        indices[self.deviation.agent_type] = self._with_own(indices[self.deviation.agent_type], own)
+            deviating = self._choice.expand(observation["global"].shape[0], -1).unsqueeze(1)  # [B, 1, H]
+        indices[agent_type] = self._with_deviators(indices[agent_type], deviating)
         return indices
 
-    def _own_logits(self, network: PolicyNetwork, observation: Mapping[str, Tensor]) -> Tensor:
+    def _deviators_logits(self, network: PolicyNetwork, observation: Mapping[str, Tensor]) -> Tensor:
         """Logits [B, deviators, K]."""
         agent = self.deviation.agent
         private = observation[self.deviation.agent_type]
@@ -118,23 +116,22 @@ class DeviatingPolicies:
         logits = network.logits(network.features(*parts))
         return certain(logits, network.head_sizes) if self.deviation.is_greedy else logits
 
-    def _with_own(self, indices: Tensor, own: Tensor) -> Tensor:
-        """Put choices [B, deviators or 1, H] in the place of the deviators' indices."""
+    def _with_deviators(self, indices: Tensor, deviating: Tensor) -> Tensor:
+        """Indices of a type, with choices [B, deviators or 1, H] in place of the deviators' own."""
         agent, result = self.deviation.agent, indices.clone()
+        rows = slice(None) if agent is None else slice(agent, agent + 1)
         if self.deviation.agent_type == "government":
-            result.copy_(own[:, 0, 0])
-        elif self.deviation.agent_type == "firm":
-            result[:, slice(None) if agent is None else slice(agent, agent + 1)] = own[..., 0]
+            result.copy_(deviating[:, 0, 0])
         else:
-            result[:, slice(None) if agent is None else slice(agent, agent + 1)] = own
+            result[:, rows] = deviating[..., 0] if self.deviation.agent_type == "firm" else deviating
         return result
 
 
-def replace_rows(logits: Tensor, own: Tensor, agent: int | None) -> Tensor:
-    """Logits [B, A, K] of a type with those of one agent replaced by ``own`` [B, 1, K]; of all where it is None."""
+def replace_rows(logits: Tensor, deviating: Tensor, agent: int | None) -> Tensor:
+    """Logits [B, A, K] of a type with those of one agent replaced by ``deviating`` [B, 1, K]; of all if it is None."""
     if agent is None:
-        return own
-    return torch.cat([logits[:, :agent], own, logits[:, agent + 1 :]], dim=1)
+        return deviating
+    return torch.cat([logits[:, :agent], deviating, logits[:, agent + 1 :]], dim=1)
 
 
 def certain(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -145,7 +142,7 @@ def certain(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
 
 
 def _side_stream(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
-    """A generator that follows from another one's state and leaves it as it is."""
+    """A generator seeded by the state of another one, which stays as it is."""
     if generator is None:
         return None
     digest = hashlib.blake2b(generator.get_state().numpy().tobytes(), digest_size=7).digest()

@@ -40,6 +40,7 @@ def head_blocks(head_sizes: tuple[int, ...]) -> Blocks:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # whoever asks first, others may need gradients
 def _offsets(head_sizes: tuple[int, ...], device: torch.device) -> Tensor:
     """Position of each head's first logit, [H]."""
     starts = [sum(head_sizes[:h]) for h in range(len(head_sizes))]

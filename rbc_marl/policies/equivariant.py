@@ -60,21 +60,34 @@ class FirmFeatures(nn.Module):
 class EquivariantConsumer(PolicyNetwork):
     """A consumer's network: per firm its consumption and employer logits, pooled over firms its hours and value."""
 
-    def __init__(self, config: EconomyConfig, encoding: str, sizes: Sequence[int], hidden: Sequence[int]) -> None:
+    def __init__(
+        self,
+        config: EconomyConfig,
+        agent_type: str,
+        encoding: str,
+        sizes: Sequence[int],
+        hidden: Sequence[int] = (32, 32),
+    ) -> None:
         """Make the layers; ``hidden`` are the widths of the network shared by firms."""
         layout = observation_layout(config, encoding)
-        shared_size, private_size = layout.sizes("consumer")
-        super().__init__(shared_size, sizes, is_maskable=False)
+        super().__init__(config, agent_type, encoding, sizes)
         # What a worker keeps of a wage: whoever has learnt to respond to wages then responds to income tax as well.
         self.split = FirmFeatures(layout.width, is_net=True)
         self.own_layer = nn.Linear(self.split.per_firm, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
-        self.private_layer = nn.Linear(private_size, hidden[0], bias=False)
+        self.private_layer = nn.Linear(self.private_size, hidden[0], bias=False)
         self.body = fully_connected(hidden)
         self.pooled = fully_connected((hidden[-1], hidden[-1]))
+        self.hidden_values = max(hidden) * config.num_firms
         self.firm_head = nn.Linear(hidden[-1], len(config.consumption_choices) + 1)
         self.hours_head = nn.Linear(hidden[-1], len(config.hours_choices))
         self.value_head = nn.Linear(hidden[-1], 1)
+
+    def forward(self, shared: Tensor, private: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and values; see `PolicyNetwork.forward`. Features are pooled once for both."""
+        features = self.features(shared, private)
+        pooled = self.pooled(features.mean(2))
+        return self._logits(features, pooled), self._values(pooled)
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer of every consumer and firm, [N, A, F, hidden]."""
@@ -86,37 +99,49 @@ class EquivariantConsumer(PolicyNetwork):
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [N, A, K]: consumption of each good, hours, employer."""
-        per_firm = self.firm_head(features)
-        hours = self.hours_head(self.pooled(features.mean(2)))
-        return torch.cat([per_firm[..., :-1].flatten(2), hours, per_firm[..., -1]], dim=-1)
+        return self._logits(features, self.pooled(features.mean(2)))
 
     def values(self, features: Tensor) -> Tensor:
         """Values [N, A]."""
-        value: Tensor = self.value_head(self.pooled(features.mean(2)))
+        return self._values(self.pooled(features.mean(2)))
+
+    def _logits(self, features: Tensor, pooled: Tensor) -> Tensor:
+        per_firm = self.firm_head(features)
+        return torch.cat([per_firm[..., :-1].flatten(2), self.hours_head(pooled), per_firm[..., -1]], dim=-1)
+
+    def _values(self, pooled: Tensor) -> Tensor:
+        value: Tensor = self.value_head(pooled)
         return value.squeeze(-1)
 
 
 class EquivariantFirm(SharedBodyNetwork):
     """A firm's network: its own price, wage and inventory beside the mean over all firms; no identity."""
 
-    def __init__(self, config: EconomyConfig, encoding: str, sizes: Sequence[int], hidden: Sequence[int]) -> None:
+    def __init__(
+        self,
+        config: EconomyConfig,
+        agent_type: str,
+        encoding: str,
+        sizes: Sequence[int],
+        hidden: Sequence[int] = (32, 32),
+    ) -> None:
         """Make the layers."""
         layout = observation_layout(config, encoding)
-        shared_size, _ = layout.sizes("firm")
-        super().__init__(shared_size, sizes, is_maskable=True)
+        super().__init__(config, agent_type, encoding, sizes)
         self.split = FirmFeatures(layout.width)
-        self.private_size = layout.private_slices["firm"]["identity"].start
-        self.own_layer = nn.Linear(self.split.per_firm + self.private_size, hidden[0])
+        self.identity_start: int = layout.private_slices["firm"]["identity"].start
+        self.own_layer = nn.Linear(self.split.per_firm + self.identity_start, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
         self.body = fully_connected(hidden)
+        self.hidden_values = max(hidden)
         self.make_heads(hidden[-1])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, F, hidden]; all firms, or those that their identity [.., F] names."""
         own, common = self.split(shared)
-        identity = private[..., self.private_size :]
+        identity = private[..., self.identity_start :]
         own = torch.matmul(identity, own)  # the firm's own row: agents may be some of the firms, in any order
-        first = self.own_layer(torch.cat([own, private[..., : self.private_size]], dim=-1))
+        first = self.own_layer(torch.cat([own, private[..., : self.identity_start]], dim=-1))
         features: Tensor = self.body(torch.relu(first + self.common_layer(common).unsqueeze(1)))
         return features
 
@@ -124,15 +149,22 @@ class EquivariantFirm(SharedBodyNetwork):
 class EquivariantGovernment(SharedBodyNetwork):
     """A government's network: firms are seen one by one and pooled."""
 
-    def __init__(self, config: EconomyConfig, encoding: str, sizes: Sequence[int], hidden: Sequence[int]) -> None:
+    def __init__(
+        self,
+        config: EconomyConfig,
+        agent_type: str,
+        encoding: str,
+        sizes: Sequence[int],
+        hidden: Sequence[int] = (32, 32),
+    ) -> None:
         """Make the layers."""
         layout = observation_layout(config, encoding)
-        shared_size, _ = layout.sizes("government")
-        super().__init__(shared_size, sizes, is_maskable=True)
+        super().__init__(config, agent_type, encoding, sizes)
         self.split = FirmFeatures(layout.width)
         self.own_layer = nn.Linear(self.split.per_firm, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
         self.body = fully_connected(hidden)
+        self.hidden_values = max(hidden[0] * config.num_firms, *hidden)
         self.make_heads(hidden[-1])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:

@@ -14,31 +14,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError
+from rbc_marl.observations import observation_size
 from rbc_marl.policies.distributions import MASKED_LOGIT, FactorisedCategorical
 
 
 class PolicyNetwork(nn.Module):
     """What all networks share: the heads they serve and the mask over their choices.
 
+    A network of one's own is a subclass that takes the same arguments, and settings of its own as keyword arguments,
+    which stand beside ``kind`` in a configuration. It defines `features`, `logits` and `values`; where `is_maskable`,
+    `logits` adds `log_mask`. It must serve any number of agents, and read nothing but the two parts of an observation.
+    `SharedBodyNetwork` defines all but `features`.
+
     Attributes:
         shared_size: Length of the global part of an observation (G).
+        private_size: Length of the private part (P).
         head_sizes: Alternatives of each choice an agent takes.
         log_mask: [K] buffer, 0 where a choice is allowed and `MASKED_LOGIT` where not; part of the network's state,
             so that it travels with its weights.
         is_maskable: Whether choices can be forbidden.
+        hidden_values: Values of the widest hidden layer for one agent: how many rows are learnt from at
+            once on a CPU follows from it. Only speed depends on it.
     """
 
     log_mask: Tensor
+    hidden_values: int = 128
 
-    def __init__(self, shared_size: int, sizes: Sequence[int], is_maskable: bool) -> None:
-        """Register the mask, with every choice allowed."""
+    def __init__(self, config: EconomyConfig, agent_type: str, encoding: str, sizes: Sequence[int]) -> None:
+        """Register the mask, with every choice allowed.
+
+        Args:
+            config: The economy.
+            agent_type: "consumer", "firm" or "government".
+            encoding: Of the observations.
+            sizes: Alternatives of each choice.
+        """
         super().__init__()
-        self.shared_size = shared_size
+        self.shared_size, self.private_size = observation_size(config, agent_type, encoding)
         self.head_sizes = tuple(sizes)
-        self.is_maskable = is_maskable
+        self.is_maskable = agent_type != "consumer"
         # Where nothing can be forbidden the mask is no state: its length would tie the weights to the number of firms.
-        self.register_buffer("log_mask", torch.zeros(sum(sizes)), persistent=is_maskable)
+        self.register_buffer("log_mask", torch.zeros(sum(sizes)), persistent=self.is_maskable)
 
     def set_mask(self, allowed: Tensor) -> None:
         """Allow only some choices, when acting and when learning.
@@ -93,7 +111,8 @@ class PolicyNetwork(nn.Module):
 
 def fully_connected(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers with a ReLU after each, from the first width to the last; nothing for a single width."""
-    layers = [(nn.Linear(a, b), nn.ReLU(inplace=True)) for a, b in pairwise(widths)]
+    # Not in place: what a Linear gives here is a view, and autograd would copy every gradient (CopySlices).
+    layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
     return nn.Sequential(*[part for layer in layers for part in layer])
 
 
@@ -124,24 +143,23 @@ class FlatNetwork(SharedBodyNetwork):
     """
 
     def __init__(
-        self, shared_size: int, private_size: int, sizes: Sequence[int], hidden: Sequence[int], is_maskable: bool
+        self,
+        config: EconomyConfig,
+        agent_type: str,
+        encoding: str,
+        sizes: Sequence[int],
+        hidden: Sequence[int] = (128, 128),
     ) -> None:
-        """Make the layers.
-
-        Args:
-            shared_size: Length of the global part of an observation (G).
-            private_size: Length of the private part (P).
-            sizes: Alternatives of each choice.
-            hidden: Width of each hidden layer.
-            is_maskable: Whether choices can be forbidden.
-        """
-        super().__init__(shared_size, sizes, is_maskable)
-        self.shared_layer = nn.Linear(shared_size, hidden[0])
-        self.private_layer = nn.Linear(private_size, hidden[0], bias=False) if private_size else None
-        bound = 1.0 / sqrt(shared_size + private_size)  # as one layer of both parts would start
+        """Make the layers; ``hidden`` are their widths, the other arguments as for `PolicyNetwork`."""
+        super().__init__(config, agent_type, encoding, sizes)
+        inputs = self.shared_size + self.private_size
+        self.shared_layer = nn.Linear(self.shared_size, hidden[0])
+        self.private_layer = nn.Linear(self.private_size, hidden[0], bias=False) if self.private_size else None
+        bound = 1.0 / sqrt(inputs)  # as one layer of both parts would start
         for parameter in [*self.shared_layer.parameters(), *(self.private_layer or nn.Identity()).parameters()]:
             nn.init.uniform_(parameter, -bound, bound)
         self.body = fully_connected(hidden)
+        self.hidden_values = max(hidden)
         self.make_heads(hidden[-1])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:

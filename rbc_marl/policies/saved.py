@@ -1,7 +1,8 @@
-"""Trained policies on disk: plain data only, so that reading a stranger's file runs no code, and needs no Ray.
+"""Trained policies on disk: plain data, so that reading a stranger's file runs no code, and needs no Ray.
 
 A checkpoint folder holds ``policies.json`` (the economy, the networks, the encoding and the version of this format) and
-one ``policies/<type>.safetensors`` of weights per agent type.
+one ``policies/<type>.safetensors`` of weights per agent type. Where a network is a class of one's own that is not
+installed, ``policies/source/<module>.py`` is a copy of its module, which runs only for a user who trusts it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig, parse_config
 from rbc_marl.economy import EconomyState
-from rbc_marl.errors import ConfigError, UserError
+from rbc_marl.errors import ConfigError, NonFiniteError, UserError
 from rbc_marl.observations import check_encoding
-from rbc_marl.policies.build import build_network
+from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
+from rbc_marl.policies.own_class import load_class, name_of, source_of
 
 FORMAT_VERSION = 1
 INDEX_NAME = "policies.json"
 WEIGHTS_FOLDER = "policies"
+SOURCE_FOLDER = "source"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class PolicySet:
     """By agent type."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """What was saved with them: plain data."""
+    specs: Mapping[str, NetworkSpec] = field(default_factory=dict)
+    """Description of each network, from which an untrained one like it can be built, also in another process."""
 
     @property
     def device(self) -> torch.device:
@@ -106,7 +111,7 @@ def save_policies(
     config: EconomyConfig,
     encoding: str,
     networks: Mapping[str, PolicyNetwork],
-    specs: Mapping[str, str | Mapping[str, Any]],
+    specs: Mapping[str, NetworkSpec | str | Mapping[str, Any]],
     info: Mapping[str, Any] | None = None,
 ) -> None:
     """Write policies into a checkpoint folder, made if need be; other files in it stay.
@@ -120,13 +125,18 @@ def save_policies(
         networks: By agent type, for all types.
         specs: Description of each network, as `build_network` takes it.
         info: Plain data to keep with them, such as the seed and the iteration.
+
+    Raises:
+        NonFiniteError: A weight is infinite or NaN; nothing is written.
     """
+    check_finite_weights({t: networks[t].state_dict() for t in AGENT_TYPES}, "the policies cannot be saved")
+    described = {t: NetworkSpec.of(specs[t], f"networks.{t}") for t in AGENT_TYPES}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     index = {
         "format_version": FORMAT_VERSION,
         "encoding": encoding,
-        "networks": {agent_type: specs[agent_type] for agent_type in AGENT_TYPES},
+        "networks": {t: spec.model_dump(mode="json") for t, spec in described.items()},
         "economy": config.model_dump(mode="json"),
         "info": dict(info or {}),
     }
@@ -136,6 +146,12 @@ def save_policies(
         for agent_type in AGENT_TYPES:
             weights = {name: x.detach().cpu().contiguous() for name, x in networks[agent_type].state_dict().items()}
             save_file(weights, new / f"{agent_type}.safetensors")
+        for own in {spec.kind for spec in described.values() if spec.is_own}:
+            source = source_of(own)
+            if source is not None:
+                copy = _copy_in(new, name_of(own))
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_text(source, encoding="utf-8")
         Path(scratch, INDEX_NAME).write_text(json.dumps(index, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         (folder / INDEX_NAME).unlink(missing_ok=True)
         if (folder / WEIGHTS_FOLDER).exists():
@@ -169,7 +185,10 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def load_policies(
-    path: str | Path, device: torch.device | str = "cpu", economy: Mapping[str, Any] | None = None
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    economy: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> PolicySet:
     """Read the policies of a checkpoint, or of the newest checkpoint of a run.
 
@@ -178,9 +197,13 @@ def load_policies(
         device: Where the weights go.
         economy: Fields of `EconomyConfig` that differ from the economy of training: how the same policies do in another
             one. Equivariant networks play with any number of firms; all others need as many, and as many choices.
+        trust: Whether a network's class may come from code that is not installed: the run's own module, or the copy of
+            it in the checkpoint.
 
     Raises:
-        UserError: There is no checkpoint, or it is damaged, of another version, or does not fit its economy.
+        UserError: There is no checkpoint, it is damaged, of another version, does not fit its economy, or needs code
+            that is not trusted.
+        NonFiniteError: A weight is infinite or NaN.
         ConfigError: A field of the economy is unknown or invalid.
     """
     folder = find_checkpoint(path)
@@ -191,19 +214,63 @@ def load_policies(
         config = parse_config({**index["economy"], **economy}, where="economy")
     try:
         encoding = check_encoding(index["encoding"])
+        specs = {t: _spec(index["networks"][t], f"networks.{t}", folder / WEIGHTS_FOLDER, trust) for t in AGENT_TYPES}
         with torch.random.fork_rng(devices=[]):  # networks start from draws of torch
             networks, *others = (
-                {t: build_network(one, t, encoding, index["networks"][t]) for t in AGENT_TYPES}
+                {t: build_network(one, t, encoding, specs[t]) for t in AGENT_TYPES}
                 for one in ([config] if config == trained else [config, trained])
             )
-    except ConfigError as error:
+    except UserError as error:
         raise UserError(f"{where}{error}") from None
     for agent_type, network in networks.items():
         for other in others:
             check_fit(network, other[agent_type], agent_type)
         _load_weights(network, folder / WEIGHTS_FOLDER / f"{agent_type}.safetensors")
         network.requires_grad_(False).eval().to(device)
-    return PolicySet(config, encoding, networks, index["info"])
+    return PolicySet(config, encoding, networks, index["info"], specs)
+
+
+def check_finite_weights(weights: Mapping[str, Mapping[str, Any]], what: str) -> None:
+    """Refuse weights that are infinite or NaN.
+
+    Args:
+        weights: Tensors or arrays by module and name.
+        what: What cannot be done with them, with which the message begins.
+
+    Raises:
+        NonFiniteError: There are such; the message names the module and the tensor.
+    """
+    for module_id, named in weights.items():
+        for name, values in named.items():
+            if not bool(torch.isfinite(torch.as_tensor(values)).all()):
+                problem = f"{name} of the {module_id} holds numbers that are infinite or NaN"
+                raise NonFiniteError(f"{what}: {problem}; take an earlier checkpoint")
+
+
+def _spec(described: object, where: str, weights_folder: Path, trust: bool) -> NetworkSpec:
+    """The description of a network in an index, with the class that it names.
+
+    Raises:
+        UserError: It is not valid, or names code that is not trusted.
+    """
+    data = {"kind": described} if isinstance(described, str) else described
+    kind = data.get("kind") if isinstance(data, Mapping) else None
+    if not isinstance(kind, str) or kind in NETWORKS or ":" not in kind:
+        if isinstance(kind, str) and "." in kind:  # would be imported
+            raise UserError(f"{where}.kind is {kind!r}; a class is written as module:Class")
+        return NetworkSpec.parse(data, where)
+    assert isinstance(data, Mapping)
+    try:
+        own = load_class(kind, _copy_in(weights_folder, kind), trust)
+    except UserError as error:
+        raise UserError(f"{where}.kind: {error}") from error
+    return NetworkSpec.parse({**data, "kind": own}, where)
+
+
+def _copy_in(weights_folder: Path, name: str) -> Path:
+    """Where the copy of the source of ``module:Class`` lies; a name from a file leads nowhere else."""
+    module = re.sub(r"[^\w.]", "_", name.partition(":")[0])
+    return weights_folder / SOURCE_FOLDER / f"{module}.py"
 
 
 def _number(name: str) -> int:
@@ -248,6 +315,7 @@ def _load_weights(network: PolicyNetwork, path: Path) -> None:
         needed = _describe(expected.get(name))
         if found != needed:
             raise UserError(f"{path}: {name} is {found}; the economy and network of {INDEX_NAME} need {needed}")
+    check_finite_weights({path.stem: weights}, str(path))
     network.load_state_dict(weights)
 
 
@@ -266,7 +334,7 @@ def check_fit(network: PolicyNetwork, trained: PolicyNetwork, agent_type: str) -
     if shapes[0] != shapes[1]:
         raise ConfigError(
             f"the network of the {agent_type} was made for other choices or another number of firms; only an "
-            "equivariant one (model: {" + agent_type + ": equivariant}) plays with any number of firms"
+            "equivariant one (networks: {" + agent_type + ": equivariant}) plays with any number of firms"
         )
 
 

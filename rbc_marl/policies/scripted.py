@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from rbc_marl.choices import sample_indices
@@ -14,48 +14,48 @@ from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.economy.firms import produce
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.settings import Section
 
-Work = Literal["worthwhile", "always", "never"]
+Money = Annotated[float, Field(ge=0.0)]
+Share = Annotated[float, Field(ge=0.0)]
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(Section):
     """Rules for all agents of an economy. Each quantity becomes the nearest of the configured choices.
 
     Raises:
-        ConfigError: A rule is not one, or a number is out of range.
+        ConfigError: A rule is unknown, of the wrong type or out of range.
     """
 
-    price: float | None = None
-    """Posted by every firm, unless there is a markup. None: the highest choice, as a monopolist posts who exports."""
-    markup: float | None = None
-    """Price over the wage cost of a unit at full employment, less 1: 0.2 is cost plus 20%, and the highest choice where
-    labour makes nothing. None: the constant price."""
-    wage: float = 11.0
-    """Posted by every firm."""
-    investment: float = 0.1
-    """Share of gross income that firms invest."""
-    work: Work = "worthwhile"
-    """Who works the most hours there are; the others work the fewest. "worthwhile": whoever gains more from the goods
-    that an hour's net wage buys at the lowest price, at one unit of utility each, than the hour costs (theta / 2)."""
-    income_tax: float = 0.0
-    corporate_tax: float = 0.0
+    noun: ClassVar[str] = "a rule"
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be a rule."""
-        if self.work not in get_args(Work):
-            known = get_args(Work)
-            raise ConfigError(f'work is "{self.work}"; it must be {" or ".join(known)}{nearest(str(self.work), known)}')
-        for name in ("price", "markup", "wage", "investment", "income_tax", "corporate_tax"):
-            value: Any = getattr(self, name)
-            if value is None and name in ("price", "markup"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"{name} is {value!r}; it must be a number")
-            if not value >= 0.0:
-                raise ConfigError(f"{name} is {value}; it must be at least 0")
-            if name in ("investment", "income_tax", "corporate_tax") and value > 1.0:
-                raise ConfigError(f"{name} is {value}; it is a share, at most 1: for 40% give 0.4")
+    price: Money | None = Field(
+        default=None,
+        description="posted by every firm, unless there is a markup; null: the highest choice, as a monopolist posts "
+        "who exports",
+    )
+    markup: Money | None = Field(
+        default=None,
+        description="price over the wage cost of a unit at full employment, less 1: 0.2 is cost plus 20%, and the "
+        "highest choice where labour makes nothing; null: the constant price",
+    )
+    wage: Money = Field(default=11.0, description="posted by every firm")
+    investment: Share = Field(default=0.1, description="share of gross income that firms invest")
+    work: Literal["worthwhile", "always", "never"] = Field(
+        default="worthwhile",
+        description="who works the most hours there are, while the others work the fewest; worthwhile: whoever gains "
+        "more from the goods that an hour's net wage buys at the lowest price, at one unit of utility each, than the "
+        "hour costs (theta / 2)",
+    )
+    income_tax: Share = Field(default=0.0, description="rate")
+    corporate_tax: Share = Field(default=0.0, description="rate")
+
+    @field_validator("investment", "income_tax", "corporate_tax")
+    @classmethod
+    def _check_share(cls, share: float) -> float:
+        if share > 1.0:
+            raise ValueError("it must be a share, at most 1: for 40% give 0.4")
+        return share
 
 
 RULES: dict[str, Rules] = {
@@ -87,11 +87,7 @@ def resolve_rules(rules: Rules | str | Mapping[str, Any]) -> Rules:
         if rules not in RULES:
             raise ConfigError(f'unknown rules "{rules}"; there are {", ".join(RULES)}{nearest(rules, RULES)}')
         return RULES[rules]
-    known = [field.name for field in fields(Rules)]
-    for name in rules:
-        if name not in known:
-            raise ConfigError(f"{name} is not a rule; there are {', '.join(known)}{nearest(name, known)}")
-    return Rules(**rules)
+    return Rules.parse(rules, "")
 
 
 class ScriptedPolicies:

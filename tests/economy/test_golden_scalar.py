@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rbc_marl.benchmark import scalar_economy as scalar
 from tests import golden_files as golden_file
-from tests import scalar_economy as scalar
 from tests.convert import flow_arrays, state_arrays
 from tests.golden_files import FLOWS, STATES, Golden
 

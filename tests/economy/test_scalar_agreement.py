@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rbc_marl.benchmark import scalar_economy as scalar
 from rbc_marl.choices import decode
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows, initial_state, period
-from tests import scalar_economy as scalar
 from tests.convert import flow_arrays, random_indices, row_arrays, scalar_action, scalar_state, state_arrays
 from tests.strategies import Situation, economies, situations
 

@@ -130,7 +130,7 @@ def test_returns_of_an_episode_are_each_agents_rewards_added_up(trained):
         ({"agent_type": "firm", "agent": 3, "choice": torch.tensor([0])}, "agent 3 of type firm is not in this"),
         ({"agent_type": "firm", "choice": torch.tensor([0, 1])}, "does not fit the 1 choices of a firm"),
         ({"agent_type": "firm", "network": network("consumer", 0)}, "does not fit the 1 choices of a firm"),
-        ({"agent_type": "bank", "choice": torch.tensor([0])}, '"bank" is not an agent type'),
+        ({"agent_type": "bank", "choice": torch.tensor([0])}, "agent_type is 'bank'; it must be consumer, firm or"),
         ({"agent_type": "firm"}, "needs a network or a choice, and not both"),
     ],
 )

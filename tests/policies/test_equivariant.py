@@ -70,6 +70,21 @@ class TestReorderedFirms:
 
 
 @pytest.mark.parametrize("agent_type", AGENT_TYPES)
+def test_one_pass_gives_what_the_parts_give(agent_type):
+    net, observation = network(agent_type), observe(ECONOMY, played(ECONOMY))
+    features = net.features(observation["global"], observation[agent_type])
+    logits, values = net(observation["global"], observation[agent_type])
+    assert torch.equal(logits, net.logits(features)) and torch.equal(values, net.values(features))
+
+
+def test_a_consumer_pools_over_firms_once_for_hours_and_value():
+    net, observation, calls = network("consumer"), observe(ECONOMY, played(ECONOMY)), []
+    net.pooled.register_forward_hook(lambda *_: calls.append(1))
+    net(observation["global"], observation["consumer"])
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("agent_type", AGENT_TYPES)
 @pytest.mark.parametrize("firms", [1, 4, 25])
 def test_weights_made_for_ten_firms_serve_any_number(agent_type, firms):
     made_for_ten = network(agent_type, preset("open"))

@@ -10,6 +10,7 @@ from rbc_marl import ConfigError, preset
 from rbc_marl.choices import firm_mask, government_mask, head_sizes
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.observations import ENCODINGS, join, observation_size
+from rbc_marl.policies import networks
 from rbc_marl.policies.build import build_network, check_network_spec
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.policies.networks import FlatNetwork
@@ -69,7 +70,7 @@ def test_the_first_layer_starts_as_one_layer_over_the_joined_observation_would(a
 
 
 @pytest.mark.parametrize("agent_type", AGENT_TYPES)
-def test_the_published_networks_give_the_published_values_and_probabilities(agent_type):
+def test_the_published_networks_give_the_published_values_and_probabilities(agent_type, monkeypatch):
     golden = host_math()
     weight = {
         name: torch.from_numpy(golden[f"ppo_{agent_type}_before_{name}"])
@@ -79,7 +80,9 @@ def test_the_published_networks_give_the_published_values_and_probabilities(agen
     names = [f"action_heads.{h}" for h in range(5)] if agent_type == "consumer" else ["fc3"]
     inputs = torch.from_numpy(golden[f"rollout_{agent_type}_network_input"]).flatten(0, 1)
     shared_size = golden["rollout_government_network_input"].shape[-1]
-    network = FlatNetwork(shared_size, inputs.shape[-1] - shared_size, heads, (128, 128), is_maskable=False)
+    sizes = (shared_size, inputs.shape[-1] - shared_size)  # the published observations have a layout of their own
+    monkeypatch.setattr(networks, "observation_size", lambda *_: sizes)
+    network = FlatNetwork(CONFIG, agent_type, "symlog", heads)
     state = {
         "shared_layer.weight": weight["fc1.weight"][:, :shared_size],
         "shared_layer.bias": weight["fc1.bias"],
@@ -93,7 +96,7 @@ def test_the_published_networks_give_the_published_values_and_probabilities(agen
         state[f"action_head.{part}"] = torch.cat(rows)
     if network.private_layer is not None:
         state["private_layer.weight"] = weight["fc1.weight"][:, shared_size:]
-    network.load_state_dict(state)
+    network.load_state_dict(state, strict=False)  # without a mask
     # Every agent of an economy sees the same global part, or the split would not be possible.
     assert (inputs[..., :shared_size] == inputs[:, :1, :shared_size]).all()
     logits, values = network(inputs[:, 0, :shared_size], inputs[..., shared_size:])
@@ -186,7 +189,7 @@ def test_masks_that_leave_no_choice_are_refused():
 
 
 def test_a_mask_over_several_heads_must_leave_each_a_choice():
-    network = FlatNetwork(3, 0, (2, 2), (4,), is_maskable=True)
+    network = FlatNetwork(CONFIG, "firm", "symlog", (2, 2), (4,))
     with pytest.raises(ConfigError, match="every head"):
         network.set_mask(torch.tensor([False, False, True, True]))
 
@@ -206,15 +209,15 @@ def test_a_description_is_completed():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("flatt", 'kind is .flatt.*did you mean "flat"'),
-        (3, "model is 3"),
-        (None, "model is None"),
-        ({"kind": "flat", "hiden": [3]}, 'model.hiden .*did you mean "hidden"'),
-        ({"hidden": []}, "model.hidden"),
-        ({"hidden": [0]}, "model.hidden"),
-        ({"hidden": [True]}, "model.hidden"),
-        ({"hidden": [1.5]}, "model.hidden"),
-        ({"hidden": "128"}, "model.hidden"),
+        ("flatt", 'network is .flatt.*did you mean "flat"'),
+        (3, "network is 3"),
+        (None, "network is None"),
+        ({"kind": "flat", "hiden": [3]}, 'network.hiden .*did you mean "hidden"'),
+        ({"hidden": []}, "network.hidden"),
+        ({"hidden": [0]}, "network.hidden"),
+        ({"hidden": [True]}, "network.hidden"),
+        ({"hidden": [1.5]}, "network.hidden"),
+        ({"hidden": "128"}, "network.hidden"),
     ],
 )
 def test_a_wrong_description_is_refused_with_its_place(spec, message):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from rbc_marl import ConfigError, UserError, VectorEconomy, preset
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.errors import NonFiniteError
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.saved import find_checkpoint, load_policies, save_policies
 
@@ -223,3 +225,40 @@ def test_policies_play_in_economies_of_a_finer_type(checkpoint):
     expected = policies.logits({name: part.float() for name, part in batch.reset().items()})
     assert all(torch.equal(logits[t], expected[t]) for t in logits)
     batch.step(policies.act(batch.reset()))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
+    networks = make_networks()
+    networks["firm"].action_head.weight.data[0, 0] = value
+    with pytest.raises(NonFiniteError, match=r"^the policies cannot be saved: action_head.weight of the firm holds"):
+        save_policies(tmp_path / "saved", CONFIG, "digits", networks, SPECS)
+    assert not (tmp_path / "saved").exists()
+
+
+def test_weights_that_are_not_finite_are_not_loaded(checkpoint):
+    path = checkpoint / "policies" / "government.safetensors"
+    weights = load_file(path)
+    weights["value_head.bias"][0] = float("nan")
+    save_file(weights, path)
+    with pytest.raises(NonFiniteError, match=r"government.safetensors: value_head.bias of the government holds"):
+        load_policies(checkpoint)
+
+
+def test_policies_of_an_earlier_version_are_still_read():
+    policies = load_policies(Path(__file__).parent / "saved_before_sections")
+    assert {t: (spec.kind, spec.hidden) for t, spec in policies.specs.items()} == {
+        "consumer": ("equivariant", (3,)),
+        "firm": ("equivariant", (3,)),
+        "government": ("flat", (2,)),
+    }
+    logits = policies.logits(VectorEconomy(policies.config, 1).reset())
+    expected = policies.info["largest_logit_of_the_first_period"]
+    assert {t: float(x.max()) for t, x in logits.items()} == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_index_can_describe_a_network_by_name_alone(checkpoint):
+    networks = make_networks()
+    save_policies(checkpoint, CONFIG, "digits", networks, SPECS)
+    edit_index(checkpoint, networks={**SPECS, "government": "flat"})
+    assert load_policies(checkpoint).specs["government"].hidden == (128, 128)

@@ -1,0 +1,98 @@
+"""Slabs bound what is in memory at once, whatever the network."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from rbc_marl import preset
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.observations import observation_size
+from rbc_marl.policies import slabs
+from rbc_marl.policies.build import NETWORKS, build_network
+
+ECONOMY = preset("open", num_consumers=20, num_firms=5)
+CPU = torch.device("cpu")
+
+
+def largest_hidden_layer(network, agent_type, rows):
+    """Values of the largest tensor that a network makes of some rows, its heads aside."""
+    sizes = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear | nn.ReLU) and not name.endswith("_head"):
+            module.register_forward_hook(lambda module, inputs, output: sizes.append(output.numel()))
+    shared, private = observation_size(ECONOMY, agent_type)
+    network(torch.zeros(rows, shared), torch.zeros(rows, ECONOMY.agents(agent_type), private))
+    return max(sizes)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("agent_type", AGENT_TYPES)
+@pytest.mark.parametrize("hidden", [[16, 16], [8, 24]])
+def test_a_slab_keeps_hidden_layers_within_bounds_and_is_no_smaller_than_it_must(kind, agent_type, hidden, monkeypatch):
+    monkeypatch.setattr(slabs, "CPU_SLAB_VALUES", 20_000)
+    network = build_network(ECONOMY, agent_type, "symlog", {"kind": kind, "hidden": hidden})
+    cuts = list(slabs.slabs(3000, ECONOMY.agents(agent_type) * network.hidden_values, CPU))
+    assert [row for cut in cuts for row in range(cut.start, cut.stop)] == list(range(3000))
+    rows = cuts[0].stop
+    assert largest_hidden_layer(network, agent_type, rows) <= 20_000
+    assert largest_hidden_layer(network, agent_type, rows + 1) > 20_000
+
+
+def test_a_row_too_large_for_a_slab_is_worked_on_alone(monkeypatch):
+    monkeypatch.setattr(slabs, "CPU_SLAB_VALUES", 20_000)
+    assert list(slabs.slabs(2, 50_000, CPU)) == [slice(0, 1), slice(1, 2)]
+
+
+def test_an_accelerator_takes_all_rows_at_once():
+    assert list(slabs.slabs(7, 10**9, torch.device("cuda"))) == [slice(0, 7)]
+
+
+def page_faults(code):
+    """Page faults of work with a large tensor after some code, in a process of its own."""
+    script = (
+        "import resource, torch\n"
+        "from rbc_marl.policies.slabs import keep_freed_memory\n"
+        "torch.set_num_threads(1)\n"
+        f"{code}\n"
+        "def work():\n"
+        "    a = torch.ones(9 << 20)\n"  # 36 MiB: above what glibc adapts to by itself
+        "[work() for _ in range(5)]\n"  # until the block has its place
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "[work() for _ in range(3)]\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    return int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
+def test_memory_is_kept_from_one_piece_of_work_to_the_next():
+    assert page_faults("assert keep_freed_memory()") < page_faults("") / 10
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert slabs.keep_freed_memory.__wrapped__() is False
+
+
+@pytest.mark.parametrize(("largest", "calls"), [(1 << 30, [-3, -1]), (1 << 25, [-3, -3, -1]), (0, [-3, -3])])
+def test_a_library_that_refuses_large_thresholds_gets_smaller_ones_or_none(monkeypatch, largest, calls):
+    made = []
+
+    class Library:
+        gnu_get_libc_version = None
+
+        @staticmethod
+        def mallopt(option, value):
+            made.append(option)
+            return int(option == -1 or value <= largest)
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Library)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert slabs.keep_freed_memory.__wrapped__() is (largest > 0)
+    assert made == calls
