@@ -1,1 +1,0 @@
-"""The economy in the forms that other libraries expect."""

@@ -1,0 +1,1 @@
+"""The economy as environments of other libraries: PettingZoo, Gymnasium, TorchRL, BenchMARL."""
