@@ -1,4 +1,4 @@
-"""What an outcome is made of: whose gains welfare counts, who buys, and whether firms sit in corners of their grids."""
+"""Composition of an outcome: whose gains welfare counts, who buys, and how often firms choose the end of a list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from rbc_marl.analysis.rollouts import Episodes
-from rbc_marl.errors import ConfigError
 
 COMPOSITION = (
     "profit",
@@ -39,8 +38,7 @@ def composition(episodes: Episodes) -> dict[str, float | None]:
     Raises:
         ConfigError: The episodes were not recorded.
     """
-    if not episodes.firms:
-        raise ConfigError("the episodes hold no periods; play them with record=True")
+    episodes.require_periods()
     config = episodes.config
     means = {name: float(values.double().mean()) for name, values in episodes.quantities.items()}
     profit = means["firm_return"] * config.num_firms
@@ -55,7 +53,7 @@ def composition(episodes: Episodes) -> dict[str, float | None]:
 
 
 def composition_words(values: Mapping[str, Any]) -> str:
-    """What `composition` found, in a line; ``values`` holds ``welfare_consumers`` as well."""
+    """One line that says what `composition` returned; ``values`` holds ``welfare_consumers`` as well."""
     share = values["profit_share"]
     whole = f"consumers' welfare {values['welfare_consumers']:,.0f}, profit {values['profit']:,.0f} of money"
     whole += "" if share is None else f" ({share:.0%} of total welfare)"

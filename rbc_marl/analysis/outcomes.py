@@ -1,7 +1,8 @@
-"""What became of a run: collapsed, impaired or living."""
+"""What became of a run: collapsed, impaired or living; or failed, where its numbers are not finite."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -13,6 +14,8 @@ from rbc_marl.policies.scripted import RULES, ScriptedPolicies
 
 # A living economy reaches at least this share of the welfare of the rule-based one.
 IMPAIRED_SHARE = 0.8
+FAILED = "failed"
+"""What stands in place of an outcome where a mean is infinite or NaN: such numbers say nothing of an economy."""
 BEST = "best"
 """Stands for the best of `CANDIDATES`, for whichever welfare the government maximises."""
 CANDIDATES = ("monopoly", "cost_plus", "redistribution")
@@ -43,8 +46,11 @@ def outcome(
 
     Returns:
         "collapsed" (hardly anybody works), "impaired" (the welfare that its government maximises is below 80% of the
-        rule-based economy's, or below 0, which is what it comes to when nobody does anything) or "living".
+        rule-based economy's, or below 0, which is what it comes to when nobody does anything) or "living"; `FAILED`
+        where any mean is infinite or NaN.
     """
+    if not all(math.isfinite(value) for value in means.values()):
+        return FAILED
     if collapsed(config, means["hours"]):
         return "collapsed"
     for welfare in welfares or (config.welfare,):

@@ -53,7 +53,7 @@ def responses(policies: Policies, num_episodes: int = 128, seed: int = 0) -> dic
         price with one consumer's request, and ``wage_hours``, the chosen employer's wage with one consumer's hours.
     """
     config = policies.config
-    found = {name: _Correlation() for name in ("price_demand", "wage_labour", "price_request", "wage_hours")}
+    correlations = {name: _Correlation() for name in ("price_demand", "wage_labour", "price_request", "wage_hours")}
     generator = torch.Generator(device=policies.device).manual_seed(seed)
     for first in range(0, num_episodes, SLAB):
         count = min(SLAB, num_episodes - first)
@@ -67,8 +67,8 @@ def responses(policies: Policies, num_episodes: int = 128, seed: int = 0) -> dic
             if period:
                 employer = indices["consumer"][..., -1].long()
                 requested = choice_tables(config, policies.device).consumption[indices["consumer"][..., :-2].long()]
-                found["price_demand"].add(state.price, requested.sum(1))
-                found["wage_labour"].add(state.wage, flows.labour)
-                found["price_request"].add(state.price.unsqueeze(1).expand_as(requested), requested)
-                found["wage_hours"].add(state.wage.gather(1, employer), flows.hours)
-    return {name: correlation.value() for name, correlation in found.items()}
+                correlations["price_demand"].add(state.price, requested.sum(1))
+                correlations["wage_labour"].add(state.wage, flows.labour)
+                correlations["price_request"].add(state.price.unsqueeze(1).expand_as(requested), requested)
+                correlations["wage_hours"].add(state.wage.gather(1, employer), flows.hours)
+    return {name: correlation.value() for name, correlation in correlations.items()}

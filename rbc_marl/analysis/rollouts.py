@@ -1,4 +1,4 @@
-"""Episodes played by given policies: evaluated, or kept as data, every period of every episode."""
+"""Episodes of some policies: played, summarised, or kept as data, every period of every episode."""
 
 from __future__ import annotations
 
@@ -63,6 +63,15 @@ class Episodes:
     """Quantities of each period, [N, T] each; empty unless recorded."""
     firms: Mapping[str, Tensor]
     """`FIRM_STOCKS` and `FIRM_FLOWS` of each firm in each period, [N, T, F] each; empty unless recorded."""
+
+    def require_periods(self) -> None:
+        """Refuse episodes of which the periods were not recorded.
+
+        Raises:
+            ConfigError: They were not.
+        """
+        if not self.periods:
+            raise ConfigError("the episodes hold no periods; play them with record=True")
 
     @property
     def num_episodes(self) -> int:
@@ -179,8 +188,7 @@ def to_frame(episodes: Episodes) -> pd.DataFrame:
         MissingExtraError: pandas is not installed.
     """
     frames = require("pandas", "analysis")
-    if not episodes.periods:
-        raise ConfigError("the episodes hold no periods; play them with record=True")
+    episodes.require_periods()
     count, horizon = episodes.num_episodes, episodes.config.horizon
     columns = {"episode": np.repeat(np.arange(count), horizon), "period": np.tile(np.arange(horizon), count)}
     columns |= {name: values.flatten().numpy() for name, values in episodes.periods.items()}
@@ -217,16 +225,18 @@ def check_parquet_path(path: str | Path) -> None:
     require("pyarrow", "analysis")
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file in it, such as {path / 'periods.parquet'}")
-    if path.suffix != ".parquet":
-        raise UserError(f"{path} would hold Parquet under another name; call it {path.with_suffix('.parquet')}")
-    if not path.parent.is_dir():
-        raise UserError(f"{path.parent} is not a folder; make it first, or write elsewhere")
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-"):
-            pass
-    except OSError as error:
-        raise UserError(f"{path.parent} cannot be written to ({error.strerror}); write elsewhere") from None
+        problem = f"{path} is a folder; give the name of a file in it, such as {path / 'periods.parquet'}"
+    elif path.suffix != ".parquet":
+        problem = f"{path} would hold Parquet under another name; call it {path.with_suffix('.parquet')}"
+    elif not path.parent.is_dir():
+        problem = f"{path.parent} is not a folder; make it first, or write elsewhere"
+    else:
+        try:
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-"):
+                return
+        except OSError as error:
+            problem = f"{path.parent} cannot be written to ({error.strerror}); write elsewhere"
+    raise UserError(problem)
 
 
 def _play_slab(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,10 +13,10 @@ from rbc_marl.errors import require
 
 Row = Mapping[str, Any]
 
-# Outcome of a run that a scheduler ended before its time: it counts neither as alive nor as dead.
-STOPPED = "stopped"
-
-
+# Outcomes of runs whose economies were not evaluated, and count neither as alive nor as dead: a scheduler ended the run
+# before its time; its numbers were not finite; its algorithm saves no policies, so that only results of training exist.
+STOPPED, FAILED, TRAINED = "stopped", "failed", "trained"
+NOT_EVALUATED = (STOPPED, FAILED, TRAINED)
 # The column of the welfare that a run's own government maximises.
 WELFARE = "government_return"
 
@@ -27,6 +28,27 @@ def csv_text(rows: Sequence[Row], names: Sequence[str]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
+
+
+def columns_of(rows: Sequence[Row], first: Sequence[str], hidden: Sequence[str] = ()) -> list[str]:
+    """Names of all columns of rows but the hidden ones, those that matter most first."""
+    known = dict.fromkeys(name for row in rows for name in row if name not in hidden)
+    return [*(name for name in first if name in known), *(name for name in known if name not in first)]
+
+
+def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
+    """Rows as a Parquet file with the columns ``names``. A column of mixed kinds becomes text."""
+    columns = {name: _of_one_kind([row.get(name) for row in rows]) for name in names}
+    frame = require("pandas", "analysis").DataFrame(columns)
+    return bytes(frame.to_parquet(engine="pyarrow", index=False))
+
+
+def _of_one_kind(values: Sequence[Any]) -> list[Any]:
+    kinds = {"number" if isinstance(v, int | float) else type(v).__name__ for v in values if v is not None}
+    plain = kinds <= {"number"} or kinds <= {"str"}
+    return (
+        list(values) if plain else [None if v is None else v if isinstance(v, str) else json.dumps(v) for v in values]
+    )
 
 
 def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -52,7 +74,8 @@ def summary(rows: Sequence[Row], objectives: Mapping[str, str] | None = None) ->
 
     The table's welfare is what a run's own government maximises. The first arm is the one that the others are compared
     with: paired differences over seeds they share, and Fisher's test of the shares that are alive (not collapsed). Runs
-    that a scheduler stopped are counted at the end only; where it stopped all of the first arm's, nothing is compared.
+    that a scheduler stopped are counted at the end only, and those that failed are listed there; where that happened to
+    all of the first arm's, nothing is compared.
 
     Args:
         rows: Of all runs, those of the first arm first.
@@ -61,7 +84,7 @@ def summary(rows: Sequence[Row], objectives: Mapping[str, str] | None = None) ->
     """
     objectives = objectives or {}
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    ended = {arm: [row for row in rows if row["arm"] == arm and row["outcome"] != STOPPED] for arm in arms}
+    ended = {arm: [row for row in rows if row["arm"] == arm and row["outcome"] not in NOT_EVALUATED] for arm in arms}
     reference, shown = next(iter(arms), ""), [arm for arm in arms if ended[arm]]
     others = [arm for arm in shown if objectives.get(arm) != objectives.get(reference)]
     head = ["arm", "alive", "95% interval", "living", "government's welfare: median", "least", "most", "hours"]
@@ -75,11 +98,43 @@ def summary(rows: Sequence[Row], objectives: Mapping[str, str] | None = None) ->
         words = f"No difference of welfare where a government maximises something else than that of {reference}"
         lines += ["", f"{words} ({objectives.get(reference)})."]
     if arms and not ended[reference]:
-        lines += ["", f"Nothing is compared: every run of the first arm, {reference}, was stopped before its time."]
+        has_failed = any(row["outcome"] == FAILED for row in rows if row["arm"] == reference)
+        why = "was stopped before its time or failed" if has_failed else "was stopped before its time"
+        lines += ["", f"Nothing is compared: every run of the first arm, {reference}, {why}."]
     lines += ["", *_seeds({arm: ended[arm] for arm in shown}, objectives if others else {})]
     stopped = sum(row["outcome"] == STOPPED for row in rows)
     lines += ["", f"Runs stopped before their time, which no line counts: {stopped}"] if stopped else []
-    return "\n".join(lines)
+    return "\n".join([*lines, *failures(rows)])
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """Lines that list the runs that failed, with their errors; none where there are no such runs."""
+    failed = [f"- {row['arm']} seed {row['seed']}: {row['error']}" for row in rows if row["outcome"] == FAILED]
+    return ["", f"Runs that failed, which no line counts: {len(failed)}", "", *failed] if failed else []
+
+
+def training_summary(rows: Sequence[Row], varied: Sequence[str]) -> str:
+    """A Markdown summary of runs that were not evaluated: a line per run, with what was varied and its last returns.
+
+    Args:
+        rows: Of all runs.
+        varied: Columns that say what was varied.
+    """
+    trained = [row for row in rows if row["outcome"] == TRAINED]
+    columns = dict.fromkeys(name for row in trained for name in row)
+    # Of single agents, of whom there may be hundreds, the table of all runs has the returns.
+    returns = [name for name in columns if name.split("/")[0].endswith(_RETURNS) and not name.startswith("agent_")]
+    names = [*varied, "seed", "iterations", *returns]
+    lines = [[str(row["arm"]), *(_cell(row.get(name)) for name in names)] for row in trained]
+    head = ["arm", *(name.replace("_", " ") for name in names)]
+    return "\n".join([markdown_table(head, lines), *failures(rows)])
+
+
+_RETURNS = ("_return_mean", "_returns_mean", "_return")
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:,.5g}" if isinstance(value, float) else str(value)
 
 
 def _seeds(by_arm: Mapping[str, Sequence[Row]], objectives: Mapping[str, str]) -> list[str]:
@@ -104,7 +159,7 @@ def composition_summary(rows: Sequence[Row]) -> str:
     head = ["arm", "alive", "consumers' welfare", "profit", *_COMPOSITION.values()]
     lines = []
     for arm in dict.fromkeys(row["arm"] for row in rows):
-        alive = [row for row in rows if row["arm"] == arm and row["outcome"] not in ("collapsed", STOPPED)]
+        alive = [row for row in rows if row["arm"] == arm and row["outcome"] not in ("collapsed", *NOT_EVALUATED)]
         cells = [arm, str(len(alive)), _mean_of(alive, "welfare_consumers", ",.0f"), _mean_of(alive, "profit", ",.0f")]
         lines.append([*cells, *(_mean_of(alive, name, ".0%") for name in _COMPOSITION)])
     return markdown_table(head, lines)

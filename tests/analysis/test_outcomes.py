@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.analysis.outcomes import BEST, CANDIDATES, check_reference, outcome, reference_welfare
+from rbc_marl.analysis.outcomes import BEST, CANDIDATES, FAILED, check_reference, outcome, reference_welfare
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.policies.scripted import ScriptedPolicies
 
@@ -20,6 +22,12 @@ def means(hours, total=0.0, consumers=0.0):
 def test_hardly_any_work_is_a_collapse_whatever_the_welfare():
     assert outcome(TOTAL, means(103.9, total=1e9)) == "collapsed"
     assert outcome(TOTAL, means(104.1, total=1e9)) == "living"
+
+
+@pytest.mark.parametrize("name", ["hours", "welfare_total", "price"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_have_no_outcome(name, value):
+    assert outcome(TOTAL, {**means(0.0), name: value}) == FAILED == "failed"
 
 
 def test_less_than_four_fifths_of_the_rule_based_welfare_is_impaired():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rbc_marl.analysis.tables import fisher, markdown_table, summary, wilson
+from rbc_marl.analysis.tables import fisher, markdown_table, summary, training_summary, wilson
 
 
 def row(arm, seed, welfare, outcome="living"):
@@ -75,3 +75,18 @@ def test_without_a_run_of_the_first_arm_nothing_is_compared():
     assert all(line.endswith("|  |  |") for line in lines[2:4]) and "| base |" not in text
     assert "Nothing is compared: every run of the first arm, base, was stopped before its time." in lines
     assert summary([]).splitlines()[1] == "|" + "---|" * 12
+
+
+def test_runs_that_were_not_evaluated_show_what_was_varied_and_their_last_returns():
+    rows = [{"arm": "lr=0.1", "seed": 3, "outcome": "trained", "lr": 0.1, "iterations": 7}]
+    rows[0] |= {"episode_return_mean": 12345.678, "agent_episode_returns_mean/consumer_0": 1.0}
+    rows.append({"arm": "lr=9", "seed": 3, "outcome": "failed", "lr": 9, "error": "the loss of firm is nan"})
+    assert training_summary(rows, ["lr"]).splitlines() == [
+        "| arm | lr | seed | iterations | episode return mean |",
+        "|---|---|---|---|---|",
+        "| lr=0.1 | 0.1 | 3 | 7 | 12,346 |",
+        "",
+        "Runs that failed, which no line counts: 1",
+        "",
+        "- lr=9 seed 3: the loss of firm is nan",
+    ]

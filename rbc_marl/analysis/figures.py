@@ -1,0 +1,172 @@
+"""Figures of sweeps: fixed against learned taxes, and the spectrum of outcomes. Plain matplotlib, written to files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rbc_marl.analysis.tables import NOT_EVALUATED
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.errors import UserError, require
+
+Row = Mapping[str, Any]
+
+# What the paper's figures of the spectrum plot against each other: column and words.
+PLANES = (
+    (("price", "mean price"), ("consumption", "consumption per consumer and period")),
+    (("wage", "mean wage"), ("hours", "hours per consumer and period")),
+    (("firm_return", "firm reward"), ("consumer_return", "consumer reward")),
+)
+
+
+def tax_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], path: str | Path) -> Path:
+    """Draw mean welfare of learned and of fixed taxes, a panel per definition of welfare, each run as a dot.
+
+    Args:
+        panels: By definition of welfare, the welfare of each run by bar, in the order in which bars are drawn. Bars
+            called "fixed ..." are pairs of rates.
+        path: Where the picture goes; its suffix says its format.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: There is no run to draw.
+    """
+    if not panels:
+        raise UserError("no run has learned taxes; there is nothing to compare fixed ones with")
+    figure = _figure(6.5 * len(panels), 4.5)
+    for number, (welfare, bars) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for i, (name, values) in enumerate(bars.items()):
+            colour = "tab:blue" if name.startswith("fixed") else "tab:orange" if name == "learned" else "tab:grey"
+            axes.bar(i, np.mean(values), color=colour, alpha=0.6)
+            axes.plot([i] * len(values), values, "k.", markersize=4)
+        axes.set_xticks(range(len(bars)), [name.removeprefix("fixed ") for name in bars], rotation=60, ha="right")
+        axes.axhline(0.0, color="black", linewidth=0.5)
+        axes.set_ylabel("welfare of an episode")
+        axes.set_title(f"welfare ({welfare}): income / corporate tax")
+    return _save(figure, path)
+
+
+def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
+    """Draw every run of a sweep in the planes of the paper's figures: circles that live, coloured by their group.
+
+    Impaired runs are triangles, collapsed ones crosses. Each panel says how much of the variance among runs that are
+    alive a straight line explains.
+
+    Args:
+        rows: Of a sweep, with their ``group``.
+        path: Where the picture goes; its suffix says its format.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: There is no run to draw.
+    """
+    drawn = [row for row in rows if row["outcome"] not in NOT_EVALUATED]
+    if not drawn:
+        raise UserError("no run has ended; there is no spectrum to draw")
+    alive = [row for row in drawn if row["outcome"] != "collapsed"]
+    figure = _figure(5.0 * len(PLANES), 4.5)
+    for number, ((x, x_words), (y, y_words)) in enumerate(PLANES, start=1):
+        axes = figure.add_subplot(1, len(PLANES), number)
+        for name, (marker, colour, members) in _marked(drawn).items():
+            xs, ys = ([row[column] for row in members] for column in (x, y))
+            axes.scatter(xs, ys, marker=marker, color=colour, label=name, alpha=0.8)
+        axes.set_xlabel(x_words)
+        axes.set_ylabel(y_words)
+        explained = explained_by_a_line([row[x] for row in alive], [row[y] for row in alive])
+        if explained is not None:
+            axes.set_title(f"r² = {explained:.2f} over {len(alive)} runs alive")
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper", fontsize="small", title="group (runs)")
+    return _save(figure, path)
+
+
+def explained_by_a_line(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Squared correlation; None with fewer than three points or where one of the two does not vary."""
+    if len(x) < 3 or min(np.std(x), np.std(y)) < 1e-12:
+        return None
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def _marked(rows: Sequence[Row]) -> dict[str, tuple[str, Any, list[Row]]]:
+    """What the legend says, with a marker, a colour and the runs: each living group, then all that do not live."""
+    colours = require("matplotlib", "analysis").colormaps["tab20"].colors
+    members: dict[str, list[Row]] = {}
+    for row in rows:
+        members.setdefault(str(row.get("group")) if row["outcome"] == "living" else row["outcome"], []).append(row)
+    living = sorted(members.keys() - {"impaired", "collapsed"}, key=lambda name: (len(name), name))
+    found = {name: ("o", colours[i % len(colours)]) for i, name in enumerate(living)}
+    found |= {"impaired": ("^", "grey"), "collapsed": ("x", "black")}
+    return {
+        f"{name} ({len(members[name])})": (*style, members[name]) for name, style in found.items() if name in members
+    }
+
+
+def _figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib is optional
+    """A figure that no window shows."""
+    figure = require("matplotlib.figure", "analysis").Figure(figsize=(width, height), layout="constrained")
+    require("matplotlib.backends.backend_agg", "analysis").FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib is optional
+    path = Path(path)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def best_response_bars(rows: Sequence[Row], path: str | Path) -> Path:
+    """Draw the gain over the baseline return of every deviation checked, a panel for each agent type.
+
+    Blue: found by learning; orange: by a constant choice; hatched: the control failed. The whiskers are 95% intervals
+    (of the better of both), the dotted line is the paper's bound.
+
+    Args:
+        rows: Of a report of best responses, about one or several checkpoints.
+        path: Where the picture goes; its suffix says its format.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    types = [t for t in AGENT_TYPES if any(row["agent_type"] == t for row in rows)]
+    is_named = len({row["checkpoint"] for row in rows}) > 1
+    figure = _figure(3.6 * len(types), 3.4)
+    for axes, agent_type in zip(figure.subplots(1, len(types), squeeze=False)[0], types, strict=True):
+        of_type = [row for row in rows if row["agent_type"] == agent_type]
+        for position, row in enumerate(of_type):
+            scale = 100.0 / abs(row["level"]) if row["level"] else 0.0
+            whiskers = [[(row["gain"] - row["gain_low"]) * scale], [(row["gain_high"] - row["gain"]) * scale]]
+            colour = "tab:orange" if row["found_by"] == "constant" else "tab:blue"
+            style = {"color": colour, "hatch": None if row["verified"] else "//", "edgecolor": "white"}
+            axes.bar(position, row["gain"] * scale, yerr=whiskers, capsize=3, **style)
+        labels = [_deviator_label(row, is_named) for row in of_type]
+        axes.set_xticks(range(len(of_type)), labels, rotation=45, ha="right")
+        axes.axhline(0.0, color="black", linewidth=0.8)
+        axes.axhline(100.0 * of_type[0]["paper_bound"], color="grey", linestyle=":", linewidth=1.0)
+        axes.set_title(agent_type)
+        axes.set_ylabel("gain over the baseline return (%)")
+        axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, path)
+
+
+def short_name(checkpoint: str) -> str:
+    """A short name of a checkpoint: its iteration where it has one, and its number among those of one name."""
+    iteration, *number = checkpoint.removeprefix("checkpoint_").split("-")
+    return "-".join([iteration.lstrip("0") or "0", *number]) if iteration.isdigit() else checkpoint
+
+
+def _deviator_label(row: Row, is_named: bool) -> str:
+    """Who deviates, with the checkpoint where it is named, and the outcome where it is not living."""
+    who = "all" if row["agent"] is None else f"alone: {row['agent']}"
+    outcome = "" if row["outcome"] == "living" else f", {row['outcome']}"
+    return f"{who} ({short_name(row['checkpoint'])}{outcome})" if is_named or outcome else who
