@@ -1,4 +1,4 @@
-"""Training with RLlib: EconomyPPO on batches of economies, and the environment for RLlib's other algorithms."""
+"""EconomyPPO on batches of economies, and the environment for RLlib's other algorithms."""
 
 from rbc_marl.errors import require
 
@@ -6,9 +6,7 @@ require("ray.rllib", "rllib")
 
 from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig  # noqa: E402 - Ray is asked for first
 from rbc_marl.rllib.callbacks import CurriculumCallback, curriculum_callback  # noqa: E402
-from rbc_marl.rllib.config_file import load_experiments  # noqa: E402
-from rbc_marl.rllib.experiment import train  # noqa: E402
-from rbc_marl.rllib.module_specs import module_spec  # noqa: E402
+from rbc_marl.rllib.modules import module_spec  # noqa: E402
 from rbc_marl.rllib.plain import register  # noqa: E402
 
 register()
@@ -18,8 +16,6 @@ __all__ = [
     "EconomyPPO",
     "EconomyPPOConfig",
     "curriculum_callback",
-    "load_experiments",
     "module_spec",
     "register",
-    "train",
 ]

@@ -2,47 +2,77 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY, Learner
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    EPISODE_MODULE_RETURN_MEAN,
+    LEARNER_RESULTS,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_MODULE_STEPS_TRAINED,
+)
 
-from rbc_marl.analysis.outcomes import BEST, check_reference
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.curriculum import build_curriculum
-from rbc_marl.errors import ConfigError
-from rbc_marl.policies.build import build_network
+from rbc_marl.curriculum import Schedule, build_curriculum, parse_curriculum
+from rbc_marl.errors import ConfigError, NonFiniteError
+from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
-from rbc_marl.policies.saved import save_policies
+from rbc_marl.policies.saved import check_finite_weights, save_policies
 from rbc_marl.rllib.callbacks import CurriculumCallback
-from rbc_marl.rllib.economy_config import economy_of
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
-from rbc_marl.rllib.messages import TakeIterationLength, TakeState, TakeWeights
-from rbc_marl.rllib.module_specs import check_evaluation, module_spec, network_spec
-from rbc_marl.rllib.modules import EconomyModule
-from rbc_marl.rllib.own_settings import check_own_settings
+from rbc_marl.rllib.modules import EconomyModule, check_evaluation, module_spec
 from rbc_marl.rllib.phases import STEPS_PER_ITERATION
-from rbc_marl.rllib.plain import policy_mapping_fn
-from rbc_marl.rllib.roles import agent_type_of, check_deviator, check_roles, check_scripted, module_ids
+from rbc_marl.rllib.plain import check_registered, policy_mapping_fn
+from rbc_marl.rllib.settings import (
+    MERGED_SETTINGS,
+    OWN_SETTINGS,
+    AgentsPerUpdate,
+    Deviator,
+    EconomySettings,
+    Networks,
+    ProbeEconomies,
+    RewardScale,
+    Scripted,
+    agent_type_of,
+    as_plain,
+    check_followed,
+    check_roles,
+    economy_of,
+    has_search_space,
+    module_ids,
+    network_spec,
+    parse_setting,
+)
+from rbc_marl.settings import plain
 
-# Divisors of the paper's appendix: rewards of all types come to about one.
-PAPER_REWARD_SCALE = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
+if TYPE_CHECKING:
+    from ray.rllib.env.env_runner import EnvRunner
+
+LOSSES = (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY)
 
 
 class EconomyPPOConfig(PPOConfig):
     """PPO's configuration with defaults that suit economies.
 
-    Settings of RLlib's PPO keep their meaning; those in `rbc_marl.rllib.own_settings.UNREAD`, which nothing reads, are
-    refused.
+    Settings of RLlib's PPO keep their meaning; those that nothing on this path reads are refused
+    (`rbc_marl.rllib.settings.FOLLOWED`). Numbers and sequences of NumPy are taken where plain ones are, and Ray Tune's
+    search spaces where it can search: everything is checked again when the configuration is validated.
 
     Sizes count env steps, one period of one economy: ``num_envs_per_env_runner`` economies play one whole episode
     each per iteration, and ``train_batch_size_per_learner`` follows from that unless it is set. ``minibatch_size``
@@ -73,36 +103,38 @@ class EconomyPPOConfig(PPOConfig):
         self.use_kl_loss = False
         # Looking at every gradient for NaN stalls an accelerator twice per parameter and minibatch.
         self.torch_skip_nan_gradients = True
-        self.reward_scale = dict(PAPER_REWARD_SCALE)
-        self.huber_delta = 1.0
-        self.networks: dict[str, Any] = dict.fromkeys(AGENT_TYPES, "flat")
-        self.curriculum: Any = None
-        self.rules: str = BEST
-        self.agents_per_update: dict[str, int] = {}
-        self.probe_economies: dict[str, Any] = {}
-        self.deviator: dict[str, Any] = {}
-        self.scripted: dict[str, Any] = {}
+        defaults = EconomySettings.parse({}, "")
+        self.reward_scale: RewardScale = defaults.reward_scale
+        self.huber_delta: float = defaults.huber_delta
+        self.networks: Networks = defaults.networks
+        self.curriculum: Schedule | None = None
+        self.rules: str = defaults.rules
+        self.agents_per_update: AgentsPerUpdate = defaults.agents_per_update
+        self.probe_economies: ProbeEconomies | None = None
+        self.deviator: Deviator | None = None
+        self.scripted: Scripted = defaults.scripted
 
     def training(
         self,
         *,
-        reward_scale: Mapping[str, float] = NotProvided,
+        reward_scale: RewardScale | Mapping[str, float] = NotProvided,
         huber_delta: float = NotProvided,
-        networks: Mapping[str, Any] = NotProvided,
-        curriculum: Any = NotProvided,  # noqa: ANN401 - a mapping, a name or a schedule
+        networks: Networks | Mapping[str, NetworkSpec | str | type[PolicyNetwork] | Mapping[str, Any]] = NotProvided,
+        curriculum: Schedule | Mapping[str, Any] | str | None = NotProvided,
         rules: str = NotProvided,
-        agents_per_update: Mapping[str, int] = NotProvided,
-        probe_economies: Mapping[str, Any] = NotProvided,
-        deviator: Mapping[str, Any] | None = NotProvided,
-        scripted: Mapping[str, Any] | None = NotProvided,
-        **kwargs: Any,  # noqa: ANN401 - RLlib's own settings
+        agents_per_update: AgentsPerUpdate | Mapping[str, int] | None = NotProvided,
+        probe_economies: ProbeEconomies | Mapping[str, Any] | None = NotProvided,
+        deviator: Deviator | Mapping[str, Any] | None = NotProvided,
+        scripted: Scripted | Mapping[str, Any] | None = NotProvided,
+        **kwargs: object,
     ) -> Self:
         """RLlib's training settings, and those of economies.
 
         Args:
             reward_scale: Divisor of rewards by agent type; types left out keep theirs.
             huber_delta: Scaled error from which the value loss grows linearly.
-            networks: Network by agent type: "flat", or {kind: flat, hidden: [128, 128]}; types left out keep theirs.
+            networks: Network by agent type: "flat", {kind: flat, hidden: [128, 128]}, or a class of one's own
+                (`NetworkSpec`); types left out keep theirs.
             curriculum: Parts of a `rbc_marl.curriculum.Curriculum`, its name, or any schedule; None for none.
             rules: Name of the rule-based economy that the trained one is held against ("monopoly", "cost_plus",
                 "redistribution", ...; by default the best of these three): with less than 80% of its welfare an economy
@@ -119,35 +151,30 @@ class EconomyPPOConfig(PPOConfig):
             **kwargs: As in PPOConfig.training.
 
         Raises:
-            ConfigError: An agent type or a network is unknown, or a scale is not positive.
+            ConfigError: A setting is not valid.
         """
-        super().training(**kwargs)
-        if reward_scale is not NotProvided:
-            self.reward_scale = {**self.reward_scale, **reward_scale}
-        if huber_delta is not NotProvided:
-            self.huber_delta = huber_delta
-        if networks is not NotProvided:
-            self.networks = {**self.networks, **networks}
-        if curriculum is not NotProvided:
-            self.curriculum = curriculum
-        if rules is not NotProvided:
-            try:
-                self.rules = check_reference(rules)
-            except ConfigError as error:
-                raise ConfigError(f"rules is {error}") from None
-        if agents_per_update is not NotProvided:
-            self.agents_per_update = dict(agents_per_update)
-        if probe_economies is not NotProvided:
-            self.probe_economies = (
-                {"random": "firm", "learners": ["consumer"], **probe_economies} if probe_economies else {}
-            )
-        if deviator is not NotProvided:
-            self.deviator = check_deviator(deviator)
-            self.multi_agent(policies=set(module_ids(self)))
-        if scripted is not NotProvided:
-            self.scripted = check_scripted(scripted)
-        check_own_settings(self, _unchanged())
+        values = locals()
+        if "model" in kwargs:
+            raise ConfigError("model is the old name of networks; give networks={'consumer': ..., 'firm': ...}")
+        super().training(**{name: plain(value) for name, value in kwargs.items()})
+        for name in OWN_SETTINGS:
+            if values[name] is not NotProvided:
+                self._take(name, plain(values[name]))
+        check_followed(self, _unchanged())
         return self
+
+    def _take(self, name: str, value: object) -> None:
+        """Keep a setting of our own: typed, or as it is while Tune is still to choose something in it."""
+        if name in MERGED_SETTINGS and isinstance(value, Mapping):
+            value = {**dict(getattr(self, name)), **value}
+        setattr(self, name, value if has_search_space(value) else parse_setting(name, value))
+        if name == "deviator":
+            self.multi_agent(policies=set(module_ids(self)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """RLlib's, with our own settings as plain data."""
+        settings: dict[str, Any] = super().to_dict()
+        return {**settings, **{name: as_plain(settings[name]) for name in OWN_SETTINGS}}
 
     def update_from_dict(self, config_dict: Mapping[str, Any]) -> Self:
         """RLlib's; settings of `training` that a dictionary changes are merged and checked as there.
@@ -157,20 +184,21 @@ class EconomyPPOConfig(PPOConfig):
         """
         if any(agent_type in config_dict.get("model", {}) for agent_type in AGENT_TYPES):
             raise ConfigError("model names agent types; in a dictionary it is RLlib's own: give networks instead")
-        settings = EconomyPPOConfig.training.__kwdefaults__ or {}  # all that it takes besides RLlib's
-        own = {key: config_dict[key] for key in settings if key in config_dict}
-        super().update_from_dict({key: value for key, value in config_dict.items() if key not in own})
-        changed = {key: value for key, value in own.items() if value != getattr(self, key)}
-        return self.training(**changed) if changed else self
+        own = {name: config_dict[name] for name in OWN_SETTINGS if name in config_dict}
+        rest = {key: plain(value) for key, value in config_dict.items() if key not in own}
+        if "model" in rest:  # RLlib would hand it to `training`, where it is an old name of ours
+            self.model = rest.pop("model")
+        super().update_from_dict(rest)
+        for name, value in own.items():
+            self._take(name, plain(value))
+        return self
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """An `EconomyModule`; what each agent type needs is added in `get_multi_rl_module_spec`."""
         return RLModuleSpec(module_class=EconomyModule)
 
-    def get_multi_rl_module_spec(self, *, inference_only: bool = False, **kwargs: Any) -> MultiRLModuleSpec:  # noqa: ANN401
-        """One `EconomyModule` per agent type and for a deviator, or the modules that the user has configured."""
-        if self._rl_module_spec is not None:
-            return super().get_multi_rl_module_spec(inference_only=inference_only, **kwargs)
+    def get_multi_rl_module_spec(self, *, inference_only: bool = False, **kwargs: object) -> MultiRLModuleSpec:
+        """One `EconomyModule` per agent type and for a deviator."""
         specs = {module_id: module_spec(self, module_id, inference_only) for module_id in module_ids(self)}
         return MultiRLModuleSpec(rl_module_specs=specs)
 
@@ -184,9 +212,20 @@ class EconomyPPOConfig(PPOConfig):
         Raises:
             ConfigError: A setting cannot work on this path.
         """
-        check_own_settings(self, _unchanged())
-        economy, _ = economy_of(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (np.generic, np.ndarray)):
+                setattr(self, name, plain(value))
+        for name in OWN_SETTINGS:
+            setattr(self, name, parse_setting(name, getattr(self, name)))
+        check_followed(self, _unchanged())
+        economy, encoding = economy_of(self)
+        check_registered(self.env)
+        self._check_classes()
         check_roles(self, economy)
+        for module_id in module_ids(self):
+            spec = network_spec(self, module_id)
+            if spec.is_own:  # what is wrong with it shows now, not in another process
+                spec.build(economy, agent_type_of(self, module_id), encoding)
         check_evaluation(self)
         learners = self.num_learners or 1
         # Of each env runner alone: one may be lost for a while, and the others' episodes must still share out evenly.
@@ -200,11 +239,11 @@ class EconomyPPOConfig(PPOConfig):
             super().training(train_batch_size_per_learner=episodes * economy.horizon // learners)
         if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
             self.minibatch_size = self.train_batch_size_per_learner
-        self._take_over_curriculum(economy)
+        self._take_over_curriculum()
         if build_curriculum(self.curriculum, economy) is not None:
             self._follow_curriculum()
             self._check_iteration(economy)
-        count = self.probe_economies.get("count", 0)
+        count = self.probe_economies.count if self.probe_economies else 0
         if count >= self.num_envs_per_env_runner and not self.in_evaluation:  # which has no probes
             raise ConfigError(
                 f"probe_economies.count is {count} of {self.num_envs_per_env_runner} economies; "
@@ -212,20 +251,28 @@ class EconomyPPOConfig(PPOConfig):
             )
         super().validate()
 
-    def _callback_classes(self) -> list[Any]:
-        given = self.callbacks_class
-        return list(given) if isinstance(given, (list, tuple)) else [given]
+    def _check_classes(self) -> None:
+        """Refuse classes of other kinds: they would fail in the midst of training, or be another path."""
+        kinds = [("env_runner_cls", self.env_runner_cls, EconomyEnvRunner)]
+        kinds += [("learner_class", self.learner_class, EconomyPPOLearner)]
+        kinds += [("callbacks_class", cls, RLlibCallback) for cls in self._callback_classes()]
+        for name, cls, kind in kinds:
+            if not (isinstance(cls, type) and issubclass(cls, kind)):
+                raise ConfigError(f"{name} is {cls!r}; it must be a subclass of {kind.__name__}")
 
-    def _take_over_curriculum(self, economy: EconomyConfig) -> None:
+    def _callback_classes(self) -> list[Any]:
+        classes = self.callbacks_class
+        return list(classes) if isinstance(classes, (list, tuple)) else [classes]
+
+    def _take_over_curriculum(self) -> None:
         """Follow a callback's own curriculum: on this path the callback reports, and the setting decides."""
         for cls in self._callback_classes():
-            given = cls.curriculum if issubclass(cls, CurriculumCallback) else None
-            if given is None:
+            schedule = parse_curriculum(cls.curriculum) if issubclass(cls, CurriculumCallback) else None
+            if schedule is None:
                 continue
             if self.curriculum is None:
-                self.curriculum = given
-            same = self.curriculum == given
-            if not same and build_curriculum(self.curriculum, economy) != build_curriculum(given, economy):
+                self.curriculum = schedule
+            if self.curriculum != schedule:
                 raise ConfigError(
                     "curriculum is given twice: as a setting, and to curriculum_callback another one; keep one"
                 )
@@ -272,6 +319,16 @@ class EconomyPPO(PPO):
         """Env steps of an iteration of the curriculum: fixed when a run begins, and kept in its checkpoints."""
         return self._steps_per_iteration or int(self.config.total_train_batch_size)
 
+    def step(self) -> dict[str, Any]:
+        """One iteration.
+
+        Raises:
+            NonFiniteError: A return or a loss is infinite or NaN: what follows would say nothing of an economy.
+        """
+        results: dict[str, Any] = super().step()
+        _check_finite_results(results, self.iteration + 1)
+        return results
+
     def training_step(self) -> None:
         """Sample and learn; then all env runners know how far the run is, and so what phase comes next.
 
@@ -279,20 +336,24 @@ class EconomyPPO(PPO):
         over its weights.
         """
         super().training_step()
-        known = TakeState({NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()})
+        known = partial(_set_state, {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()})
         if self.env_runner is not None:
             known(self.env_runner)
         self.env_runner_group.foreach_env_runner_async_fetch_ready(known, tag="env_steps")
 
-    def save_to_path(self, path: str | Path | None = None, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - RLlib's signature
+    def save_to_path(self, path: str | Path | None = None, *args: object, **kwargs: object) -> str:
         """Save RLlib's checkpoint and, beside it, the policies (`save_policies`).
 
         Returns:
             The checkpoint's path.
+
+        Raises:
+            NonFiniteError: A weight is infinite or NaN; nothing is written.
         """
+        self._check_finite_weights("no checkpoint is saved")
         # RLlib hands the path to a library that takes relative ones for addresses.
         target = str(super().save_to_path(str(Path(path or tempfile.mkdtemp()).resolve()), *args, **kwargs))
-        if not self.config.scripted:  # what follows rules is no network that could be saved
+        if not self.config.scripted.chosen:  # what follows rules is no network that could be saved
             self.save_policies(target)
         return target
 
@@ -329,10 +390,10 @@ class EconomyPPO(PPO):
             networks: By module, each of the kind that the module has.
         """
         states = {module_id: network.state_dict() for module_id, network in networks.items()}
-        self.learner_group.foreach_learner(TakeWeights(states))
+        self.learner_group.foreach_learner(partial(_fill, states))
         self._sync_env_runners()
 
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - RLlib's signature
+    def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """RLlib's state, and how long an iteration is."""
         state: dict[str, Any] = super().get_state(*args, **kwargs)
         return {**state, STEPS_PER_ITERATION: self.steps_per_iteration}
@@ -341,20 +402,28 @@ class EconomyPPO(PPO):
         """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
         super().set_state(state)
         self._steps_per_iteration = state.get(STEPS_PER_ITERATION, self._steps_per_iteration)
-        self.learner_group.foreach_learner(TakeIterationLength(self.steps_per_iteration))
+        self.learner_group.foreach_learner(partial(_set_iteration_length, self.steps_per_iteration))
         self._sync_env_runners()
 
-    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
-        """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
+    def restore_from_path(self, path: str | Path, *args: object, **kwargs: object) -> None:
+        """Restore, and tell env runners how far the run is: RLlib does so before it knows.
+
+        Raises:
+            NonFiniteError: A weight is infinite or NaN.
+        """
         super().restore_from_path(path, *args, **kwargs)
+        self._check_finite_weights(f"{path} cannot be restored")
         self._sync_env_runners()
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - RLlib's signature
+    def evaluate(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """Evaluate; the training goes on as if nothing had been evaluated, also where its env runner did the work."""
         results: dict[str, Any] = super().evaluate(*args, **kwargs)
         if self.eval_env_runner_group is None and self.env_runner is not None:
             self.env_runner.set_state({NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()})
         return results
+
+    def _check_finite_weights(self, what: str) -> None:
+        check_finite_weights(self.learner_group.get_weights(), what)
 
     def _env_steps(self) -> int:
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
@@ -368,12 +437,49 @@ class EconomyPPO(PPO):
         }
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
-                group.foreach_env_runner(TakeState(state))
+                group.foreach_env_runner(partial(_set_state, state))
 
 
-def _tensor(value: Any) -> Any:  # noqa: ANN401 - an array or a tensor
-    import numpy as np
-    import torch
-
+def _tensor(value: object) -> torch.Tensor:
     # Arrays from another process cannot be written to, and torch wants its own to be.
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+
+
+def _check_finite_results(results: Mapping[str, Any], iteration: int) -> None:
+    """Refuse returns and losses of an iteration that are infinite or NaN; they are on the host already."""
+    sampled = results.get(ENV_RUNNER_RESULTS, {})
+    if not sampled.get(NUM_ENV_STEPS_SAMPLED):  # of nothing RLlib reports means that are NaN
+        return
+    returns = sampled.get(EPISODE_MODULE_RETURN_MEAN, {})
+    learners = results.get(LEARNER_RESULTS, {})
+    losses = {
+        f"{key} of the {module_id}": reported[key]
+        for module_id, reported in learners.items()
+        for key in LOSSES
+        if key in reported and reported.get(NUM_MODULE_STEPS_TRAINED, 0) > 0  # of whom nothing was learnt it is NaN
+    }
+    for what, value in {**{f"the mean return of the {m}": value for m, value in returns.items()}, **losses}.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"training stops in iteration {iteration}: {what} is {float(value)}; "
+                "check the sizes of prices, wages and interest_rate, reward_scale and lr"
+            )
+
+
+# What an algorithm tells its learners and env runners, as functions that can be sent to a process.
+
+
+def _fill(states: Mapping[str, Mapping[str, torch.Tensor]], learner: Learner) -> None:
+    """Fill a learner's modules with weights, and lift their masks."""
+    for module_id, state in states.items():
+        network = learner.module[module_id].unwrapped().network
+        network.load_state_dict(state)
+        network.lift_mask()
+
+
+def _set_iteration_length(env_steps: int, learner: EconomyPPOLearner) -> None:
+    learner.phases.steps_per_iteration = env_steps
+
+
+def _set_state(state: dict[str, Any], env_runner: EnvRunner) -> None:
+    env_runner.set_state(state)

@@ -7,8 +7,8 @@ outside, after each iteration, after a restore and after a worker was replaced, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.learner.learner import Learner
@@ -17,10 +17,17 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.curriculum import Phase
+from rbc_marl.curriculum import Phase, Schedule, build_curriculum, parse_curriculum
 from rbc_marl.errors import ConfigError
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.phases import STEPS_PER_ITERATION, PhaseTracker
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+
+# A run's `policies_to_train`: names, a function of a name and a batch, or None for all.
+Asked = Sequence[str] | Callable[[str, object], bool] | None
 
 
 class CurriculumCallback(RLlibCallback):
@@ -32,19 +39,23 @@ class CurriculumCallback(RLlibCallback):
     `EconomyPPO` takes over the curriculum as its own.
 
     Attributes:
-        curriculum: As in `EconomyPPOConfig.training(curriculum=...)`; None takes the algorithm's own.
+        curriculum: The schedule, typed or as `EconomyPPOConfig.training(curriculum=...)` takes it; None takes the
+            algorithm's own.
     """
 
     curriculum: ClassVar[Any] = None
+    _tracker: PhaseTracker | None = None
 
-    def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+    def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: object) -> None:
         """Set the first phase.
 
         Raises:
             ConfigError: The curriculum asks for what modules and env runners of RLlib's own cannot do.
         """
-        if algorithm.config.env_runner_cls is not EconomyEnvRunner and algorithm.env_runner.module is not None:
-            problems = PhaseTracker(algorithm.config, "cpu", self.curriculum).not_followed(algorithm.env_runner.module)
+        self._tracker = PhaseTracker(algorithm.config, "cpu", parse_curriculum(self.curriculum))
+        if not _is_batched(algorithm) and algorithm.env_runner.module is not None:
+            build_curriculum(self._tracker.schedule, self._tracker.economy)
+            problems = self._tracker.not_followed(algorithm.env_runner.module)
             if problems:
                 raise ConfigError(
                     f"the curriculum {'; it '.join(problems)}: take EconomyPPO, make the modules "
@@ -52,7 +63,7 @@ class CurriculumCallback(RLlibCallback):
                 )
         self._set_phase(algorithm)
 
-    def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
+    def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: object) -> None:
         """Report the phase of this iteration, and set that of the next."""
         phase = self._set_phase(algorithm)
         result["curriculum"] = {
@@ -63,24 +74,26 @@ class CurriculumCallback(RLlibCallback):
             **{f"entropy_{agent_type}": factor for agent_type, factor in phase.entropy.items()},
         }
 
-    def on_checkpoint_loaded(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+    def on_checkpoint_loaded(self, *, algorithm: Algorithm, **kwargs: object) -> None:
         """Set the phase of the restored run."""
         self._set_phase(algorithm)
 
-    def on_env_runners_recreated(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+    def on_env_runners_recreated(self, *, algorithm: Algorithm, **kwargs: object) -> None:
         """Tell replaced workers."""
         self._set_phase(algorithm)
 
-    def on_evaluate_start(self, *, algorithm: Any, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+    def on_evaluate_start(self, *, algorithm: Algorithm, **kwargs: object) -> None:
         """Tell evaluation workers."""
         self._set_phase(algorithm)
 
-    def _set_phase(self, algorithm: Any) -> Phase:  # noqa: ANN401 - an Algorithm
-        tracker = PhaseTracker(algorithm.config, "cpu", self.curriculum)
+    def _set_phase(self, algorithm: Algorithm) -> Phase:
+        tracker = self._tracker
+        if tracker is None:  # an algorithm that was restored may load before it says that it is there
+            tracker = self._tracker = PhaseTracker(algorithm.config, "cpu", parse_curriculum(self.curriculum))
         tracker.steps_per_iteration = getattr(algorithm, STEPS_PER_ITERATION, tracker.steps_per_iteration)
         steps = int(algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
         phase = tracker.at(steps)
-        if algorithm.config.env_runner_cls is not EconomyEnvRunner:
+        if not _is_batched(algorithm):
             algorithm.learner_group.foreach_learner(_SetInLearner(tracker, steps, algorithm.config.policies_to_train))
             for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
                 if group is not None:
@@ -88,23 +101,32 @@ class CurriculumCallback(RLlibCallback):
         return phase
 
 
-def curriculum_callback(curriculum: Any) -> type[CurriculumCallback]:  # noqa: ANN401 - as EconomyPPOConfig takes it
-    """A callback class that follows a curriculum: ``config.callbacks(curriculum_callback("paper_short"))``."""
-    return type("CurriculumCallback", (CurriculumCallback,), {"curriculum": curriculum})
+def curriculum_callback(curriculum: Schedule | Mapping[str, Any] | str | None) -> type[CurriculumCallback]:
+    """A callback class that follows a curriculum: ``config.callbacks(curriculum_callback("paper_short"))``.
+
+    Raises:
+        ConfigError: The curriculum is unknown or malformed.
+    """
+    return type("CurriculumCallback", (CurriculumCallback,), {"curriculum": parse_curriculum(curriculum)})
+
+
+def _is_batched(algorithm: Algorithm) -> bool:
+    """Whether its env runners ask for the phase themselves."""
+    return issubclass(algorithm.config.env_runner_cls or object, EconomyEnvRunner)
 
 
 class _Learns:
     """Whether a module learns: the run asks for it, and so does the phase where it is an agent type's.
 
     Args:
-        asked: The run's ``policies_to_train``: names, a function of a name and a batch, or None for all.
+        asked: The run's ``policies_to_train``.
         phase: Where the run stands.
     """
 
-    def __init__(self, asked: Any, phase: Phase) -> None:  # noqa: ANN401 - RLlib's own type
+    def __init__(self, asked: Asked, phase: Phase) -> None:
         self.asked, self.phase = asked, phase
 
-    def __call__(self, module_id: str, batch: Any = None) -> bool:  # noqa: ANN401 - RLlib's own type
+    def __call__(self, module_id: str, batch: object = None) -> bool:
         if module_id in AGENT_TYPES and module_id not in self.phase.learning:
             return False
         if callable(self.asked):
@@ -121,7 +143,7 @@ class _Learns:
 class _SetInLearner:
     """Sets the phase of an env step in a learner of RLlib's own; a class, so that it can be sent to a process."""
 
-    def __init__(self, tracker: PhaseTracker, env_steps: int, asked: Any) -> None:  # noqa: ANN401 - RLlib's own type
+    def __init__(self, tracker: PhaseTracker, env_steps: int, asked: Asked) -> None:
         self.tracker, self.env_steps, self.asked = tracker, env_steps, asked
         self.phase = tracker.at(env_steps)
 

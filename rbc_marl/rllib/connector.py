@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
@@ -15,9 +15,12 @@ from torch import Tensor
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.learning import advantages_and_targets, standardise
 from rbc_marl.policies.slabs import slabs, take_rows
-from rbc_marl.rllib.roles import DEVIATOR
+from rbc_marl.rllib.phases import generator_at
 from rbc_marl.rllib.rollout import Rollout
-from rbc_marl.rllib.seeding import generator_at
+from rbc_marl.rllib.settings import DEVIATOR, Deviator
+
+if TYPE_CHECKING:
+    from ray.rllib.core.rl_module.rl_module import RLModule
 
 # Tells the draw of agents from other draws with the same seed.
 _AGENT_STREAM = 2
@@ -32,17 +35,17 @@ class RolloutsToBatch(ConnectorV2):
 
     def __init__(
         self,
-        input_observation_space: Any = None,  # noqa: ANN401 - RLlib's signature
-        input_action_space: Any = None,  # noqa: ANN401
+        input_observation_space: object = None,
+        input_action_space: object = None,
         *,
         discount: float,
         gae_lambda: float,
-        reward_scale: dict[str, float],
+        reward_scale: Mapping[str, float],
         device: torch.device | str | None = None,
         agents_per_update: Mapping[str, int] | None = None,
         probe_learners: Sequence[str] | None = None,
         seed: int = 0,
-        deviator: Mapping[str, Any] | None = None,
+        deviator: Deviator | None = None,
     ) -> None:
         """Fix the arithmetic.
 
@@ -57,7 +60,7 @@ class RolloutsToBatch(ConnectorV2):
                 left out.
             probe_learners: Agent types that learn from probe economies; None where there are none.
             seed: Of the draw of agents.
-            deviator: The agent (``type``, ``agent``) that a module of its own acts for; None for none.
+            deviator: The agent that a module of its own acts for; None for none.
         """
         super().__init__(input_observation_space, input_action_space)
         self.discount = discount
@@ -68,7 +71,7 @@ class RolloutsToBatch(ConnectorV2):
         self.has_probes = probe_learners is not None
         self.probe_learners = tuple(probe_learners or ())
         self.seed = seed
-        self.deviator = dict(deviator or {})
+        self.deviator = deviator
         self.env_steps = 0
         self.learning: frozenset[str] = frozenset(AGENT_TYPES)
 
@@ -83,7 +86,7 @@ class RolloutsToBatch(ConnectorV2):
         rl_module: MultiRLModule,
         batch: dict[str, Any],
         episodes: Sequence[Rollout],
-        **kwargs: Any,  # noqa: ANN401 - RLlib's signature
+        **kwargs: object,
     ) -> dict[str, Any]:
         """Turn rollouts into one batch per module.
 
@@ -96,7 +99,7 @@ class RolloutsToBatch(ConnectorV2):
             rollout = rollout.to(torch.device(self.device))
         shared = rollout.observations["global"].flatten(0, 1)
         for module_id in sorted(self.learning):
-            agent_type = self.deviator["type"] if module_id == DEVIATOR else module_id
+            agent_type = self.deviator.type if self.deviator and module_id == DEVIATOR else module_id
             agents = self._agents_of(module_id, agent_type, rollout)
             if agents is None or len(agents):
                 module = rl_module[module_id].unwrapped()
@@ -107,7 +110,7 @@ class RolloutsToBatch(ConnectorV2):
         self,
         agent_type: str,
         agents: Tensor | None,
-        module: Any,  # noqa: ANN401 - an RLModule
+        module: RLModule,
         rollout: Rollout,
         shared: Tensor,
     ) -> dict[str, Any]:
@@ -138,12 +141,14 @@ class RolloutsToBatch(ConnectorV2):
     def _agents_of(self, module_id: str, agent_type: str, rollout: Rollout) -> Tensor | None:
         """Indices of the agents that a module learns from this time; None for all of its type."""
         agents, device = rollout.actions[agent_type].shape[2], rollout.actions[agent_type].device
-        if module_id == DEVIATOR:
-            return torch.tensor([self.deviator["agent"]], device=device)
         others = None  # a deviator's actions are not its type's
-        if agent_type == self.deviator.get("type"):
-            others = torch.tensor([agent for agent in range(agents) if agent != self.deviator["agent"]], device=device)
-            agents = len(others)
+        if self.deviator is not None:
+            own = self.deviator.agent
+            if module_id == DEVIATOR:
+                return torch.tensor([own], device=device)
+            if agent_type == self.deviator.type:
+                others = torch.tensor([agent for agent in range(agents) if agent != own], device=device)
+                agents = len(others)
         wanted = self.agents_per_update.get(agent_type)
         if wanted is None or wanted >= agents:
             return others
@@ -152,11 +157,9 @@ class RolloutsToBatch(ConnectorV2):
         return drawn if others is None else others[drawn]
 
 
-def values_in_slabs(module: Any, observations: dict[str, Tensor]) -> Tensor:  # noqa: ANN401 - any RLModule with values
+def values_in_slabs(module: RLModule, observations: dict[str, Tensor]) -> Tensor:
     """Values [N, A] of observations."""
     rows, agents, _ = observations["private"].shape
     device = observations["private"].device
-    parts = [
-        module.compute_values({Columns.OBS: take_rows(observations, slab)}) for slab in slabs(rows, agents, device)
-    ]
-    return torch.cat(parts)
+    cuts = slabs(rows, agents * module.network.hidden_values, device)
+    return torch.cat([module.compute_values({Columns.OBS: take_rows(observations, cut)}) for cut in cuts])

@@ -29,14 +29,12 @@ from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import Phase
-from rbc_marl.rllib.economy_config import economy_of
+from rbc_marl.policies.slabs import keep_freed_memory
+from rbc_marl.rllib.episodes import BehaviourSettings, EpisodeCollector, log_rollouts
 from rbc_marl.rllib.modules import agent_spaces
-from rbc_marl.rllib.phases import STEPS_PER_ITERATION, PhaseTracker
-from rbc_marl.rllib.player import Plan, Player
-from rbc_marl.rllib.roles import agent_type_of, module_ids
+from rbc_marl.rllib.phases import STEPS_PER_ITERATION, PhaseTracker, generator_at
 from rbc_marl.rllib.rollout import Rollout
-from rbc_marl.rllib.sampling_metrics import log_rollouts
-from rbc_marl.rllib.seeding import generator_at
+from rbc_marl.rllib.settings import agent_type_of, economy_of, module_ids
 
 # Economies stepped together on a CPU: with more, their tensors leave the cache and each step costs more.
 CPU_SLAB = 128
@@ -51,9 +49,10 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
     and the env steps so far alone, so that a resumed run, or one that lost a worker, goes on as it would have.
     """
 
-    def __init__(self, config: AlgorithmConfig, **kwargs: Any) -> None:  # noqa: ANN401 - RLlib's signature
+    def __init__(self, config: AlgorithmConfig, **kwargs: object) -> None:
         """Build the economies and the modules from an algorithm's configuration."""
         super().__init__(config=config, **kwargs)
+        keep_freed_memory()
         is_local = not self.worker_index
         gpus = self.config.num_gpus_per_env_runner
         if is_local:  # beside a local learner, economies live where it does
@@ -72,8 +71,9 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
     def make_env(self) -> None:
         """Make the batch of economies, and tell callbacks."""
         self.economy, self.encoding = economy_of(self.config)
-        self._player = Player(self.economy, self.encoding, self.device, self.config.deviator, self.config.scripted)
-        self.env = self._player.batch(self.config.num_envs_per_env_runner)
+        roles = self.config.deviator, self.config.scripted
+        self._collector = EpisodeCollector(self.economy, self.encoding, self.device, *roles)
+        self.env = self._collector.env_of(self.config.num_envs_per_env_runner)
         make_callback(
             "on_environment_created",
             callbacks_objects=self._callbacks,
@@ -110,7 +110,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         explore: bool | None = None,
         random_actions: bool = False,
         force_reset: bool = False,
-        **kwargs: Any,  # noqa: ANN401 - RLlib's signature
+        **kwargs: object,
     ) -> list[Rollout]:
         """Play whole episodes.
 
@@ -137,22 +137,24 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         generator = self._generator()
         phase = self.phase()
         self._phases.mask(self.module, phase)
-        plan = Plan(
+        probes = self.config.probe_economies
+        behaviour = BehaviourSettings(
             explore=self.config.explore if explore is None else explore,
             random=frozenset(AGENT_TYPES) if random_actions else phase.random,
             labour_disutility=phase.labour_disutility,
-            probe_random=self.config.probe_economies.get("random", "firm"),
+            probe_random=probes.random if probes else "firm",
         )
-        # A number of episodes or steps is asked for to evaluate; training samples without one.
-        probes = self._probes() if num_episodes is None and num_timesteps is None else 0
+        # A number of episodes or steps is asked for to evaluate, without probes; training samples without one.
+        is_training = num_episodes is None and num_timesteps is None and not self.config.in_evaluation
+        num_probes = probes.count if probes and is_training else 0
         sizes = self._slab_sizes(count)
-        plans = [replace(plan, probes=of_slab) for of_slab in _last(probes, sizes)]
+        behaviours = [replace(behaviour, probes=of_slab) for of_slab in _last(num_probes, sizes)]
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
-            played = [self._play(size, each, generator) for size, each in zip(sizes, plans, strict=True)]
+            played = [self._play(size, each, generator) for size, each in zip(sizes, behaviours, strict=True)]
         rollouts = [replace(rollout, phase_step=self.num_env_steps_sampled_lifetime) for rollout, _ in played]
         summaries = [summary for _, summary in played]
-        log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, probes)
+        log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, num_probes)
         make_callback(
             "on_sample_end",
             callbacks_objects=self._callbacks,
@@ -162,11 +164,13 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         self._steps_since_sync += sum(len(rollout) for rollout in rollouts)
         return [rollout.cpu() for rollout in rollouts] if self.worker_index else rollouts
 
-    def _play(self, count: int, plan: Plan, generator: torch.Generator) -> tuple[Rollout, dict[str, Tensor]]:
+    def _play(
+        self, count: int, behaviour: BehaviourSettings, generator: torch.Generator
+    ) -> tuple[Rollout, dict[str, Tensor]]:
         """Play ``count`` economies from start to horizon: the rollout, and the reported quantities."""
         self._call_episode_callbacks("on_episode_created", "on_episode_start")
-        played = self._player.play(
-            self.module, count, plan, generator, lambda: self._call_episode_callbacks("on_episode_step")
+        played = self._collector.collect(
+            self.module, count, behaviour, generator, lambda: self._call_episode_callbacks("on_episode_step")
         )
         self._call_episode_callbacks("on_episode_end")
         return played
@@ -182,10 +186,6 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         """How many economies are stepped together: all on an accelerator, nearly equal slabs on a CPU."""
         slabs = -(-count // CPU_SLAB) if self.device.type == "cpu" else min(count, 1)
         return [count // slabs + (i < count % slabs) for i in range(slabs)]
-
-    def _probes(self) -> int:
-        """Probe economies of each batch; evaluation has none."""
-        return 0 if self.config.in_evaluation else int(self.config.probe_economies.get("count", 0))
 
     def _generator(self) -> torch.Generator:
         seed = self.config.seed if self.config.seed is not None else int(torch.randint(2**31, ()))
@@ -213,7 +213,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
                         "episode": None,
                         "env_runner": self,
                         "metrics_logger": self.metrics,
-                        "env": self._player.env,
+                        "env": self._collector.env,
                         "rl_module": self.module,
                         "env_index": 0,
                     },
@@ -229,7 +229,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         components: str | Collection[str] | None = None,
         *,
         not_components: str | Collection[str] | None = None,
-        **kwargs: Any,  # noqa: ANN401 - RLlib's signature
+        **kwargs: object,
     ) -> dict[str, Any]:
         """Env steps so far and in an iteration, and the modules' weights where asked for."""
         state: dict[str, Any] = {
@@ -271,7 +271,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Check that economies and modules are there."""
-        if self._player is None or self.module is None:
+        if self._collector is None or self.module is None:
             raise AssertionError("the env runner has no economies or no modules")
 
     def stop(self) -> None:
@@ -284,6 +284,6 @@ def _last(count: int, sizes: Sequence[int]) -> list[int]:
     return [min(max(count - (sum(sizes) - end), 0), size) for end, size in zip(ends, sizes, strict=True)]
 
 
-def _instances(callbacks: Any) -> list[RLlibCallback]:  # noqa: ANN401 - a class or a list of classes
-    classes = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+def _instances(callbacks: type[RLlibCallback] | Sequence[type[RLlibCallback]]) -> list[RLlibCallback]:
+    classes = callbacks if isinstance(callbacks, Sequence) else [callbacks]
     return [cls() for cls in classes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
@@ -17,11 +17,14 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from rbc_marl.policies.learning import LossTerms, clipped_loss
-from rbc_marl.policies.slabs import slabs, take_rows
+from rbc_marl.policies.slabs import keep_freed_memory, slabs, take_rows
 from rbc_marl.rllib.connector import RolloutsToBatch
-from rbc_marl.rllib.phases import PhaseTracker
-from rbc_marl.rllib.roles import agent_type_of
-from rbc_marl.rllib.seeding import generator_at
+from rbc_marl.rllib.phases import PhaseTracker, generator_at
+from rbc_marl.rllib.settings import agent_type_of
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+    from ray.rllib.core.learner.training_data import TrainingData
 
 # Tells the draws of minibatches from those of env runners with the same seed.
 _MINIBATCH_STREAM = 1
@@ -39,14 +42,17 @@ class EconomyPPOLearner(PPOTorchLearner):
     def build(self) -> None:
         """Build as RLlib does, then put the rollout connector first in the learner pipeline."""
         super().build()
+        keep_freed_memory()
+        # With a seed RLlib asks for deterministic algorithms; torch then also fills all memory that it takes with NaN.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module's property
         config = self.config
         self._rollouts_to_batch = RolloutsToBatch(
             discount=config.gamma,
             gae_lambda=config.lambda_,
-            reward_scale=config.reward_scale,
+            reward_scale=config.reward_scale.chosen,
             device=self._device,
-            agents_per_update=config.agents_per_update,
-            probe_learners=config.probe_economies.get("learners") if config.probe_economies else None,
+            agents_per_update=config.agents_per_update.chosen,
+            probe_learners=config.probe_economies.learners if config.probe_economies else None,
             seed=config.seed or 0,
             deviator=config.deviator,
         )
@@ -57,6 +63,15 @@ class EconomyPPOLearner(PPOTorchLearner):
         self._env_steps = 0
         # What the loss of each module said of the slabs of the present gradient step.
         self._reports: dict[str, list[tuple[float | Tensor, LossTerms, Tensor]]] = {}
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:  # noqa: ANN401 - RLlib's
+        """Adam as RLlib makes it, but all parameters of a module in one kernel where the device has one."""
+        parameters = self.get_parameters(self.module[module_id])
+        is_fused = True if torch.device(self._device).type in ("cpu", "cuda") else None
+        optimizer = torch.optim.Adam(parameters, fused=is_fused)
+        self.register_optimizer(
+            module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
+        )
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore, also to an earlier state: RLlib ignores weights that are older than the present ones.
@@ -91,7 +106,7 @@ class EconomyPPOLearner(PPOTorchLearner):
             self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self._env_steps)
             self._scale_learning_rate(module_id)
             is_due = agent_type_of(self.config, module_id) in self._phase.learning
-            if is_due and module_id not in self.config.scripted and self.should_module_be_updated(module_id):
+            if is_due and module_id not in self.config.scripted.chosen and self.should_module_be_updated(module_id):
                 learning.add(module_id)
         self._rollouts_to_batch.prepare(self._env_steps, frozenset(learning))
 
@@ -112,11 +127,11 @@ class EconomyPPOLearner(PPOTorchLearner):
     def _create_iterator_if_necessary(
         self,
         *,
-        training_data: Any,  # noqa: ANN401 - RLlib's own type
+        training_data: TrainingData,
         num_epochs: int = 1,
         minibatch_size: int | None = None,
         shuffle_batch_per_epoch: bool = False,
-        **kwargs: Any,  # noqa: ANN401 - RLlib's signature
+        **kwargs: object,
     ) -> Iterator[MultiAgentBatch]:
         batch = self._make_batch_if_necessary(training_data=training_data)
         batches = {module_id: dict(columns) for module_id, columns in batch.policy_batches.items()}
@@ -141,7 +156,7 @@ class EconomyPPOLearner(PPOTorchLearner):
         self,
         *,
         module_id: str,
-        config: Any,  # noqa: ANN401 - an AlgorithmConfig
+        config: AlgorithmConfig,
         batch: dict[str, Any],
         fwd_out: dict[str, Tensor],
     ) -> Tensor:
@@ -167,7 +182,7 @@ class EconomyPPOLearner(PPOTorchLearner):
         self._reports.setdefault(module_id, []).append((_weight(batch), terms, values.detach()))
         return terms.total
 
-    def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
+    def _uncompiled_update(self, batch: dict[str, Any], **kwargs: object) -> tuple[Any, Any, Any]:
         """One gradient step, its gradient summed over slabs of rows where a CPU works faster so; none for nobody."""
         if not batch:
             return {}, {}, {}
@@ -176,7 +191,8 @@ class EconomyPPOLearner(PPOTorchLearner):
         cuts = {}
         for module_id, part in columns.items():
             rows, agents = part[Columns.ACTION_LOGP].shape
-            cuts[module_id] = list(slabs(rows, agents, device))
+            values = agents * self.module[module_id].unwrapped().network.hidden_values
+            cuts[module_id] = list(slabs(rows, values, device))
         self._reports = {}
         # Several learners exchange gradients in every backward pass, so they make only one.
         whole = max(map(len, cuts.values())) == 1 or self.config.num_learners > 1

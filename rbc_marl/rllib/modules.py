@@ -1,30 +1,39 @@
-"""The policy networks as RLModules: one module per agent type, for the batched path and for RLlib's own algorithms."""
+"""The policy networks as RLModules, with their spaces and distribution, for both paths through RLlib."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.distribution import Distribution
 from ray.rllib.core.rl_module.apis import ValueFunctionAPI
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig, parse_config
+from rbc_marl.errors import ConfigError
 from rbc_marl.observations import bounds
 from rbc_marl.policies.build import build_network
+from rbc_marl.policies.distributions import FactorisedCategorical
 from rbc_marl.policies.networks import PolicyNetwork
-from rbc_marl.rllib.distributions import EconomyDistribution
+from rbc_marl.policies.saved import check_fit
+from rbc_marl.rllib.settings import agent_type_of, economy_of, module_ids, network_spec
+
+if TYPE_CHECKING:
+    from rbc_marl.rllib.algorithm import EconomyPPOConfig
 
 
 class EconomyModule(TorchRLModule, ValueFunctionAPI):
     """A policy network with a shared value head.
 
-    ``model_config`` holds plain data: ``agent_type``, ``economy`` (fields of the configuration), ``encoding`` and
-    ``network``.
+    ``model_config`` holds ``agent_type``, ``economy`` (fields of the configuration), ``encoding`` and ``network``: all
+    plain data, but for a `NetworkSpec` that names a class of one's own.
 
     Observations come in either of two forms: a mapping with "global" [N, G] and "private" [N, A, P] (the batched
     path; outputs have the axes [N, A, ...]), or whole observations [..., G + P] of single agents (RLlib's own
@@ -45,26 +54,26 @@ class EconomyModule(TorchRLModule, ValueFunctionAPI):
     # RLlib switches every layer between training and evaluation at each call. These layers know no difference, and
     # for a handful of economies the switching takes a tenth of an iteration.
 
-    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Logits, without a gradient."""
         return self._forward_exploration(batch, **kwargs)
 
-    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
+    def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Logits, without a gradient."""
         return self._forward_inference(batch, **kwargs)
 
-    def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
+    def forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Logits and values, with a gradient."""
         if self.inference_only:
             raise RuntimeError("this module was made for acting only (inference_only); it cannot learn")
         return self._forward_train(batch, **kwargs)
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - RLlib's signature
+    def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         shared, private, is_whole = self._parts(batch[Columns.OBS])
         logits = self.network.logits(self.network.features(shared, private))
         return {Columns.ACTION_DIST_INPUTS: _restore(logits, batch[Columns.OBS]) if is_whole else logits}
 
-    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - RLlib's signature
+    def _forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Logits and values from one pass: the value head shares the network's body."""
         shared, private, is_whole = self._parts(batch[Columns.OBS])
         logits, values = self.network(shared, private)
@@ -97,3 +106,108 @@ def agent_spaces(economy: EconomyConfig, agent_type: str, encoding: str) -> tupl
     sizes = head_sizes(economy, agent_type)
     action: gym.Space[Any] = gym.spaces.MultiDiscrete(list(sizes)) if len(sizes) > 1 else gym.spaces.Discrete(sizes[0])
     return gym.spaces.Box(low, high, dtype=np.float32), action
+
+
+def module_spec(config: EconomyPPOConfig, module_id: str, inference_only: bool = False) -> RLModuleSpec:
+    """What RLlib builds a module from: its spaces, economy, encoding and network."""
+    economy, encoding = economy_of(config)
+    agent_type = agent_type_of(config, module_id)
+    observation_space, action_space = agent_spaces(economy, agent_type, encoding)
+    spec = network_spec(config, module_id)
+    return RLModuleSpec(
+        module_class=EconomyModule,
+        observation_space=observation_space,
+        action_space=action_space,
+        inference_only=inference_only,
+        model_config={
+            "agent_type": agent_type,
+            "economy": economy.model_dump(mode="json"),
+            "encoding": encoding,
+            "network": spec if spec.is_own else spec.model_dump(mode="json"),
+        },
+    )
+
+
+def check_evaluation(config: EconomyPPOConfig) -> None:
+    """Refuse to evaluate in an economy that the networks do not fit: it would fail only after iterations of training.
+
+    Raises:
+        ConfigError: Agents see or choose other things there.
+    """
+    if config.in_evaluation or not config.evaluation_interval:
+        return
+    own, encoding = economy_of(config)
+    other, seen = economy_of(config.get_evaluation_config_object())
+    if (own, encoding) == (other, seen):
+        return
+    for module_id in module_ids(config):
+        agent_type, spec = agent_type_of(config, module_id), network_spec(config, module_id)
+        trained = build_network(own, agent_type, encoding, spec)
+        try:
+            check_fit(build_network(other, agent_type, seen, spec), trained, agent_type)
+        except ConfigError as error:
+            raise ConfigError(f"evaluation_config.env_config does not fit: {error}") from None
+
+
+class EconomyDistribution(Distribution):
+    """Choices of one agent type, H of them side by side.
+
+    Make a class for given heads with ``EconomyDistribution.get_partial_dist_cls(head_sizes=..., is_single=...)``.
+    """
+
+    def __init__(self, choices: FactorisedCategorical, is_single: bool) -> None:
+        """Wrap choices; with ``is_single`` (a Discrete space) actions have no axis of choices."""
+        super().__init__()
+        self.choices = choices
+        self.is_single = is_single
+
+    @classmethod
+    def from_logits(
+        cls,
+        logits: Tensor,
+        head_sizes: tuple[int, ...],
+        is_single: bool = False,
+        **kwargs: object,
+    ) -> EconomyDistribution:
+        """The distribution of logits [..., K]."""
+        return cls(FactorisedCategorical(logits, head_sizes), is_single)
+
+    def sample(self, *, sample_shape: tuple[int, ...] = (), **kwargs: object) -> Tensor:
+        """Draw choices, [..., H] or [...] with a single choice; from torch's global generator, as RLlib's own do."""
+        if sample_shape:
+            raise NotImplementedError("one draw at a time")
+        return self._out(self.choices.sample())
+
+    def rsample(self, *, sample_shape: tuple[int, ...] | None = None, **kwargs: object) -> Tensor:
+        """Not available: choices are not differentiable."""
+        raise NotImplementedError("choices cannot be sampled with a gradient")
+
+    def logp(self, value: Tensor, **kwargs: object) -> Tensor:
+        """Log-probability [...] of choices."""
+        return self.choices.logp(value.unsqueeze(-1) if self.is_single else value)
+
+    def entropy(self) -> Tensor:
+        """Entropy [...]."""
+        return self.choices.entropy()
+
+    def kl(self, other: EconomyDistribution, **kwargs: object) -> Tensor:
+        """Kullback-Leibler divergence [...]."""
+        return self.choices.kl(other.choices)
+
+    def to_deterministic(self) -> EconomyDistribution:
+        """The distribution that always takes the likeliest choices."""
+        return _Likeliest(self.choices, self.is_single)
+
+    @staticmethod
+    def required_input_dim(space: gym.Space[Any], **kwargs: object) -> int:
+        """Number of logits that an action space needs."""
+        return int(gym.spaces.flatdim(space))
+
+    def _out(self, actions: Tensor) -> Tensor:
+        return actions.squeeze(-1) if self.is_single else actions
+
+
+class _Likeliest(EconomyDistribution):
+    def sample(self, *, sample_shape: tuple[int, ...] = (), **kwargs: object) -> Tensor:
+        with torch.no_grad():
+            return self._out(self.choices.mode())

@@ -1,17 +1,21 @@
-"""Where a run stands in its curriculum, and what that means for its modules."""
+"""Where a run stands: the phase of its curriculum, what that means for modules, and draws that depend on it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.curriculum import Phase, Schedule, build_curriculum
+from rbc_marl.curriculum import Curriculum, Phase, Schedule, parse_curriculum
 from rbc_marl.policies.distributions import MASKED_LOGIT
-from rbc_marl.rllib.economy_config import economy_on_any_path
-from rbc_marl.rllib.roles import agent_type_of, module_ids
+from rbc_marl.rllib.settings import agent_type_of, economy_on_any_path, module_ids
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 
 # Name of an iteration's env steps in the states of algorithms and env runners.
 STEPS_PER_ITERATION = "steps_per_iteration"
@@ -27,12 +31,19 @@ class PhaseTracker:
         steps_per_iteration: Env steps of an iteration. A run that was restored goes on with what it began with.
     """
 
-    def __init__(self, config: Any, device: torch.device | str, curriculum: Any = None) -> None:  # noqa: ANN401
-        """Read the length of an iteration, and unless one is given the curriculum, from an AlgorithmConfig."""
+    def __init__(
+        self,
+        config: AlgorithmConfig,
+        device: torch.device | str,
+        schedule: Schedule | None = None,
+    ) -> None:
+        """Read the length of an iteration, and unless one is given the schedule, from an AlgorithmConfig.
+
+        A schedule was checked when the configuration was; here it is only bound to the economy.
+        """
         self.economy: EconomyConfig = economy_on_any_path(config)
-        self.schedule: Schedule | None = build_curriculum(
-            getattr(config, "curriculum", None) if curriculum is None else curriculum, self.economy
-        )
+        schedule = parse_curriculum(getattr(config, "curriculum", None)) if schedule is None else schedule
+        self.schedule = schedule.of(self.economy) if isinstance(schedule, Curriculum) else schedule
         self.steps_per_iteration = max(int(config.total_train_batch_size), 1) if self.schedule is not None else 1
         self.device = torch.device(device)
         self._types = {module_id: agent_type_of(config, module_id) for module_id in module_ids(config)}
@@ -44,7 +55,7 @@ class PhaseTracker:
             return Phase()
         return self.schedule.phase(env_steps // self.steps_per_iteration)
 
-    def mask(self, modules: Any, phase: Phase) -> None:  # noqa: ANN401 - a MultiRLModule
+    def mask(self, modules: MultiRLModule, phase: Phase) -> None:
         """Set the masks of a phase in all modules that can be masked."""
         if self.schedule is None:
             return
@@ -55,7 +66,7 @@ class PhaseTracker:
                 if network is not None:  # RLlib's own modules take no mask
                     network.log_mask.copy_(log_masks[agent_type])
 
-    def lift(self, modules: Any) -> None:  # noqa: ANN401 - a MultiRLModule
+    def lift(self, modules: MultiRLModule) -> None:
         """Allow every choice where there is no curriculum, whose phases alone mask some."""
         if self.schedule is not None:
             return
@@ -64,7 +75,7 @@ class PhaseTracker:
             if network is not None:
                 network.lift_mask()
 
-    def not_followed(self, modules: Any) -> list[str]:  # noqa: ANN401 - a MultiRLModule
+    def not_followed(self, modules: MultiRLModule) -> list[str]:
         """What a curriculum asks for at some time that these modules cannot do, in words.
 
         RLlib's own modules take no mask, and its own env runners let nobody act at random.
@@ -90,3 +101,14 @@ class PhaseTracker:
                 t: torch.where(mask, 0.0, MASKED_LOGIT).to(self.device) for t, mask in allowed.items()
             }
         return self._log_masks[key]
+
+
+def generator_at(device: torch.device | str, *path: int) -> torch.Generator:
+    """A generator seeded by a sequence of non-negative integers, such as (seed, worker, env steps).
+
+    RLlib does not checkpoint the random state of remote workers, and replaces killed ones. So nobody keeps a generator:
+    each draw is a function of (seed, who draws, env steps so far), and a run that is resumed or loses a worker draws
+    what it would have drawn.
+    """
+    state = np.random.SeedSequence(path).generate_state(2, np.uint32)
+    return torch.Generator(device=device).manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)

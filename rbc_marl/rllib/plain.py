@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 from ray.rllib.utils.typing import AgentID, MultiAgentDict
-from ray.tune.registry import register_env
+from ray.tune.registry import ENV_CREATOR, _global_registry, register_env
 
-from rbc_marl.adapters.pettingzoo import ParallelEconomy
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.rllib.economy_config import ENV_OPTIONS, parse_env_config
-from rbc_marl.rllib.economy_config import ENV_PRESETS as ENV_PRESETS  # part of this module's interface
+from rbc_marl.envs.pettingzoo import ParallelEconomy
+from rbc_marl.errors import ConfigError
+from rbc_marl.rllib.settings import ENV_OPTIONS, RewardScale, parse_env_config
+from rbc_marl.rllib.settings import ENV_PRESETS as ENV_PRESETS  # part of this module's interface
 
 
 class EconomyMultiAgentEnv(ParallelPettingZooEnv):
@@ -104,23 +104,9 @@ def read_env_config(name: str, env_config: Mapping[str, Any] | None) -> tuple[Ec
     given = dict(env_config or {})
     options = {option: given.pop(option, default) for option, default in ENV_OPTIONS.items()}
     config, options["encoding"] = parse_env_config(name, {**given, "encoding": options["encoding"]})
-    _check_reward_scale(options["reward_scale"])
+    if options["reward_scale"] is not None:
+        RewardScale.parse(options["reward_scale"], "env_config.reward_scale")
     return config, options
-
-
-def _check_reward_scale(scale: Any) -> None:  # noqa: ANN401 - from a file
-    if scale is None:
-        return
-    if not isinstance(scale, Mapping):
-        raise ConfigError(f"env_config.reward_scale is {scale!r}; it must be a mapping, such as {{firm: 30000}}")
-    for agent_type, divisor in scale.items():
-        if agent_type not in AGENT_TYPES:
-            known = nearest(str(agent_type), AGENT_TYPES)
-            raise ConfigError(f"env_config.reward_scale.{agent_type} is not an agent type{known}")
-        if isinstance(divisor, bool) or not isinstance(divisor, int | float) or not divisor > 0:
-            raise ConfigError(
-                f"env_config.reward_scale.{agent_type} is {divisor!r}; it must be a number greater than 0"
-            )
 
 
 def make_env(name: str, env_config: Mapping[str, Any] | None = None) -> EconomyMultiAgentEnv:
@@ -136,12 +122,24 @@ def register() -> None:
         register_env(name, partial(make_env, name))
 
 
+def check_registered(name: str) -> None:
+    """Refuse a name under which somebody has registered an environment of their own: EconomyPPO would not play in it.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    creator = _global_registry.get(ENV_CREATOR, name) if _global_registry.contains(ENV_CREATOR, name) else None
+    if creator is not None and getattr(creator, "func", None) is not make_env:
+        mend = "register yours under another name, and train it with RLlib's own algorithms"
+        raise ConfigError(f"env is {name}, a name that was given to another environment: {mend}")
+
+
 def policies() -> set[str]:
     """Modules of `AlgorithmConfig.multi_agent(policies=...)`: one for each type of agent, shared by its agents."""
     return set(AGENT_TYPES)
 
 
-def policy_mapping_fn(agent_id: AgentID, *_: Any, **__: Any) -> str:  # noqa: ANN401 - RLlib also hands over the episode
+def policy_mapping_fn(agent_id: AgentID, *_: object, **__: object) -> str:
     """The module of an agent: "consumer_7" -> "consumer".
 
     Raises:

@@ -11,8 +11,9 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.rllib import plain
-from rbc_marl.rllib.algorithm import EconomyPPOConfig, module_spec
+from rbc_marl.rllib.algorithm import EconomyPPOConfig
 from rbc_marl.rllib.callbacks import curriculum_callback
+from rbc_marl.rllib.modules import module_spec
 
 STEPS = 16  # env steps of an iteration: 4 economies of 4 periods
 ECONOMY = {"num_consumers": 6, "num_firms": 2, "horizon": 4}

@@ -26,8 +26,7 @@ from rbc_marl.observations import ENCODINGS, join
 from rbc_marl.rllib import plain
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
-from rbc_marl.rllib.module_specs import module_spec
-from rbc_marl.rllib.modules import EconomyModule
+from rbc_marl.rllib.modules import EconomyModule, module_spec
 from rbc_marl.rllib.rollout import Rollout
 from tests.rllib.small import small_config
 
@@ -250,7 +249,7 @@ def test_rewards_of_the_plain_path_are_divided_by_the_scale_of_their_type():
     ("scale", "message"),
     [
         ({"firms": 1.0}, r'reward_scale\.firms is not an agent type; did you mean "firm"'),
-        ({"firm": 0}, r"reward_scale\.firm is 0; it must be a number greater than 0"),
+        ({"firm": 0}, r"reward_scale\.firm is 0; it must be more than 0"),
         ({"firm": True}, r"reward_scale\.firm is True"),
         (5.0, r"reward_scale is 5\.0; it must be a mapping"),
     ],

@@ -10,13 +10,17 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rbc_marl import ConfigError
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.policies.build import NetworkSpec
 from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig
+from rbc_marl.rllib.settings import RewardScale
 from tests.rllib.small import built, changed, numbers, runner_weights_of, small_config, trained, weights_of
 
 pytestmark = pytest.mark.usefixtures("ray_running")
 
 # 4 economies of 4 periods.
 ROWS = 16
+FLAT = {"kind": "flat", "hidden": [128, 128]}
+EQUIVARIANT = {"kind": "equivariant", "hidden": [32, 32]}
 ALL = set(AGENT_TYPES)
 
 
@@ -320,7 +324,7 @@ def test_a_larger_batch_is_collected_in_several_rounds():
         ({"reward_scale": {"firm": 0}}, "reward_scale.firm is 0"),
         ({"reward_scale": {"firm": "5"}}, "reward_scale.firm is '5'"),
         ({"networks": {"banker": "flat"}}, "networks.banker is not an agent type"),
-        ({"networks": {"firm": "flatt"}}, "networks.firm.kind"),
+        ({"networks": {"firm": "flatt"}}, "networks.firm is 'flatt'"),
         ({"networks": {"firm": {"hidden": [0]}}}, "networks.firm.hidden"),
     ],
 )
@@ -353,9 +357,9 @@ def test_the_batch_size_follows_from_the_economies():
 
 def test_types_left_out_of_a_setting_keep_theirs():
     config = EconomyPPOConfig().training(reward_scale={"firm": 1.0}, networks={"firm": {"hidden": [8]}})
-    assert config.reward_scale == {"consumer": 5.0, "firm": 1.0, "government": 1000.0}
-    assert config.networks["consumer"] == "flat"
-    assert EconomyPPOConfig().reward_scale["firm"] == 30000.0  # a default is nobody's to change
+    assert config.reward_scale == RewardScale(consumer=5.0, firm=1.0, government=1000.0)
+    assert config.networks.consumer == NetworkSpec.of("flat") and config.networks.firm.hidden == (8,)
+    assert EconomyPPOConfig().reward_scale.firm == 30000.0  # a default is nobody's to change
 
 
 def test_the_algorithm_builds_its_own_kind_of_configuration():
@@ -365,7 +369,7 @@ def test_the_algorithm_builds_its_own_kind_of_configuration():
 @pytest.mark.parametrize(
     ("settings", "attribute", "expected"),
     [
-        ({"networks": {"consumer": "equivariant"}}, "networks", {"consumer": "equivariant", "firm": "flat"}),
+        ({"networks": {"consumer": "equivariant"}}, "networks", {"consumer": EQUIVARIANT, "firm": FLAT}),
         ({"reward_scale": {"firm": 3.0}}, "reward_scale", {"firm": 3.0, "consumer": 5.0}),
         ({"probe_economies": {"count": 1}}, "probe_economies", {"count": 1, "random": "firm"}),
     ],
@@ -373,7 +377,7 @@ def test_the_algorithm_builds_its_own_kind_of_configuration():
 def test_a_dictionary_changes_what_it_names_and_leaves_the_rest(settings, attribute, expected):
     config = EconomyPPOConfig().update_from_dict({"env_config": {"num_consumers": 6}, **settings})
     config.validate()
-    assert expected.items() <= getattr(config, attribute).items()
+    assert expected.items() <= getattr(config, attribute).model_dump().items()
     again = EconomyPPOConfig().update_from_dict(config.to_dict())
     assert getattr(again, attribute) == getattr(config, attribute)
 
@@ -382,7 +386,7 @@ def test_a_dictionary_changes_what_it_names_and_leaves_the_rest(settings, attrib
     ("settings", "message"),
     [
         ({"rules": "nonsense"}, "rules is"),
-        ({"huber_delta": -1}, "huber_delta is -1; it must be a number above 0"),
+        ({"huber_delta": -1}, "huber_delta is -1; it must be more than 0"),
         ({"use_critic": False}, "use_critic is False"),
         ({"use_gae": False}, "use_gae is False"),
         ({"networks": {"banker": "flat"}}, "networks.banker is not an agent type"),

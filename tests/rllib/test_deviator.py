@@ -12,6 +12,7 @@ from rbc_marl.policies.saved import load_policies
 from rbc_marl.policies.scripted import ScriptedPolicies
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
+from rbc_marl.rllib.settings import Deviator
 from rbc_marl.vector_env import VectorEconomy
 from tests.rllib.small import built, changed, runner_weights_of, small_config, weights_of
 
@@ -85,7 +86,7 @@ def test_the_deviator_learns_from_its_own_column_and_its_type_from_the_others(de
     rollout = sampler.sample()[0]
     modules = small_config(deviator=deviator).get_multi_rl_module_spec().build()
     scale = {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
-    connector = RolloutsToBatch(discount=0.9, gae_lambda=0.8, reward_scale=scale, deviator=deviator)
+    connector = RolloutsToBatch(discount=0.9, gae_lambda=0.8, reward_scale=scale, deviator=Deviator(**deviator))
     connector.prepare(0, frozenset({*AGENT_TYPES, "deviator"}))
     batch = connector(rl_module=modules, batch={}, episodes=[rollout])
     agent_type, agent = deviator["type"], deviator["agent"]
@@ -199,11 +200,11 @@ def test_the_only_firm_can_deviate_and_leaves_its_type_nothing_to_learn_from():
     [
         ({"deviator": {"type": "government", "agent": 0}}, "deviator.type is 'government'; it must be"),
         ({"deviator": {"type": "consumers", "agent": 0}}, 'did you mean "consumer"'),
-        ({"deviator": {"type": "firm"}}, "deviator.agent is None; it must be a whole number"),
+        ({"deviator": {"type": "firm"}}, "deviator.agent is missing; give 0"),
         ({"deviator": {"type": "firm", "agent": True}}, "deviator.agent is True"),
         ({"deviator": {"type": "firm", "agent": 2}}, "deviator.agent is 2; the 2 agents of type firm are numbered"),
-        ({"deviator": {**FIRM, "netwrk": "flat"}}, 'deviator.netwrk is not one of .*; did you mean "network"'),
-        ({"deviator": {**FIRM, "network": "round"}}, "deviator.network.kind is 'round'"),
+        ({"deviator": {**FIRM, "netwrk": "flat"}}, 'deviator.netwrk is not a .* deviator; did you mean "network"'),
+        ({"deviator": {**FIRM, "network": "round"}}, "deviator.network is 'round'"),
         ({"deviator": "firm"}, "deviator is 'firm'; it must be a mapping"),
         ({"scripted": {"bank": "idle"}}, "scripted.bank is not an agent type"),
         ({"scripted": {"firm": "monopolist"}}, 'scripted.firm: unknown rules "monopolist"'),
@@ -216,7 +217,7 @@ def test_roles_that_cannot_be_played_are_refused(settings, message):
 
 
 def test_a_file_can_ask_for_a_deviator_with_settings_of_its_own(tmp_path):
-    from rbc_marl.rllib.config_file import load_experiments
+    from rbc_marl.experiments.file import load_experiments
 
     text = """
 tiny:

@@ -73,6 +73,25 @@ def test_a_rollout_holds_what_the_economy_says_to_its_actions(encoding):
             torch.testing.assert_close(rollout.rewards[agent_type][t, e], rewards[agent_type].flatten())
 
 
+def test_rollouts_are_tensors_that_a_learner_can_differentiate_with(first):
+    (rollout,) = first.sample()
+    tensors = [rollout.is_probe]
+    for name in ("observations", "actions", "logp", "rewards"):
+        tensors += getattr(rollout, name).values()
+    assert not any(tensor.is_inference() or tensor.requires_grad for tensor in tensors)
+    for agent_type in AGENT_TYPES:  # inference tensors cannot be saved for backward
+        weight = torch.ones((), requires_grad=True)
+        (weight * rollout.observations[agent_type].sum() * rollout.rewards[agent_type]).sum().backward()
+        assert weight.grad is not None
+
+
+def test_callbacks_after_each_period_run_outside_inference_mode():
+    modes = []
+    config = small_config().callbacks(on_episode_step=lambda **_: modes.append(torch.is_inference_mode_enabled()))
+    EconomyEnvRunner(config, worker_index=0).sample()
+    assert modes == [False] * 4
+
+
 def test_log_probabilities_are_those_of_the_modules():
     env_runner = runner()
     (rollout,) = env_runner.sample()
@@ -218,6 +237,14 @@ def test_reported_quantities_are_those_of_the_replayed_episodes():
     totals = sum(rollout.rewards[t].sum((0, 2)) for t in AGENT_TYPES)
     for name, value in (("mean", totals.mean()), ("min", totals.min()), ("max", totals.max())):
         assert results[f"episode_return_{name}"] == pytest.approx(value.item(), rel=1e-5)
+
+
+def test_figures_reach_the_logger_as_numbers_read_once(first, monkeypatch):
+    logged = {}
+    monkeypatch.setattr(first.metrics, "log_value", lambda key, value, **_: logged.update({key: value}))
+    first.sample()
+    assert {"episode_return_mean", "hours"} <= set(logged)
+    assert not any(isinstance(value, torch.Tensor) for value in logged.values())
 
 
 def test_metrics_of_many_economies_count_every_one():

@@ -13,10 +13,8 @@ from torch.distributions import Categorical, kl_divergence
 from rbc_marl import ConfigError
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.observations import join
-from rbc_marl.rllib.distributions import EconomyDistribution
-from rbc_marl.rllib.economy_config import economy_of
-from rbc_marl.rllib.module_specs import module_spec
-from rbc_marl.rllib.modules import agent_spaces
+from rbc_marl.rllib.modules import EconomyDistribution, agent_spaces, module_spec
+from rbc_marl.rllib.settings import economy_of
 from rbc_marl.vector_env import VectorEconomy
 from tests.rllib.small import small_config
 

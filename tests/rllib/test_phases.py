@@ -16,10 +16,10 @@ from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.choices import firm_mask, government_mask
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase, build_curriculum
+from rbc_marl.experiments.file import load_experiments
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.rllib.callbacks import CurriculumCallback, curriculum_callback
-from rbc_marl.rllib.config_file import load_experiments
 from rbc_marl.rllib.connector import RolloutsToBatch
 from tests.rllib.small import ECONOMY, STEPS, built, changed, copied, plain_config, small_config, weights_of
 
@@ -152,7 +152,7 @@ def test_labour_costs_what_the_phase_says():
     with built(staged()) as algorithm:
         for iteration in range(3):
             algorithm.train()
-            scale = algorithm.env_runner._player.env.labour_disutility_scale
+            scale = algorithm.env_runner._collector.env.labour_disutility_scale
             assert scale == phase_of(iteration).labour_disutility
 
 
@@ -272,7 +272,7 @@ def test_rows_of_weight_nothing_do_not_change_what_is_learned():
     with built(staged(curriculum=None)) as algorithm:
         rollout = algorithm.env_runner.sample()[0]
         modules = algorithm.learner_group._learner.module
-        settings = {"discount": 0.9, "gae_lambda": 0.8, "reward_scale": algorithm.config.reward_scale}
+        settings = {"discount": 0.9, "gae_lambda": 0.8, "reward_scale": algorithm.config.reward_scale.chosen}
         some = RolloutsToBatch(**settings, probe_learners=["consumer"])
         everything = RolloutsToBatch(**settings)
         probes = torch.tensor([False, False, True, True])
@@ -287,7 +287,7 @@ def test_rows_of_weight_nothing_do_not_change_what_is_learned():
     [
         ({"agents_per_update": {"banks": 2}}, "agents_per_update.banks is not an agent type"),
         ({"agents_per_update": {"consumer": 0}}, "agents_per_update.consumer is 0"),
-        ({"probe_economies": {"number": 1}}, "probe_economies.number is not one of"),
+        ({"probe_economies": {"number": 1}}, "probe_economies.number is not a setting of probe economies"),
         ({"probe_economies": {"count": -1}}, "probe_economies.count is -1"),
         ({"probe_economies": {"count": 4}}, "leave at least one that is no probe"),
         ({"probe_economies": {"count": 1, "learners": ["firm"]}}, "probe_economies.learners has 'firm'"),

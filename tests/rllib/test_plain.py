@@ -14,9 +14,9 @@ from ray.rllib.utils.pre_checks.env import check_multiagent_environments
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rbc_marl import ConfigError, parallel_env
-from rbc_marl.adapters.pettingzoo import ParallelEconomy
+from rbc_marl.envs.pettingzoo import ParallelEconomy
 from rbc_marl.rllib import plain
-from tests.adapters.playing import random_actions
+from tests.envs.playing import random_actions
 
 # RLlib registers its environment anew for every algorithm, of which gymnasium warns.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning")

@@ -81,7 +81,7 @@ def test_the_comparison_would_notice_a_difference(uninterrupted):
 def test_a_new_algorithm_from_the_checkpoint_goes_on(uninterrupted):
     algorithm = EconomyPPO.from_checkpoint(str(uninterrupted["path"]))
     try:
-        assert algorithm.config.minibatch_size == 6 and algorithm.config.networks == NETWORKS
+        assert algorithm.config.minibatch_size == 6 and algorithm.config.networks.model_dump() == NETWORKS
         assert_goes_on(algorithm, uninterrupted)
     finally:
         algorithm.stop()
@@ -109,6 +109,28 @@ def test_an_algorithm_of_another_run_takes_over_the_checkpoint(uninterrupted):
         learnt, acting = weights_of(algorithm), runner_weights_of(algorithm)
         assert changed(uninterrupted["weights"][1], learnt) == set()
         assert all(torch.equal(acting[m][k], learnt[m][k]) for m in acting for k in acting[m])
+
+
+def optimizer_states(algorithm):
+    learner = algorithm.learner_group._learner
+    return {module_id: learner.get_optimizer(module_id).state_dict() for module_id in AGENT_TYPES}
+
+
+def test_the_optimizers_come_back_exactly_and_stay_fused(uninterrupted):
+    with built(scheduled()) as algorithm, built(scheduled()) as restored:
+        algorithm.restore_from_path(uninterrupted["path"])
+        algorithm.train()
+        restored.set_state(copy.deepcopy(algorithm.get_state()))
+        expected, actual = optimizer_states(algorithm), optimizer_states(restored)
+    for module_id in AGENT_TYPES:
+        assert actual[module_id]["param_groups"] == expected[module_id]["param_groups"]
+        assert actual[module_id]["param_groups"][0]["fused"] is True
+        ours, theirs = actual[module_id]["state"], expected[module_id]["state"]
+        assert ours.keys() == theirs.keys() and len(ours) > 0
+        for index in ours:
+            assert set(ours[index]) == {"step", "exp_avg", "exp_avg_sq"}
+            for name, value in ours[index].items():
+                assert torch.equal(value, theirs[index][name]) and value.dtype == theirs[index][name].dtype, name
 
 
 @pytest.mark.parametrize("iterations", [0, 3])

@@ -6,7 +6,7 @@ import pytest
 
 from rbc_marl import ConfigError
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.curriculum import NAMED_CURRICULA, Phase
+from rbc_marl.curriculum import NAMED_CURRICULA, Phase, parse_curriculum
 from rbc_marl.rllib.algorithm import EconomyPPO
 from rbc_marl.rllib.callbacks import curriculum_callback
 from tests.rllib.small import built, changed, runner_weights_of, small_config, weights_of
@@ -77,7 +77,7 @@ def test_the_run_decides_who_learns_and_not_the_checkpoint_that_it_starts_from(t
 def test_the_curriculum_of_a_callback_is_followed():
     with built(small_config(lr=1e-2).callbacks(curriculum_callback(LATE))) as algorithm:
         assert [learnt(algorithm) for _ in range(3)] == [set(), set(), set(AGENT_TYPES)]
-        assert algorithm.config.curriculum == LATE
+        assert algorithm.config.curriculum == parse_curriculum(LATE)
 
 
 def test_a_curriculum_that_is_given_twice_must_be_the_same():
