@@ -1,0 +1,462 @@
+"""From the plain data of an experiment to a validated one: its settings, its economy, and RLlib's AlgorithmConfig."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from rbc_marl.config import AGENT_TYPES, PRESETS, EconomyConfig, parse_config
+from rbc_marl.curriculum import parse_curriculum
+from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.experiments.algorithm_keys import (
+    SPELLINGS,
+    Key,
+    check_keys,
+    check_value,
+    first_line,
+    known_keys,
+    model_keys,
+    set_keys,
+)
+from rbc_marl.experiments.spaces import Space
+from rbc_marl.experiments.stopping import parse_stop
+from rbc_marl.observations import ENCODINGS
+from rbc_marl.rllib import plain
+from rbc_marl.rllib.settings import DEVIATOR, ENV_OPTIONS, check_env, check_restored
+from rbc_marl.settings import Section, dump_yaml, with_value
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm import Algorithm
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+DEFAULT_RESULTS = "results"
+OUR_ALGORITHMS = ("EconomyPPO",)
+# What a resolved experiment says although its file need not.
+_WRITTEN_OUT = ("env_config", "seed", "num_env_runners")
+
+
+def _folder(text: str) -> str:
+    if "://" in text:
+        raise ValueError("it must be a folder of this machine, or one that is mounted here")
+    return str(Path(text).expanduser())
+
+
+def _checkpoint(text: str) -> str:
+    folder = Path(_folder(text)).resolve()
+    if not (folder / "rllib_checkpoint.json").is_file():
+        raise ValueError("it must be the folder of a checkpoint")
+    return str(folder)
+
+
+Folder = Annotated[str, AfterValidator(_folder)]
+Checkpoint = Annotated[str, AfterValidator(_checkpoint)]
+
+
+class CheckpointSettings(Section):
+    """When checkpoints are written, and how many are kept."""
+
+    noun: ClassVar[str] = "a setting of checkpoints"
+
+    checkpoint_frequency: Annotated[int, Field(ge=0)] = Field(default=0, description="iterations between two; 0: none")
+    num_to_keep: Annotated[int, Field(ge=1)] | None = Field(default=None, description="of the newest; null: all")
+    checkpoint_at_end: bool = Field(default=True, description="one more when the run stops")
+
+
+class Base(Section):
+    """The experiment that another one changes."""
+
+    noun: ClassVar[str] = "a setting of a base"
+
+    file: str = Field(description="a YAML file beside this one, or the name of a preset")
+    experiment: str | None = Field(default=None, description="its name, where the file holds several")
+
+
+class ExperimentSettings(Section):
+    """What an experiment of a file holds."""
+
+    noun: ClassVar[str] = "a setting of an experiment"
+
+    base: str | Base | None = Field(default=None, description="where it starts: a file beside this one, or a preset")
+    run: str = Field(description="EconomyPPO, or any of RLlib's", examples=["an algorithm, such as EconomyPPO"])
+    env: object = Field(default=None, description="rbc_open, rbc_closed, or any environment of gymnasium's")
+    stop: object = Field(default=None, description="results, and the values that end the run: {training_iteration: 9}")
+    num_samples: Annotated[int, Field(ge=1)] = Field(default=1, description="trials of each point of a search")
+    storage_path: Folder | None = Field(default=None, description="folder of the results")
+    checkpoint_config: CheckpointSettings | None = None
+    restore: Checkpoint | None = Field(default=None, description="checkpoint to begin from")
+    config: dict[str, Any] | None = Field(default=None, description="settings of RLlib's AlgorithmConfig")
+
+    def plain(self) -> dict[str, Any]:
+        """Those that decide how a run is stored, as plain data of a file."""
+        values = self.model_dump(include={"num_samples", "storage_path", "restore"}, exclude_defaults=True)
+        return {**values, "checkpoint_config": (self.checkpoint_config or CheckpointSettings()).model_dump()}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One validated experiment of a file, ready to run.
+
+    `config` builds the algorithm. `resolved` is plain data that gives the same experiment again when it is written to
+    a YAML file (for a Python file it is only a summary). `sets` are the changes that must be made to the file's copy in
+    the run's folder: all those to a Python file, and those to a YAML file's run when it was resumed. `spaces` is not
+    empty for a sweep. `code` holds the dotted names of the classes that the file names.
+    """
+
+    name: str
+    run: str
+    env: str
+    env_config: EconomyConfig | None
+    stop: Mapping[str, float]
+    config: AlgorithmConfig
+    resolved: dict[str, Any]
+    checkpoints: CheckpointSettings
+    seed: int
+    storage: Path
+    source: Path
+    restore: Path | None = None
+    num_samples: int = 1
+    spaces: Mapping[tuple[str, ...], Space] = field(default_factory=dict)
+    sets: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the file asks for several trials (a search space, or `num_samples` above 1)."""
+        return bool(self.spaces) or self.num_samples > 1
+
+    @property
+    def is_python(self) -> bool:
+        """Whether the experiment comes from a Python file."""
+        return self.source.suffix == ".py"
+
+    def with_values(self, values: Mapping[tuple[str, ...], Any]) -> AlgorithmConfig:
+        """The AlgorithmConfig of one trial of a sweep.
+
+        Args:
+            values: A value for the path of each search space.
+
+        Raises:
+            ConfigError: A value is not valid.
+        """
+        data: dict[str, Any] = {"config": self.resolved["config"]}
+        for path, value in values.items():
+            data = with_value(data, path, value)
+        return configured(self.name, self.run, self.env, data["config"], {})[0]
+
+
+def build(
+    name: str,
+    source: Path,
+    data: Mapping[str, Any],
+    places: Mapping[str, str],
+    spaces: Mapping[tuple[str, ...], Space],
+) -> Experiment:
+    """Build what plain data asks for, once for each value that a trial may get.
+
+    Args:
+        name: Of the experiment.
+        source: Its file.
+        data: Settings of `ExperimentSettings`; ``config`` holds flat keys.
+        places: Where these keys stand in the file.
+        spaces: The search spaces in it, by path.
+
+    Raises:
+        ConfigError: Something is wrong.
+    """
+    settings = ExperimentSettings.parse(data, name)
+    examples: dict[str, Any] = {**data, "config": data.get("config", {})}
+    for path, space in spaces.items():
+        examples = with_value(examples, path, space.examples()[0])
+    config, keys = configured(name, settings.run, settings.env, examples["config"], places)
+    for path, space in spaces.items():
+        for value in space.examples()[1:]:
+            configured(name, settings.run, settings.env, with_value(examples, path, value)["config"], places)
+        keys = with_value(keys, [everyday(path[1]), *path[2:]], {space.kind: list(space.arguments)})
+    config_class: Any = type(config)
+    custom = config.callbacks_class is not _usual_callbacks(config_class)
+    stop = parse_stop(settings.stop, f"{name}.stop", custom_metrics=custom)
+    asked = [key for key in stop if key.startswith("evaluation/")]
+    problem = ""
+    if settings.num_samples > 1 and not spaces:
+        mend = "add a search space to config, such as seed: {randint: [0, 1000000]}"
+        problem = f"num_samples is {settings.num_samples}, and all would be the same; {mend}"
+    elif asked and not config.evaluation_interval:
+        problem = f"stop.{asked[0]} needs evaluations; give config.evaluation_interval"
+    elif spaces and not stop:
+        problem = "stop is missing; a sweep needs one, such as stop: {training_iteration: 100}"
+    if problem:
+        raise ConfigError(f"{name}.{problem}")
+    return _experiment(name, source, settings, config, stop, keys, spaces)
+
+
+@functools.cache
+def _usual_callbacks(config_class: type[AlgorithmConfig]) -> object:
+    return config_class().callbacks_class
+
+
+def build_python(name: str, source: Path, config: AlgorithmConfig, data: Mapping[str, Any]) -> Experiment:
+    """Build the experiment of a Python file.
+
+    Args:
+        name: Of the experiment.
+        source: The file.
+        config: Its configuration; finished here.
+        data: Its other settings.
+
+    Raises:
+        ConfigError: Something is wrong.
+    """
+    if config.algo_class is None or config.env is None:
+        missing = "algorithm" if config.algo_class is None else "environment"
+        raise ConfigError(f"{source}: config has no {missing}; start from PPOConfig().environment(...)")
+    economy_of(config.env, config.env_config or {}, f"{name}.config.env_config")
+    config.seed = 0 if config.seed is None else config.seed
+    _finish(config, name)
+    algorithm = config.algo_class if isinstance(config.algo_class, str) else config.algo_class.__name__
+    settings = ExperimentSettings.parse({**data, "run": algorithm, "env": str(config.env)}, name)
+    stop = parse_stop(settings.stop, f"{name}.stop", custom_metrics=True)
+    return _experiment(name, source, settings, config, stop, None, {})
+
+
+def _experiment(
+    name: str,
+    source: Path,
+    settings: ExperimentSettings,
+    config: AlgorithmConfig,
+    stop: Mapping[str, float],
+    keys: Mapping[str, Any] | None,
+    spaces: Mapping[tuple[str, ...], Space],
+) -> Experiment:
+    """An experiment whose parts are built."""
+    restore = Path(settings.restore) if settings.restore else None
+    if restore is not None and settings.run == "EconomyPPO":
+        check_restored(restore, config, f"{name}.restore")
+    resolved = {"run": settings.run, "env": settings.env, "stop": dict(stop), **settings.plain()}
+    return Experiment(
+        name=name,
+        run=settings.run,
+        env=str(settings.env),
+        env_config=economy_of(settings.env, config.env_config or {}, f"{name}.config.env_config"),
+        stop=stop,
+        config=config,
+        resolved=resolved if keys is None else {**resolved, "config": keys},
+        checkpoints=settings.checkpoint_config or CheckpointSettings(),
+        seed=int(config.seed),  # `_resolved` and `build_python` see to it that there is one
+        storage=Path(settings.storage_path or DEFAULT_RESULTS),
+        source=source,
+        restore=restore,
+        num_samples=settings.num_samples,
+        spaces=spaces,
+    )
+
+
+def configured(
+    name: str, run: str, env: object, keys: Mapping[str, Any], places: Mapping[str, str]
+) -> tuple[AlgorithmConfig, dict[str, Any]]:
+    """The AlgorithmConfig of flat keys, and the keys with everything written out, in their everyday spelling.
+
+    Raises:
+        ConfigError: A key is unknown, a value wrong, or RLlib refuses the combination.
+    """
+    where = f"{name}.config"
+    cls = algorithm_class(run, f"{name}.run")
+    _check_env(env, f"{name}.env")
+    config = cls.get_default_config()
+    # All names and types first, so that the first mistake named is a plain one.
+    own = {key: places.get(key, f"{where}.{key}") for key in (*keys, *_WRITTEN_OUT)}
+    checked = check_keys(type(config), keys, own)
+    resolved = _resolved(env, keys, own["env_config"])
+    checked |= check_keys(type(config), {key: resolved[key] for key in _WRITTEN_OUT if key in resolved}, own)
+    checked, own = _with_model(type(config), checked, own)
+    for key in ("evaluation_config", "algorithm_config_overrides_per_module"):
+        if resolved.get(key):
+            _check_overrides(type(config), key, resolved, own[key], env)
+    checked = {key: (entry, _copied(value)) for key, (entry, value) in checked.items()}  # RLlib may change what it gets
+    if resolved.get("curriculum") is not None:  # parsed once: from here on it is typed
+        curriculum = parse_curriculum(resolved["curriculum"], own["curriculum"])
+        checked["curriculum"] = (checked["curriculum"][0], curriculum)
+    config.environment(env=env)
+    set_keys(config, checked, own)
+    _finish(config, name)
+    return config, {everyday(key): value for key, value in resolved.items()}
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401 - plain data
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def everyday(key: str) -> str:
+    """The name of a key as files spell it: ``lambda`` for ``lambda_``."""
+    return next((spelling for spelling, parameter in SPELLINGS.items() if parameter == key), key)
+
+
+def to_yaml(experiment: Experiment) -> str:
+    """The resolved experiment as the text of a YAML file that `load_experiments` reads back."""
+    return dump_yaml({experiment.name: experiment.resolved})
+
+
+# RLlib's configuration
+
+
+def algorithm_class(name: Any, where: str) -> type[Algorithm]:  # noqa: ANN401 - from a file
+    """The algorithm that `run` names: ours, or any of RLlib's.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    from ray.rllib.algorithms.registry import ALGORITHMS, _get_algorithm_class
+
+    known = [*OUR_ALGORITHMS, *ALGORITHMS]
+    if name not in known:
+        mend = nearest(str(name), known) or f"; there are {', '.join(known)}"
+        raise ConfigError(f"{where} is {name!r}, which is not an algorithm{mend}")
+    if name in OUR_ALGORITHMS:
+        from rbc_marl.rllib import algorithm
+
+        return getattr(algorithm, name)
+    return _get_algorithm_class(name)
+
+
+def economy_of(env: object, env_config: Mapping[str, Any], where: str) -> EconomyConfig | None:
+    """Validate the economy of one of our environments.
+
+    Args:
+        env: The environment's name; for others than ours the result is None.
+        env_config: Fields of EconomyConfig, and `encoding`.
+        where: Place of env_config in the file.
+
+    Raises:
+        ConfigError: A field is unknown or wrong, or contradicts the environment's name.
+    """
+    if not isinstance(env, str) or env not in plain.ENV_PRESETS:
+        return None
+    names = [*EconomyConfig.model_fields, *ENV_OPTIONS]
+    encoding = env_config.get("encoding", ENCODINGS[0])
+    problem = f"encoding is {encoding!r}; it must be {' or '.join(ENCODINGS)}" if encoding not in ENCODINGS else ""
+    for name in env_config:
+        if name not in names:
+            problem = f"{name} is not {EconomyConfig.noun}{nearest(str(name), names)}"
+    if problem:
+        raise ConfigError(f"{where}.{problem}")
+    fields = {name: value for name, value in env_config.items() if name not in ENV_OPTIONS}
+    return check_env(env, parse_config({**PRESETS[plain.ENV_PRESETS[env]], **fields}, where=where), where)
+
+
+def _resolved(env: object, keys: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Write out what a file leaves open: the whole economy, the seed and where environments run."""
+    resolved = dict(keys)
+    given = keys.get("env_config") or {}
+    economy = economy_of(env, given, where)
+    if economy is not None:
+        options = {name: value for name, value in given.items() if name in ENV_OPTIONS}
+        resolved["env_config"] = {**economy.model_dump(mode="json"), "encoding": ENCODINGS[0], **options}
+    if keys.get("seed", 0) is None:
+        resolved["seed"] = secrets.randbelow(2**31)
+    resolved.setdefault("seed", 0)
+    resolved.setdefault("num_env_runners", 0)  # in this process: an economy is too small to send elsewhere
+    return resolved
+
+
+def _finish(config: AlgorithmConfig, where: str) -> None:
+    """Give our environments their policies, and let RLlib validate the whole (on a copy: it may change things).
+
+    Raises:
+        ConfigError: RLlib refuses the configuration.
+    """
+    if config.env in plain.ENV_PRESETS:
+        _fill_policies(config, where)
+    try:
+        config.copy(copy_frozen=False).validate()
+    except Exception as error:
+        reason = f".{error}" if isinstance(error, ConfigError) else f": {first_line(error)}"
+        raise ConfigError(f"{where}.config{reason}") from error
+
+
+def _check_env(env: object, where: str) -> None:
+    if isinstance(env, str) and env in plain.ENV_PRESETS:
+        plain.register()
+        return
+    import gymnasium
+
+    known = [*plain.ENV_PRESETS, *gymnasium.registry]
+    if not isinstance(env, str) or not (env in known or ":" in env or env.count(".") > 1):
+        wrong = f"{env!r}, which is not an environment{nearest(str(env), known)}"
+        missing = "missing; name an environment, such as rbc_open"
+        raise ConfigError(f"{where} is {missing if env is None else wrong}")
+
+
+def _with_model(
+    config_class: type, checked: dict[str, tuple[Key, Any]], places: dict[str, str]
+) -> tuple[dict[str, tuple[Key, Any]], dict[str, str]]:
+    """Send `model`, with RLlib a setting of its old API stack, where it belongs: to `rl_module(model_config=...)`."""
+    known = known_keys(config_class)
+    if "model" in checked and known["model"].owner.startswith("ray."):
+        problem = "is the old name of networks; write networks" if "networks" in known else ""
+        if "model_config" in checked:
+            problem = f"is given twice, also as {places['model_config']}; keep one"
+        if problem:
+            raise ConfigError(f"{places['model']} {problem}")
+        value = (known["model_config"], checked.pop("model")[1])
+        checked, places = {**checked, "model_config": value}, {**places, "model_config": places["model"]}
+    model = checked.get("model_config", (None, None))[1]
+    for name, value in model.items() if isinstance(model, Mapping) else ():
+        place, ours = f"{places['model_config']}.{name}", model_keys()
+        if name not in ours:
+            raise ConfigError(f"{place} is not a setting of RLlib's models{nearest(str(name), ours)}")
+        check_value(ours[name], value, place)
+    return checked, places
+
+
+def _check_overrides(
+    config_class: type[AlgorithmConfig], name: str, values: Mapping[str, Any], where: str, env: object
+) -> None:
+    """Check the keys inside `evaluation_config` or inside each module's overrides as strictly as the outer ones."""
+    economy, groups, problem = values.get("env_config", {}), {where: values[name]}, ""
+    if name == "algorithm_config_overrides_per_module":
+        policies = values.get("policies") or (AGENT_TYPES if env in plain.ENV_PRESETS else values[name])
+        policies = [*policies, DEVIATOR] if values.get("deviator") else policies
+        for module in values[name]:
+            if module not in policies:
+                problem = f"{where}.{module} is not a policy{nearest(str(module), policies)}"
+        groups = {f"{where}.{module}": keys for module, keys in values[name].items()}
+    for place, keys in groups.items():
+        if not isinstance(keys, Mapping):
+            problem = problem or f"{place} is {keys!r}; it must be a mapping, such as {{lr: 3e-4}}"
+            continue
+        check_keys(config_class, keys, {key: f"{place}.{key}" for key in keys})
+        if "env_config" in keys and env in plain.ENV_PRESETS:
+            changed = keys["env_config"] or {}
+            encoding = economy.get("encoding", ENCODINGS[0])
+            if changed.get("encoding", encoding) != encoding:
+                problem = f"{place}.env_config.encoding is not the {encoding} that policies learn with"
+            economy_of(env, {**economy, **changed}, f"{place}.env_config")
+    if problem:
+        raise ConfigError(problem)
+
+
+def _fill_policies(config: AlgorithmConfig, where: str) -> None:
+    """One shared policy per agent type, unless the file says otherwise."""
+    unmapped, problem = config.policy_mapping_fn is type(config).DEFAULT_POLICY_MAPPING_FN, ""
+    if not config.is_multi_agent:
+        config.multi_agent(policies=plain.policies())
+    elif unmapped and set(config.policies) != set(AGENT_TYPES):
+        problem = f" must be {', '.join(AGENT_TYPES)}; others need a Python file and policy_mapping_fn"
+    if unmapped:
+        config.multi_agent(policy_mapping_fn=plain.policy_mapping_fn)
+    trained = config.policies_to_train
+    if trained is not None and not callable(trained):
+        unknown = [policy for policy in trained if policy not in config.policies]
+        if not list(trained):
+            problem = "_to_train is empty; name at least one policy"
+        elif unknown:
+            problem = f"_to_train names {unknown[0]!r}{nearest(str(unknown[0]), config.policies)}"
+    if problem:
+        raise ConfigError(f"{where}.config.policies{problem}")

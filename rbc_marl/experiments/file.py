@@ -1,0 +1,347 @@
+"""Experiments from files: YAML as the old `rllib train file` took it, and Python files that hold a `config`.
+
+A file becomes plain data: its base is merged in, and all spellings of a setting become one. Overrides are merged into
+that data, and then it is validated and built, before Ray starts or a folder is made. A message names the full path of
+what is wrong (`open-economy.config.lr_shedule`), its line, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import copy
+import runpy
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.experiments.algorithm_keys import SECTIONS, SPELLINGS, apply_keys, first_line, flatten_sections
+from rbc_marl.experiments.build import Base, ExperimentSettings, build, build_python
+from rbc_marl.experiments.build import Experiment as Experiment  # part of this module's interface
+from rbc_marl.experiments.build import to_yaml as to_yaml
+from rbc_marl.experiments.own_code import allow_folder, allow_import, named_code
+from rbc_marl.experiments.presets import find_file
+from rbc_marl.experiments.spaces import Space, find_spaces
+from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, with_value
+
+# Settings of the old command, and where they stand now.
+OLD_SETTINGS = {
+    "checkpoint_freq": "checkpoint_frequency",
+    "checkpoint_at_end": "checkpoint_at_end",
+    "keep_checkpoints_num": "num_to_keep",
+}
+# What can stand in an experiment of a file by mistake, and what to do about it.
+_MISPLACED = {
+    "local_dir": "is a name of older RLlib versions; write storage_path",
+    **dict.fromkeys(SECTIONS, "is not a setting of an experiment; it belongs under config"),
+}
+
+
+# Keys whose values can name classes of one's own.
+_CODE = ("callbacks_class", "env_runner_cls", "learner_class", "curriculum", "networks", "deviator")
+
+
+# Settings and overrides
+
+
+@dataclass(frozen=True)
+class Override:
+    """A value that takes the place of what a file says."""
+
+    path: tuple[str, ...]
+    """The setting, as `setting_path` gives it."""
+    value: Any
+    place: str
+    """Where it is asked for, for messages: ``--set lr=1e-3``, or ``taxes.set.lr``."""
+    key: str = ""
+    """The setting as it was written there."""
+
+
+def setting_path(key: str) -> tuple[str, ...]:
+    """The one path of a setting, whatever its spelling.
+
+    Args:
+        key: ``lr``, ``config.lr``, ``training.lr`` and ``config.training.lr`` are one setting, as are
+            ``checkpoint_freq`` and ``checkpoint_config.checkpoint_frequency``.
+
+    Returns:
+        Its path in the data of an `ExperimentSpec`, such as ``("config", "lr")`` or ``("stop", "training_iteration")``.
+
+    Raises:
+        ConfigError: The key names no single setting.
+    """
+    head, *rest = [word.strip() for word in key.split(".")]
+    if head == "config" and rest:
+        head, *rest = rest
+    if head in OLD_SETTINGS:
+        return "checkpoint_config", OLD_SETTINGS[head]
+    if head in SECTIONS and rest:
+        head, *rest = rest
+    elif head == "config":
+        raise ConfigError(f"{key}: name a setting, such as config.lr")
+    if head in ExperimentSettings.model_fields and head != "base":
+        return head, *rest
+    return "config", SPELLINGS.get(head, head), *rest
+
+
+def setting_name(path: Sequence[str]) -> str:
+    """The everyday name of a setting: ``lr`` for ``("config", "lr")``."""
+    return ".".join(path[1:] if path[0] == "config" else path)
+
+
+def read_overrides(sets: Sequence[str]) -> list[Override]:
+    """Overrides from texts such as ``"lr=1e-3"`` or ``"stop.training_iteration=3"``.
+
+    Raises:
+        ConfigError: A text is not ``key=value``, or names no setting.
+    """
+    parsed = [(text, *parse_set(text)) for text in sets]
+    return [Override(setting_path(".".join(key)), value, f"--set {text}", ".".join(key)) for text, key, value in parsed]
+
+
+@dataclass(frozen=True)
+class ExperimentSpec:
+    """One experiment of a file as plain data: its base merged in, all spellings and sections as one; not yet built."""
+
+    name: str
+    source: Path
+    data: Mapping[str, Any]
+    """The settings of `ExperimentSettings`; ``config`` holds flat keys."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where the keys of ``config`` stand in their file."""
+    files: tuple[Path, ...] = ()
+    """The file and its bases."""
+    overrides: tuple[Override, ...] = ()
+    """What has been put in place of the files' values."""
+
+    def with_overrides(self, overrides: Iterable[Override]) -> ExperimentSpec:
+        """The same experiment with other values; of two overrides of one setting the later one holds.
+
+        Raises:
+            ConfigError: One reaches into something that is no mapping.
+        """
+        data, places, overrides = self.data, dict(self.places), tuple(overrides)
+        for override in overrides:
+            try:
+                data = with_value(data, override.path, override.value)
+            except ConfigError as error:
+                raise ConfigError(f"{override.place}: {str(error).partition(': ')[2]}") from None
+            if override.path[0] == "config" and (override.key or override.path[1] not in places):
+                places[override.path[1]] = self._place(override)
+        return replace(self, data=data, places=places, overrides=(*self.overrides, *overrides))
+
+    def _place(self, override: Override) -> str:
+        """Where the key of ``config`` would stand that an override names."""
+        words = override.key.removeprefix("config.").split(".") if override.key else [*override.path[1:]]
+        depth = 2 if words[0] in SECTIONS and len(words) > 1 else 1
+        return ".".join([self.name, "config", *words[:depth]])
+
+    @property
+    def spaces(self) -> dict[tuple[str, ...], Space]:
+        """Its search spaces, by path.
+
+        Raises:
+            ConfigError: A space has the wrong arguments.
+        """
+        config = self.data.get("config", {})
+        return {("config", *path): space for path, space in find_spaces(config, f"{self.name}.config")}
+
+    def build(self) -> Experiment:
+        """Validate everything, and make the algorithm's configuration. Nothing is started.
+
+        Raises:
+            ConfigError: Something is wrong.
+        """
+        with self._located():
+            code = {dotted: key for key in _CODE for dotted in named_code(self.data.get("config", {}).get(key))}
+            for dotted, key in code.items():
+                folders = [*(file.parent for file in self.files), Path.cwd()]
+                allow_import(dotted, folders, self.places.get(key, f"{self.name}.config.{key}"))
+            experiment = build(self.name, self.source, self.data, self.places, self.spaces)
+            return replace(experiment, code=tuple(code))
+
+    @contextmanager
+    def _located(self) -> Iterator[None]:
+        """Say in an error where the value comes from: an override, or a line of a file."""
+        try:
+            with line_numbers(*(() if self.overrides else self.files)):
+                yield
+        except ConfigError as error:
+            for override in reversed(self.overrides):
+                place = self._place(override) if override.path[0] == "config" else f"{self.name}.{override.path[0]}"
+                if str(error).startswith(place):
+                    if not override.place.startswith("--set"):
+                        error.args = (f"{error} ({override.place})",)
+                    raise
+            with line_numbers(*self.files):
+                raise
+
+
+# Reading
+
+
+def load_experiments(path: str | Path, only: str | None = None, *, sets: Sequence[str] = ()) -> list[Experiment]:
+    """Read and validate the experiments of a file. Classes that it names may lie beside it or in the working folder.
+
+    Args:
+        path: A YAML file (`.yaml`, `.yml`), a Python file (`.py`), or the name of a preset.
+        only: Name of one experiment; None for all, in the file's order.
+        sets: Changes such as `"lr=1e-3"`, `"env_config.num_consumers=20"` or `"stop.training_iteration=3"`.
+
+    Raises:
+        ConfigError: The file is missing or something in it is wrong.
+    """
+    path = find_file(path)
+    if path.suffix == ".py":
+        _one_of([path.stem], only, path)
+        return [_read_python(path, sets)]
+    overrides = read_overrides(sets)
+    return [spec.with_overrides(overrides).build() for spec in read_specs(path, only)]
+
+
+def read_specs(path: str | Path, only: str | None = None) -> list[ExperimentSpec]:
+    """Read the experiments of a YAML file as plain data, each file once.
+
+    Args:
+        path: The file, or the name of a preset.
+        only: Name of one experiment; None for all, in the file's order.
+
+    Raises:
+        ConfigError: A file is missing, is not YAML or no file of experiments, or bases lead in a circle.
+    """
+    path, reader = find_file(path), _Reader()
+    return [reader.spec(path, name) for name in _one_of(reader.names(path), only, path)]
+
+
+def _one_of(names: Sequence[str], only: str | None, path: Path) -> Sequence[str]:
+    if only is not None and only not in names:
+        raise ConfigError(f'{path} has no experiment "{only}"; it has {", ".join(names)}{nearest(only, names)}')
+    return [name for name in names if only in (None, name)]
+
+
+class _Reader:
+    """Reads files and their bases."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, dict[str, Any]] = {}
+
+    def names(self, path: Path) -> list[str]:
+        """The experiments of a file."""
+        names = list(self._file(path))
+        if not names:
+            raise ConfigError(f"{path} is empty; it must hold an experiment: a name, and under it run, env and config")
+        return names
+
+    def spec(self, path: Path, name: str, before: tuple[tuple[Path, str], ...] = ()) -> ExperimentSpec:
+        """One experiment, with its base.
+
+        Args:
+            path: Its file.
+            name: Its name there.
+            before: The experiments that it is a base of.
+        """
+        step = (path.resolve(), name)
+        if step in before:
+            circle = " -> ".join(f"{file.name}: {experiment}" for file, experiment in (*before, step))
+            raise ConfigError(f"{path}: {name}.base leads back to where it began ({circle}); leave one base out")
+        with line_numbers(path):
+            own, places = _canonical(path, name, self._file(path)[name])
+            base = own.pop("base", None)
+            if base is None:
+                return ExperimentSpec(name, path, merged({}, own), places, (path,))
+            file, experiment = self._base(path, name, base)
+        parent = self.spec(file, experiment, (*before, step))
+        data = merged(parent.data, own)
+        for space_path, _ in find_spaces(own.get("config", {}), f"{name}.config"):  # a space replaces, it has no keys
+            data["config"] = with_value(data["config"], space_path, _at(own["config"], space_path))
+        return ExperimentSpec(name, path, data, {**parent.places, **places}, (path, *parent.files))
+
+    def _base(self, path: Path, name: str, value: Any) -> tuple[Path, str]:  # noqa: ANN401 - from a file
+        """The file and the name of a base."""
+        base = Base.parse({"file": value} if isinstance(value, str) else value, f"{name}.base")
+        file = find_file(base.file, folder=path.parent)
+        names = self.names(file)
+        wanted = base.experiment or (names[0] if len(names) == 1 else name)
+        if wanted not in names:
+            mend = f"name one: {{file: {base.file}, experiment: {names[0]}}}"
+            raise ConfigError(f"{name}.base is {base.file}, which holds {', '.join(names)}; {mend}")
+        return file, wanted
+
+    def _file(self, path: Path) -> dict[str, Any]:
+        key = path.resolve()
+        if key not in self._files:
+            self._files[key] = {str(name): value for name, value in load_yaml_file(path).items()}
+        return self._files[key]
+
+
+def _at(tree: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 - plain data
+    return _at(tree[path[0]], path[1:]) if path else tree
+
+
+def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[str, str]]:  # noqa: ANN401 - from a file
+    """Bring old spellings and sections of an experiment into one form.
+
+    Returns:
+        Its settings, and the place of each key of its ``config`` in the file.
+    """
+    problem = ""
+    if not isinstance(raw, Mapping):
+        problem = f"{name} is {raw!r}; an experiment is a name, and under it run, env and config"
+    elif "/" in name or name.startswith(".") or not name.isprintable() or not name:
+        problem = f"{name!r} cannot name an experiment; its results get a folder of that name"
+    elif {"base", "seeds"} <= raw.keys():
+        problem = f"it is a sweep file; rbc-marl sweep {path} runs it; --dry-run shows what would run"
+    if problem:
+        raise ConfigError(f"{path}: {problem}")
+    data = {setting: value for setting, value in raw.items() if setting not in OLD_SETTINGS}
+    for setting in data:
+        if setting in _MISPLACED:
+            raise ConfigError(f"{name}.{setting} {_MISPLACED[setting]}")
+    if old := {OLD_SETTINGS[setting]: raw[setting] for setting in OLD_SETTINGS if setting in raw}:
+        data["checkpoint_config"] = merged(data.get("checkpoint_config"), old)
+    config = {} if raw.get("config") is None else raw["config"]
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{name}.config is {config!r}; it must be a mapping of settings")
+    data["config"], places = flatten_sections(config, f"{name}.config")
+    if "env" in data["config"]:
+        env = data["config"].pop("env")
+        if data.setdefault("env", env) != env:
+            raise ConfigError(f"{places['env']} is {env!r} but {name}.env is {data['env']!r}; keep one")
+    return data, places
+
+
+# Python files
+
+
+def _read_python(path: Path, sets: Sequence[str]) -> Experiment:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    allow_folder(path.parent)
+    module = _run_python(path)
+    config = module.get("config")
+    if not isinstance(config, AlgorithmConfig):
+        raise ConfigError(f"{path} holds no AlgorithmConfig named config; write config = EconomyPPOConfig()...")
+    config, name = config.copy(copy_frozen=False), path.stem
+    overrides = read_overrides(sets)
+    # An override inside a mapping starts from what the file's config holds.
+    starts = {override.path[1]: getattr(config, override.path[1], None) for override in overrides if override.path[1:]}
+    keys = {key: copy.deepcopy(value) for key, value in starts.items() if isinstance(value, dict)}
+    spec = ExperimentSpec(name, path, {"stop": module.get("stop"), "config": keys}).with_overrides(overrides)
+    if fixed := {"run", "env"} & set(spec.data):
+        raise ConfigError(f"--set {fixed.pop()}: a Python file sets this itself; change it there")
+    changed = {override.path[1] for override in overrides if override.path[0] == "config"}
+    apply_keys(config, {key: spec.data["config"][key] for key in changed if key in spec.data["config"]}, spec.places)
+    return replace(build_python(name, path, config, spec.data), sets=tuple(sets))
+
+
+def _run_python(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; give the path of a YAML or a Python file")
+    try:
+        return runpy.run_path(str(path))
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        place = f", line {lines[-1]}" if lines else f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ConfigError(f"{path}{place}: {type(error).__name__}: {first_line(error)}") from error

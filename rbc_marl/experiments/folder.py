@@ -1,0 +1,316 @@
+"""A run's folder: what it was (config.yaml, run.json), what it reported (CSV, JSON, TensorBoard) and its checkpoints.
+
+Nothing in it is ever half-written: files are replaced whole, and a checkpoint appears under its name only when it is
+complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rbc_marl.errors import UserError
+
+CHECKPOINT = "checkpoint_"
+PACKAGES = ("torch", "ray", "numpy", "gymnasium", "pettingzoo", "rbc_marl")
+
+
+class RunFolder:
+    """The folder of one run, `<storage>/<experiment>/<run>/`.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._columns: list[str] = []
+        self._events: _EventFile | None = None
+
+    @classmethod
+    def create(cls, experiment_folder: Path, seed: int | None) -> RunFolder:
+        """Make a new folder, named for the time and the seed.
+
+        Raises:
+            UserError: The folder cannot be made.
+        """
+        stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + (f"_seed{seed}" if seed is not None else "")
+        for attempt in range(100):  # two runs may start in the same second
+            path = experiment_folder / (stem if attempt == 0 else f"{stem}_{attempt + 1}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                if not experiment_folder.is_dir():
+                    break
+            except OSError as error:
+                raise UserError(f"{path} cannot be made ({error.strerror}); choose another storage_path") from None
+            else:
+                return cls(path)
+        raise UserError(f"{experiment_folder} is not a folder; choose another storage_path")
+
+    # What the run is
+
+    def read_info(self) -> dict[str, Any]:
+        """The contents of run.json; empty where there is none."""
+        try:
+            info = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return info if isinstance(info, dict) else {}
+
+    def update_info(self, **changes: Any) -> None:  # noqa: ANN401 - plain data of any kind
+        """Change entries of run.json."""
+        text = json.dumps({**self.read_info(), **changes}, indent=2, allow_nan=False)
+        replace_file(self.path / "run.json", text + "\n")
+
+    def is_alive(self) -> bool:
+        """Whether a process holds this folder."""
+        try:
+            with folder_lock(self.path):
+                return False
+        except UserError:
+            return True
+
+    # Checkpoints
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        found = [path for path in self.path.glob(f"{CHECKPOINT}*") if path.is_dir()]
+        return sorted((path for path in found if path.name.removeprefix(CHECKPOINT).isdigit()), key=iteration_of)
+
+    def save_checkpoint(self, iteration: int, write: Callable[[Path], object], keep: int | None) -> Path:
+        """Write a checkpoint under a temporary name, give it its own, and remove those too many.
+
+        Args:
+            iteration: Iterations done; a checkpoint of them that exists already stays as it is.
+            write: Fills the folder it is given.
+            keep: How many of the newest to keep; None: all.
+        """
+        path = self.path / f"{CHECKPOINT}{iteration:06d}"
+        if not path.is_dir():
+            temporary = self.path / f".{path.name}.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            try:
+                write(temporary)
+                temporary.replace(path)
+            finally:  # a state that cannot be written leaves nothing behind
+                shutil.rmtree(temporary, ignore_errors=True)
+        for old in self.checkpoints()[: -keep if keep else 0]:
+            doomed = old.with_name(f".{old.name}.tmp")
+            old.replace(doomed)
+            shutil.rmtree(doomed)
+        return path
+
+    # What the run reports
+
+    def log(self, iteration: int, results: Mapping[str, Any]) -> None:
+        """Add the flat results of an iteration to progress.csv, result.json and the TensorBoard events.
+
+        All three are in their files when this returns, so that a process that is killed loses nothing of it.
+        """
+        numbers = {key: value for key, value in results.items() if isinstance(value, int | float)}
+        self._append_csv(numbers)
+        with (self.path / "result.json").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({key: finite(value) for key, value in results.items()}, allow_nan=False) + "\n")
+        if self._events is None:
+            self._events = _EventFile(self.path, iteration)
+        self._events.add_scalars(numbers, iteration)
+
+    def rewind(self, iteration: int) -> dict[str, Any]:
+        """Forget what was reported after an iteration, before the run goes on from its checkpoint.
+
+        Returns:
+            The results of that iteration; empty where there are none.
+        """
+        last: dict[str, Any] = {}
+        lines = []
+        for line, results in self._read_results():
+            if results.get("training_iteration", 0) <= iteration:
+                lines.append(line)
+                last = results
+        replace_file(self.path / "result.json", "".join(f"{line}\n" for line in lines))
+        table = self.path / "progress.csv"
+        if table.exists():
+            columns, rows = _read_csv(table)
+            self._columns = columns
+            self._write_csv([row for row in rows if float(row.get("training_iteration") or "inf") <= iteration])
+        return last
+
+    def close(self) -> None:
+        """Close the TensorBoard events."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def _read_results(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        file = self.path / "result.json"
+        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+            try:
+                yield line, json.loads(line)
+            except ValueError:  # the last line of a run that was killed
+                continue
+
+    def _append_csv(self, numbers: Mapping[str, float]) -> None:
+        table = self.path / "progress.csv"
+        new = [key for key in numbers if key not in self._columns]
+        if new:  # evaluation results, for one, come later than the first row
+            rows = _read_csv(table)[1] if table.exists() else []
+            self._columns = [*self._columns, *new]
+            self._write_csv(rows)
+        with table.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns).writerow(numbers)
+
+    def _write_csv(self, rows: list[dict[str, str]]) -> None:
+        temporary = self.path / ".progress.csv.tmp"
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(self.path / "progress.csv")
+
+
+def iteration_of(checkpoint: Path) -> int:
+    """Iterations that a checkpoint's name says it holds."""
+    return int(checkpoint.name.removeprefix(CHECKPOINT))
+
+
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file whole: a reader sees the old content or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary.replace(path)
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401 - a number or anything else
+    """The value, or None for NaN and infinities, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run: Python and the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
+            if package == "rbc_marl":
+                from rbc_marl import __version__
+
+                found[package] = __version__
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the current folder, with "+changes" where files differ from it; None outside a repository."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+class _EventFile:
+    """TensorBoard events of one part of a run: one event an iteration, which holds all of its numbers.
+
+    tensorboardX's own writer hands every scalar to a thread, through a queue between processes, and waits for the disk
+    whenever it flushes: several times the cost of all other reporting.
+    """
+
+    def __init__(self, folder: Path, iteration: int) -> None:
+        """Begin a file; TensorBoard then hides what older files of the folder hold from this iteration on."""
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+
+        # Files are named for the second in which they begin: the next part of the run must not write over this one's.
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{iteration:06d}"
+        self._file = (folder / name).open("wb", buffering=0)  # every record reaches the system at once
+        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        start = SessionLog(status=SessionLog.START)
+        self._append(Event(wall_time=time.time(), step=iteration, session_log=start))
+
+    def add_scalars(self, numbers: Mapping[str, float], iteration: int) -> None:
+        """Add the finite ones of an iteration's numbers."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+        values = [Summary.Value(tag=key, simple_value=x) for key, x in numbers.items() if math.isfinite(x)]
+        self._append(Event(wall_time=time.time(), step=iteration, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _append(self, event: Any) -> None:  # noqa: ANN401 - protobuf messages have no types
+        """Add a record: length, its checksum, the event, its checksum."""
+        from tensorboardX.record_writer import masked_crc32c  # type: ignore[import-untyped]
+
+        content = event.SerializeToString()
+        length = struct.pack("<Q", len(content))
+        checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, content)]
+        self._file.write(length + checksums[0] + content + checksums[1])
+
+
+def _read_csv(table: Path) -> tuple[list[str], list[dict[str, str]]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if None not in row.values()]  # drops the last row of a run that was killed
+    return list(reader.fieldnames or []), rows
+
+
+@contextmanager
+def folder_lock(path: Path) -> Iterator[None]:
+    """Hold a folder for this process alone. A process that dies lets go of it.
+
+    Args:
+        path: The folder; made if there is none.
+
+    Raises:
+        UserError: Another process holds it, or it cannot be locked; the message names who holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    owner = path / ".lock.json"
+    lock = FileLock(path / ".lock", timeout=0)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{path} is in use by {_described(owner)}; wait for its end, or stop it") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be locked ({error}); choose another folder") from None
+    try:
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        record = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+        replace_file(owner, json.dumps(record) + "\n")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _described(owner: Path) -> str:
+    """Who holds a lock, as its file says."""
+    try:
+        holder = json.loads(owner.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):  # it has only just taken it
+        return "another process"

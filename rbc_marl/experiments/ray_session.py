@@ -1,0 +1,168 @@
+"""Starting Ray quietly, with as much of the machine as a run needs, and stopping it afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rbc_marl.errors import UserError
+from rbc_marl.experiments.algorithm_keys import first_line
+from rbc_marl.experiments.own_code import worker_setup
+
+if TYPE_CHECKING:
+    from ray.job_config import JobConfig
+    from ray.rllib.algorithms.algorithm import Algorithm
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Where Ray runs and what it may use; None leaves the choice to the run.
+
+    Attributes:
+        address: Of a running cluster, or "auto" for the one on this machine; None: a Ray of one's own, whatever runs.
+        num_cpus: CPUs of a Ray of one's own; a cluster has its own number.
+        num_gpus: GPUs, likewise.
+        verbosity: 0: errors, 1: warnings as well, 2: everything.
+    """
+
+    address: str | None = None
+    num_cpus: int | None = None
+    num_gpus: int | None = None
+    verbosity: int = 0
+
+
+def quieten(verbosity: int) -> None:
+    """Keep Ray's banners and deprecation warnings off the screen; errors stay. Verbosity 1 shows warnings, 2 all."""
+    import ray.rllib  # noqa: F401 - importing it sets the levels that are changed here
+
+    level = [logging.ERROR, logging.WARNING, logging.INFO][min(verbosity, 2)]
+    for name in ("ray", "ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(level)
+    if verbosity == 0:
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, UserWarning):
+            warnings.filterwarnings("ignore", category=category)
+
+
+def cpus_needed(config: AlgorithmConfig) -> int:
+    """CPUs that the processes of a run ask Ray for; the run itself, which is no process of Ray's, counts as one."""
+    runners = (config.num_env_runners + config.evaluation_num_env_runners) * config.num_cpus_per_env_runner
+    each = config.num_cpus_per_learner if isinstance(config.num_cpus_per_learner, int | float) else 1
+    return 1 + int(runners + config.num_learners * (each + config.num_aggregator_actors_per_learner))
+
+
+@contextmanager
+def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
+    """Ray, started unless this process has it already, and stopped at the end if it was started here.
+
+    Args:
+        options: What the user asked for. Without an address Ray is one's own, even where a cluster runs.
+        cpus: What the run needs at least.
+
+    Raises:
+        UserError: Ray cannot be reached or started.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(
+            log_to_driver=options.verbosity > 0,
+            logging_level=logging.INFO if options.verbosity > 1 else logging.ERROR,
+            job_config=_job_config(),
+            **_where(options, cpus),
+        )
+    except Exception as error:
+        raise UserError(_no_ray(options.address, error)) from error
+    try:
+        quieten(options.verbosity)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _where(options: RayOptions, cpus: int) -> dict[str, Any]:
+    """Arguments of `ray.init`: a cluster's address, or a Ray of one's own and what it may use."""
+    if options.address is not None:  # a cluster knows itself what it has
+        return {"address": options.address}
+    # RLlib needs a running Ray even where everything happens in this process: then one idle worker is enough.
+    wanted = options.num_cpus or (cpus if cpus == 1 else max(cpus, os.cpu_count() or 1))
+    return {"address": "local", "num_cpus": wanted, "num_gpus": options.num_gpus, "include_dashboard": False}
+
+
+def _job_config() -> JobConfig:
+    """Let Ray's processes find the modules that this one finds, and no others.
+
+    Ray itself puts the working folder in front of their paths, also where this process does not have it.
+    """
+    from ray.job_config import JobConfig
+
+    class OwnPaths(JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True  # then Ray adds no folders
+
+    here = {str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent)}
+    paths = [str(Path(path).resolve()) for path in sys.path if str(Path(path).resolve()) in here]
+    setup = worker_setup()
+    runtime_env = {"worker_process_setup_hook": setup} if setup is not None else None
+    return OwnPaths(runtime_env=runtime_env, _py_driver_sys_path=list(dict.fromkeys(paths)))
+
+
+def _no_ray(address: str | None, error: Exception) -> str:
+    """Why Ray does not start, and what to do about it. A wrong token looks like a cluster that cannot be reached."""
+    if address is None:
+        return f"Ray does not start ({first_line(error)}); -vv shows what it says"
+    return (
+        f"Ray at {address} cannot be joined ({first_line(error)}); try another --ray-address, "
+        "or give the cluster's token: copy ~/.ray/auth_token of its head node here, or set RAY_AUTH_TOKEN, "
+        "with RAY_AUTH_MODE=token (RAY_AUTH_MODE=disabled for a cluster without tokens)"
+    )
+
+
+@contextmanager
+def built_algorithm(config: AlgorithmConfig, verbosity: int) -> Iterator[Algorithm]:
+    """The algorithm of a configuration, stopped at the end.
+
+    RLlib makes a folder of its own for each algorithm under ~/ray_results, which stays empty here: it gets a temporary
+    one instead.
+
+    Args:
+        config: Left as it is.
+        verbosity: As in `quieten`.
+    """
+    config = config.copy(copy_frozen=False)
+    if verbosity == 0:
+        config.debugging(log_level="ERROR")
+    with tempfile.TemporaryDirectory(prefix="rbc_marl_") as folder:
+        algorithm = _new_in(folder, config)
+        try:
+            yield algorithm
+        finally:
+            algorithm.stop()
+
+
+def _new_in(folder: str, config: AlgorithmConfig) -> Algorithm:
+    """Make an algorithm whose own folder is another than Tune's.
+
+    Its class stays what it is, for checkpoints name it: only this object finds its folder in another way.
+    """
+    from ray.tune.registry import get_trainable_cls
+
+    named = config.algo_class
+    cls: Any = get_trainable_cls(named) if isinstance(named, str) else named
+    algorithm = cls.__new__(cls)
+    algorithm._setup_logdir = lambda: setattr(algorithm, "_logdir", folder)
+    algorithm.__init__(config=config)
+    return algorithm

@@ -1,0 +1,319 @@
+"""Running an experiment in this process: train, report, save checkpoints, stop cleanly, go on where a run stopped."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+from rbc_marl.analysis.outcomes import BEST, outcome
+from rbc_marl.errors import UserError
+from rbc_marl.experiments.algorithm_keys import first_line
+from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
+from rbc_marl.experiments.folder import RunFolder, folder_lock, git_commit, iteration_of, replace_file, versions
+from rbc_marl.experiments.progress import Progress
+from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
+from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm import Algorithm
+    from rich.console import Console
+
+# Parts of RLlib's result that are not numbers of the run.
+NOT_REPORTED = ("config", "pid", "timestamp", "done")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        folder: Its folder.
+        checkpoint: Its newest checkpoint.
+        status: "finished" or "interrupted"; a run that fails raises.
+        signal: The signal that interrupted it.
+        results: The flat results of its last iteration.
+    """
+
+    folder: Path
+    checkpoint: Path | None
+    status: str
+    signal: int | None = None
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+
+class StopRequest:
+    """Catches Ctrl-C and SIGTERM, so that a run ends between two iterations; a second one ends it at once.
+
+    Args:
+        notice: Told once, in a thread of its own, that the run is about to stop.
+    """
+
+    def __init__(self, notice: Callable[[str], None]) -> None:
+        self.signal: int | None = None
+        self.notice = notice
+        self._previous: dict[int, Any] = {}
+        self._teller: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Install the handlers (only the main thread can)."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the earlier handlers back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        if self._teller is not None:
+            self._teller.join()
+
+    def reinstall(self) -> None:
+        """Take the signals again after Ray has installed handlers of its own."""
+        for number in self._previous:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        # The signal may have come in the middle of a print, or of an import of what prints: another thread waits for
+        # the end of it.
+        words = "stopping: this iteration ends, then a checkpoint is saved (again: at once, without one)"
+        self._teller = threading.Thread(target=self.notice, args=(words,), name="stop-notice", daemon=True)
+        self._teller.start()
+
+
+def train(
+    experiment: Experiment,
+    folder: RunFolder | None = None,
+    *,
+    command: Sequence[str] = (),
+    ray_options: RayOptions | None = None,
+    console: Console | None = None,
+    after_iteration: Callable[[dict[str, Any]], None] | None = None,
+) -> Outcome:
+    """Train an experiment to its stop criteria, or until it is interrupted.
+
+    Args:
+        experiment: A single run (`is_sweep` is false).
+        folder: The folder of the run to go on with; None: a new run in a new folder.
+        command: What was typed, for run.json.
+        ray_options: Where Ray runs and what it may use.
+        console: Where progress is shown; None: standard output.
+        after_iteration: Told the flat results of every iteration, before a checkpoint says that it is done.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        UserError: The algorithm cannot be built, or training fails; run.json then says "failed".
+    """
+    options = ray_options or RayOptions()
+    with ExitStack() as stack:
+        request = stack.enter_context(StopRequest(lambda text: None))
+        if folder is not None:
+            stack.enter_context(folder_lock(folder.path))
+        stack.enter_context(ray_session(options, cpus_needed(experiment.config)))
+        try:
+            algorithm = stack.enter_context(built_algorithm(experiment.config, options.verbosity))
+            last = _restore(algorithm, experiment, folder)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{experiment.name} cannot be built: {reason(error)}") from error
+        request.reinstall()
+        if folder is None:
+            folder = _new_folder(experiment)
+            stack.enter_context(folder_lock(folder.path))
+        stack.callback(folder.close)
+        folder.update_info(**run_record(experiment, command))
+        progress = stack.enter_context(Progress(experiment.name, experiment.stop, experiment.env_config, last, console))
+        request.notice = progress.notice
+        return _run(experiment, algorithm, folder, last, progress, request, after_iteration)
+
+
+def _run(
+    experiment: Experiment,
+    algorithm: Algorithm,
+    folder: RunFolder,
+    results: dict[str, Any],
+    progress: Progress,
+    request: StopRequest,
+    after_iteration: Callable[[dict[str, Any]], None] | None,
+) -> Outcome:
+    """The training loop, and how it ends."""
+    checkpoints, seconds_before, checked = experiment.checkpoints, results.get("time_total_s") or 0.0, False
+    try:
+        while not (done := should_stop(experiment.stop, results)) and request.signal is None:
+            results = flat_results(algorithm.train(), seconds_before)
+            folder.log(algorithm.iteration, results)
+            progress.update(results)
+            if not checked:
+                check_reported(experiment.stop, results)
+                checked = "env_runners/episode_return_mean" in results
+            if after_iteration is not None:
+                after_iteration(results)
+            if checkpoints.checkpoint_frequency and algorithm.iteration % checkpoints.checkpoint_frequency == 0:
+                save(algorithm, folder, checkpoints.num_to_keep)
+        if checkpoints.checkpoint_at_end or not done:
+            save(algorithm, folder, checkpoints.num_to_keep)
+    except KeyboardInterrupt:
+        request.signal, done = request.signal or signal.SIGINT, False
+    except Exception as error:
+        failure = _failure(error, algorithm.iteration + 1, experiment.name, folder)
+        folder.update_info(status="failed", ended=_now(), error=str(failure))
+        raise failure from error
+    status = "finished" if done else "interrupted"
+    folder.update_info(status=status, ended=_now(), iterations=algorithm.iteration, **_became(experiment, results))
+    newest = folder.checkpoints()[-1] if folder.checkpoints() else None
+    return Outcome(folder.path, newest, status, None if done else request.signal, results)
+
+
+def _failure(error: Exception, iteration: int, name: str, folder: RunFolder) -> UserError:
+    """Why a run failed and from where it can go on, in one line; the traceback of what is no user's error is kept."""
+    cause = getattr(error, "cause", None)  # where it happened in a process of Ray's
+    error = cause if isinstance(cause, UserError) else error
+    if isinstance(error, UserError):
+        kind, message = type(error), str(error)
+    else:
+        replace_file(folder.path / "error.txt", traceback.format_exc())
+        where = f"the traceback is in {folder.path / 'error.txt'}"
+        kind, message = UserError, f"{name} failed in iteration {iteration}: {reason(error)}; {where}"
+    saved = folder.checkpoints()
+    return kind(f"{message}; {f'the last checkpoint is {saved[-1]}' if saved else 'no checkpoint was saved before'}")
+
+
+def save(algorithm: Algorithm, folder: RunFolder, keep: int | None) -> Path:
+    """Save a checkpoint of RLlib under the number of iterations done."""
+    return folder.save_checkpoint(algorithm.iteration, lambda path: algorithm.save_to_path(str(path.resolve())), keep)
+
+
+def flat_results(result: Mapping[str, Any], seconds_before: float = 0.0) -> dict[str, Any]:
+    """The numbers of RLlib's result, flat, without the times of single connectors.
+
+    Args:
+        result: What `Algorithm.train()` returned.
+        seconds_before: Training time of earlier parts of the run, which RLlib does not count.
+    """
+    flat: dict[str, Any] = dict.fromkeys(key for key in PROGRESS_KEYS if key in result)  # these come first
+    if "phase" in result.get("curriculum", {}):
+        flat["curriculum/phase"] = str(result["curriculum"]["phase"])
+    for key, value in flatten({k: v for k, v in result.items() if k not in NOT_REPORTED}).items():
+        if isinstance(value, numbers.Real) and not isinstance(value, bool) and "connector" not in key:
+            number = float(value)
+            flat[key] = int(number) if math.isfinite(number) and number.is_integer() and _counts(key, value) else number
+    flat["time_total_s"] = flat.get("time_total_s", 0.0) + seconds_before
+    flat["date"] = _now()
+    return flat
+
+
+def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Experiment, RunFolder]:
+    """Find the newest run of an experiment that has not finished, as it began.
+
+    Args:
+        experiment: As the file describes it now.
+        sets: Changes to make to the run as it began.
+
+    Raises:
+        UserError: There is none, or it is in use.
+    """
+    home = experiment.storage / experiment.name
+    runs = [RunFolder(path.parent) for path in sorted(home.glob("*/run.json"), reverse=True)]
+    for folder in runs:
+        info = folder.read_info()
+        if info.get("status") == "finished":
+            continue
+        with folder_lock(folder.path):  # refused while somebody runs it
+            pass
+        source = folder.path / ("config.py" if experiment.is_python else "config.yaml")
+        only = None if experiment.is_python else experiment.name
+        changes = (*info.get("sets", ()), *sets)  # the copy of the file lacks those of earlier resumes
+        # From its first checkpoint on a run can do without the one that it began from, which may be gone.
+        own = ("restore=null",) if folder.checkpoints() else ()
+        began = load_experiments(source, only, sets=(*changes, *own))[0]
+        # The copy of a Python file has another name.
+        return replace(began, name=experiment.name, sets=changes), folder
+    why = f"every run in {home} has finished" if runs else f"{home} holds no run to resume"
+    raise UserError(f"{why}; leave out --resume to begin {'a new one' if runs else 'one'}")
+
+
+def reason(error: BaseException) -> str:
+    """One line for an error, also where it happened in a process of Ray's."""
+    cause = getattr(error, "cause", None)
+    error = cause if isinstance(cause, BaseException) else error
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _became(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, str]:
+    """What became of the economy, judged by the last iteration, where it is reported."""
+    names = ("hours", "welfare_total", "welfare_consumers")
+    means = {name: results[f"env_runners/{name}"] for name in names if f"env_runners/{name}" in results}
+    if experiment.env_config is None or len(means) < len(names):
+        return {}
+    return {"outcome": outcome(experiment.env_config, means, getattr(experiment.config, "rules", BEST))}
+
+
+def _restore(algorithm: Algorithm, experiment: Experiment, folder: RunFolder | None) -> dict[str, Any]:
+    """Put the algorithm where the run stopped.
+
+    Returns:
+        The results of the last iteration that the checkpoint holds.
+    """
+    checkpoints = folder.checkpoints() if folder is not None else []
+    start = checkpoints[-1] if checkpoints else experiment.restore
+    if start is not None:
+        algorithm.load_checkpoint(str(start.resolve()))  # as restore_from_path, and tells callbacks
+    if folder is None:
+        return {}
+    return folder.rewind(iteration_of(checkpoints[-1]) if checkpoints else 0)
+
+
+def _new_folder(experiment: Experiment) -> RunFolder:
+    folder = RunFolder.create(experiment.storage / experiment.name, experiment.seed)
+    if experiment.is_python:
+        shutil.copyfile(experiment.source, folder.path / "config.py")
+    else:
+        replace_file(folder.path / "config.yaml", to_yaml(experiment))
+    return folder
+
+
+def run_record(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]:
+    """What run.json says of a run that begins: what it is, and everything that decides its numbers."""
+    return {
+        "experiment": experiment.name,
+        "algorithm": experiment.run,
+        "seed": experiment.seed,
+        "status": "running",
+        "started": _now(),
+        "command": list(command),
+        "source": str(experiment.source),
+        "sets": list(experiment.sets),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "platform": sys.platform,
+    }
+
+
+def _counts(key: str, value: object) -> bool:
+    return isinstance(value, numbers.Integral) or key.rsplit("/", 1)[-1].startswith("num_") or "_lifetime" in key
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

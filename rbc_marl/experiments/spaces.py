@@ -1,0 +1,225 @@
+"""Search spaces, kept as plain data, and the variants of an experiment that they make: grids, and draws."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from rbc_marl.analysis.composition import COMPOSITION
+from rbc_marl.analysis.metrics import QUANTITIES
+from rbc_marl.errors import ConfigError, nearest
+
+GRID = "grid_search"
+# How many arguments each of Ray Tune's spaces takes; None: a list of any length, the choices themselves.
+SPACES: dict[str, int | None] = {
+    GRID: None,
+    "choice": None,
+    "uniform": 2,
+    "loguniform": 2,
+    "quniform": 3,
+    "qloguniform": 3,
+    "randint": 2,
+    "lograndint": 2,
+    "qrandint": 3,
+    "randn": 2,
+}
+LONGEST_NAME = 100
+MOST_VARIANTS = 100_000
+# Columns of a sweep's table that no setting can be called by.
+COLUMNS = {*QUANTITIES, *COMPOSITION, "arm", "outcome", "group", "equilibrium", "iterations", "seconds", "changes"}
+COLUMNS |= {"error"}
+
+
+@dataclass(frozen=True)
+class Space:
+    """One search space: what Tune calls it, and its arguments (the values to choose from, or the numbers it takes)."""
+
+    kind: str
+    arguments: tuple[Any, ...]
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether every value is tried; the others are drawn from."""
+        return self.kind == GRID
+
+    def examples(self) -> tuple[Any, ...]:
+        """Values that a trial may get, to validate before anything starts: every choice, or both ends of a range."""
+        if SPACES[self.kind] is None:
+            return self.arguments
+        if self.kind == "randn":
+            return (float(self.arguments[0]),)
+        low, high = self.arguments[:2]
+        return (low, high - 1) if "randint" in self.kind else (float(low), float(high))
+
+    def to_tune(self) -> Any:  # noqa: ANN401 - Tune's domains share no public type
+        """The same space as Ray Tune's object (for a grid, its dictionary)."""
+        from ray import tune
+
+        function: Callable[..., Any] = getattr(tune, self.kind)
+        return function(list(self.arguments)) if SPACES[self.kind] is None else function(*self.arguments)
+
+    def draws(self, key: str, count: int, seed: int) -> list[Any]:
+        """Values drawn for a setting, as plain data. Each setting has draws of its own, whatever else is drawn."""
+        import numpy as np
+
+        generator, domain = np.random.default_rng([seed, zlib.crc32(key.encode())]), self.to_tune()
+        values = [domain.sample(random_state=generator) for _ in range(count)]
+        return [value.item() if isinstance(value, np.generic) else value for value in values]
+
+
+def find_spaces(
+    tree: Mapping[str, Any], where: str, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Space]]:
+    """Every search space in nested mappings, with its path.
+
+    Raises:
+        ConfigError: A space has the wrong arguments.
+    """
+    for key, value in tree.items():
+        if not isinstance(value, Mapping):
+            continue
+        kind = next(iter(value)) if len(value) == 1 else None
+        if kind in SPACES:
+            yield (*path, key), _space(str(kind), value[kind], ".".join((where, *path, key, str(kind))))
+        else:
+            yield from find_spaces(value, where, (*path, str(key)))
+
+
+def parse_variants(variants: Mapping[str, Any], where: str) -> dict[str, Space]:
+    """The ``variants`` of a sweep file.
+
+    Args:
+        variants: By setting: a list of values, all of which are tried, or a distribution, such as
+            ``{loguniform: [1e-4, 1e-2]}``.
+        where: Their place in the file.
+
+    Raises:
+        ConfigError: A setting has something else.
+    """
+    spaces = {}
+    for key, values in variants.items():
+        if isinstance(values, list) and values:
+            spaces[key] = Space(GRID, tuple(values))
+            continue
+        if not isinstance(values, Mapping):
+            mend = "give a list of values or a distribution, {loguniform: [1e-4, 1e-2]}; one value belongs in set"
+            raise ConfigError(f"{where}.{key} is {values!r}; {mend}")
+        kinds = [kind for kind in SPACES if kind != GRID]
+        kind = str(next(iter(values), None))
+        if len(values) != 1 or kind not in kinds:
+            mend = "a list tries every value" if kind == GRID else f"there are {', '.join(kinds)}"
+            raise ConfigError(f"{where}.{key}.{kind} is not a distribution{nearest(kind, kinds)}; {mend}")
+        spaces[key] = _space(kind, values[kind], f"{where}.{key}.{kind}")
+    return spaces
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant of an experiment: the settings it changes, and the columns that say so in tables."""
+
+    values: tuple[tuple[str, Any], ...] = ()
+    columns: tuple[tuple[str, Any], ...] = ()
+    draw: int | None = None
+    """Number of its draw; None where nothing is drawn."""
+    listed: tuple[str, ...] = ()
+    """Columns of listed values: they and the draw name it."""
+
+    @property
+    def name(self) -> str:
+        """What it is in words, fit for the name of a folder; empty where nothing varies."""
+        words = [f"{column}={_text(value)}" for column, value in self.columns if column in self.listed]
+        text = ",".join(words + ([] if self.draw is None else [f"draw={self.draw}"]))
+        if len(text) <= LONGEST_NAME:
+            return text
+        return f"{text[: LONGEST_NAME - 9]}-{zlib.crc32(text.encode()):08x}"
+
+
+def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str) -> list[Variant]:
+    """Every combination of listed values, each with the same draws from the distributions.
+
+    Args:
+        spaces: By setting.
+        samples: How often distributions are drawn from.
+        draw_seed: Of the draws.
+        where: Place in the file.
+
+    Raises:
+        ConfigError: There is nothing to draw several samples from, or far too many variants.
+    """
+    lists = {key: space.arguments for key, space in spaces.items() if space.is_grid}
+    if samples > 1 and len(lists) == len(spaces):
+        raise ConfigError(f"{where} has no distribution to draw {samples} samples from; leave out samples")
+    if (count := samples * math.prod(map(len, lists.values()))) > MOST_VARIANTS:
+        raise ConfigError(f"{where} makes {count:,} variants; at most {MOST_VARIANTS:,} can run")
+    draws = {key: space.draws(key, samples, draw_seed) for key, space in spaces.items() if not space.is_grid}
+    columns = _columns(list(spaces))
+    listed = tuple(columns[key] for key in lists)
+    variants = []
+    for draw, combination in product(range(samples), product(*lists.values())):
+        drawn = {key: values[draw] for key, values in draws.items()}
+        values = {**dict(zip(lists, combination, strict=True)), **drawn}
+        ordered = tuple((key, values[key]) for key in spaces)
+        cells = tuple((columns[key], _cell(value)) for key, value in ordered)
+        variants.append(Variant(ordered, cells, draw if draws else None, listed))
+    return variants
+
+
+def _space(kind: str, arguments: Any, where: str) -> Space:  # noqa: ANN401 - from a file
+    if problem := _problem(kind, arguments):
+        raise ConfigError(f"{where} is {arguments!r}; {problem}")
+    return Space(kind, tuple(arguments))
+
+
+def _problem(kind: str, arguments: Any) -> str:  # noqa: ANN401 - from a file
+    """What is wrong with the arguments of a space; empty where nothing is."""
+    if not isinstance(arguments, list) or not arguments:
+        return "it must be a list"
+    if (count := SPACES[kind]) is None:
+        return ""
+    numbers = [a for a in arguments if isinstance(a, int | float) and not isinstance(a, bool) and math.isfinite(a)]
+    if len(numbers) != len(arguments) or len(arguments) != count:
+        return f"it must be a list of {count} numbers"
+    if kind != "randn" and arguments[0] >= arguments[1]:
+        return "the first number must be below the second"
+    if "log" in kind and arguments[0] <= 0:
+        return "a logarithmic space begins above 0"
+    if "randint" in kind and not all(isinstance(a, int) for a in arguments):
+        return "they must be whole numbers"
+    return ""
+
+
+def _columns(keys: list[str]) -> dict[str, str]:
+    """Names of columns: the last words of a setting, as few as tell it from the others and from results."""
+
+    def ending(key: str, words: int) -> str:
+        return ".".join(key.split(".")[-words:])
+
+    columns = {}
+    for key in keys:
+        words = 1
+        while words < key.count(".") + 1 and (
+            ending(key, words) in COLUMNS
+            or any(ending(other, words) == ending(key, words) for other in keys if other != key)
+        ):
+            words += 1
+        columns[key] = ending(key, words)
+    return columns
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - from a file
+    if isinstance(value, float):
+        text = f"{value:g}"
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)  # what is no plain data fails later
+    return re.sub(r"[^\w.+-]+", "_", text).strip("_")
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - from a file
+    """A value as a cell of a table."""
+    return json.dumps(value, default=str) if isinstance(value, list | Mapping) else value

@@ -1,0 +1,499 @@
+"""Sweeps: many runs side by side through Ray Tune, each trained, evaluated and classified, in one table."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rbc_marl.analysis.groups import Thresholds
+from rbc_marl.analysis.outcomes import BEST
+from rbc_marl.analysis.tables import FAILED, STOPPED, TRAINED
+from rbc_marl.config import EconomyConfig
+from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
+from rbc_marl.experiments.file import ExperimentSpec, Override
+from rbc_marl.experiments.progress import tell
+from rbc_marl.experiments.rows import HASH, RowStore
+from rbc_marl.experiments.schedulers import Asha, reporter, reports_of, tune_scheduler
+from rbc_marl.experiments.trials import run_trials
+from rbc_marl.settings import load_yaml
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    from rbc_marl.experiments.file import Experiment
+    from rbc_marl.experiments.folder import RunFolder
+    from rbc_marl.policies.saved import PolicySet
+
+RUNS = "runs"
+# Seconds to wait for the processes of a killed sweep to end.
+PATIENCE = 20.0
+# Further columns of a row: of policies, on so many episodes, with a seed.
+Measure = Callable[["PolicySet", int, int], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of a sweep before it is trained: an arm with a seed."""
+
+    arm: str
+    seed: int
+    spec: ExperimentSpec
+    """The experiment with the arm's changes."""
+    changes: str = ""
+    """These changes in words."""
+    columns: tuple[tuple[str, Any], ...] = ()
+    """What was varied, as columns of a table."""
+    episodes: int = 256
+    """On which its final policies are evaluated."""
+    rules: str = BEST
+    """Name of the rule-based economy that it is held against."""
+    welfares: tuple[str, ...] = ()
+    """Definitions of welfare by which it may be living, where its government maximises none; empty: its economy's."""
+    measure: Measure | None = None
+    """Measures further columns of its row."""
+    economy: EconomyConfig | None = None
+    is_evaluated: bool = True
+    """Whether it saves policies that can be played; otherwise its row has the results of its last iteration."""
+    iterations: float = math.inf
+    """At which it ends at the latest."""
+    bundles: tuple[Mapping[str, float], ...] = ({"CPU": 1.0},)
+    """What its processes need, its own first."""
+    fingerprint: str = ""
+    """Hash of all settings that determine the row; excludes the seed, which the key has, and the code version."""
+
+    @property
+    def key(self) -> str:
+        """Name of its row and of its run folders."""
+        return f"{self.arm}-{self.seed}"
+
+    @property
+    def record(self) -> str:
+        """Name of what is kept of it on the way to its row. Other settings leave it alone."""
+        return f"{self.key}-{self.fingerprint}"
+
+    @property
+    def unit(self) -> tuple[str, float]:
+        """What its government maximises, in words, and the weight of profit in total welfare: the unit of welfares."""
+        weight = self.economy.firm_welfare_weight if self.economy else 0.0
+        is_total = self.economy is None or self.economy.welfare == "total"
+        return f"total welfare with profit weighted by {weight:g}" if is_total else "consumers' welfare", weight
+
+    def build(self, storage: Path) -> Experiment:
+        """The experiment to train, with its results under ``storage``.
+
+        It saves a checkpoint at its end whatever the file says: that is what its row is about.
+
+        Raises:
+            ConfigError: The file or a change is not valid.
+        """
+        own = (
+            Override(("config", "seed"), self.seed, "seeds"),
+            Override(("storage_path",), str(storage), "--out"),
+            Override(("checkpoint_config", "checkpoint_at_end"), True, "a sweep"),
+        )
+        return self.spec.with_overrides(own).build()
+
+    def checked(self, experiment: Experiment) -> Self:
+        """The same with what its built experiment decides."""
+        from rbc_marl.experiments.build import algorithm_class
+        from rbc_marl.experiments.ray_session import cpus_needed
+
+        config, resolved = experiment.config, experiment.resolved
+        bundles = self.bundles
+        if cpus_needed(config) > 1 or config.num_gpus_per_learner:
+            request = algorithm_class(experiment.run, experiment.name).default_resource_request(config.to_dict())
+            bundles = tuple(dict(bundle) for bundle in request.bundles)
+        shared = {key: value for key, value in resolved["config"].items() if key != "seed"}
+        decisive = [{**resolved, "config": shared, "storage_path": None}, self.episodes, self.rules]
+        decisive += [self.measure is not None, *([self.welfares] if self.welfares else [])]
+        return replace(
+            self,
+            economy=experiment.env_config,
+            is_evaluated=experiment.run == "EconomyPPO" and bool(experiment.env_config) and not scripted_types(config),
+            iterations=experiment.stop.get("training_iteration", math.inf),
+            bundles=bundles,
+            fingerprint=digest(decisive),
+        )
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Many runs of an experiment, each checked."""
+
+    name: str
+    source: Path
+    """The file that asks for it."""
+    runs: tuple[RunSpec, ...]
+    """In the order in which they begin."""
+    groups: Thresholds
+    scheduler: Asha | None = None
+    varied: tuple[str, ...] = ()
+    """Columns that say what was varied."""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms, in the file's order."""
+        return tuple(dict.fromkeys(run.arm for run in self.runs))
+
+    @property
+    def processes(self) -> int:
+        """Most processes of a run."""
+        return max(len(run.bundles) for run in self.runs)
+
+    @property
+    def size(self) -> str:
+        """How many runs there are, in words."""
+        return f"{len(self.runs)} runs"
+
+    def only(self, arms: Sequence[str]) -> Self:
+        """The same sweep with some of its arms; with all of them where none is named.
+
+        Raises:
+            ConfigError: It has no such arm.
+        """
+        for arm in arms:
+            if arm not in self.arms:
+                raise ConfigError(f"{arm} is not an arm of {self.source}{nearest(arm, self.arms)}")
+        return replace(self, runs=tuple(run for run in self.runs if not arms or run.arm in arms))
+
+    def notes(self) -> list[str]:
+        """Lines that say what else happens to its runs."""
+        if self.scheduler is None:
+            return []
+        settings = ", ".join(f"{key} {value}" for key, value in self.scheduler.model_dump().items())
+        return [f"asha: {settings}"]
+
+
+def interleaved(runs: Sequence[RunSpec], name: str) -> tuple[RunSpec, ...]:
+    """Runs in the order in which they begin: the first seed of every arm before the second of any.
+
+    A sweep that is cut short then still compares all arms.
+
+    Raises:
+        ConfigError: Two arms have one name.
+    """
+    turns: dict[str, int] = {}
+    by_turn = []
+    for run in runs:
+        turns[run.arm] = turn = turns.get(run.arm, -1) + 1
+        by_turn.append((turn, run))
+    if len({run.key for run in runs}) < len(runs):
+        raise ConfigError(f"{name} has two arms of one name; give each another")
+    return tuple(run for _, run in sorted(by_turn, key=lambda pair: pair[0]))
+
+
+def scripted_types(config: AlgorithmConfig) -> list[str]:
+    """Agent types that follow rules in a run: it saves no policies."""
+    scripted = getattr(config, "scripted", None)
+    return list(scripted.chosen) if scripted is not None else []
+
+
+def digest(decisive: object) -> str:
+    """A short hash of plain data."""
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """Train and evaluate every run of a sweep that has no row yet.
+
+    Each run leaves a row in ``folder/rows`` when it is done: a sweep that was interrupted, also by a kill, goes on
+    with the runs that are missing, and these from their last checkpoints. A run whose numbers are not finite leaves a
+    row that says so ("failed").
+
+    Args:
+        sweep: What to run.
+        folder: Where runs, rows and the table are kept.
+        workers: Runs side by side, one thread each.
+        report: Told of each run that ends.
+
+    Returns:
+        One row per run, in the order of the sweep.
+
+    Raises:
+        UserError: A run ended with another error, or the folder holds rows that were made with other settings.
+        KeyboardInterrupt: The sweep was interrupted.
+    """
+    store = RowStore(folder, report)
+    missing = [run for run in sweep.runs if finished_row(sweep, run, store) is None]
+    report(f"{len(sweep.runs) - len(missing)} of {len(sweep.runs)} runs are done; {workers} at a time")
+    if missing:
+        _tune(sweep, missing, folder, workers, report)
+    rows = rows_of(sweep, folder, report)
+    if left := len(sweep.runs) - len(rows):
+        report(f"interrupted: {left} of {len(sweep.runs)} runs are missing")
+        raise KeyboardInterrupt
+    return rows
+
+
+def rows_of(sweep: Sweep, folder: Path, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """The rows there are of a sweep's runs, in its order.
+
+    Raises:
+        UserError: Some were made with other settings.
+    """
+    store = RowStore(folder, report)
+    return [row for run in sweep.runs if (row := finished_row(sweep, run, store)) is not None]
+
+
+def finished_row(sweep: Sweep, run: RunSpec, store: RowStore) -> dict[str, Any] | None:
+    """The row of a run, if it is done. One that a scheduler stopped is done for that scheduler alone."""
+    row = store.read(run.key, run.fingerprint)
+    is_done = row is not None and (row["outcome"] != STOPPED or row.get("scheduler") == _described(sweep.scheduler))
+    return row if is_done else None
+
+
+def describe(sweep: Sweep, folder: Path) -> str:
+    """What would run, in plain lines: every arm with its seeds and what it changes in its base."""
+    lines = [f"{sweep.name}: {sweep.size}, {len(rows_of(sweep, folder))} of them done"]
+    for arm in sweep.arms:
+        runs = [run for run in sweep.runs if run.arm == arm]
+        changes = f" with {runs[0].changes}" if runs[0].changes else ""
+        base = os.path.relpath(runs[0].spec.source)
+        lines.append(f"  {arm}: {base}{changes}; seeds {seed_ranges(run.seed for run in runs)}")
+    lines += [f"  {note}" for note in sweep.notes()]
+    return "\n".join([*lines, f"  results: {folder}"])
+
+
+def seed_ranges(seeds: Iterable[int]) -> str:
+    """Seeds in words: 3, 100-119."""
+    ranges: list[list[int]] = []
+    for seed in sorted(seeds):
+        if ranges and seed == ranges[-1][-1] + 1:
+            ranges[-1].append(seed)
+        else:
+            ranges.append([seed])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ranges)
+
+
+def _described(scheduler: Asha | None) -> str:
+    return json.dumps(scheduler.model_dump() if scheduler else None, sort_keys=True)
+
+
+def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, report: Callable[[str], None]) -> None:
+    """Run what is missing, as many at a time as there are workers."""
+    _check_gpus(max(bundle.get("GPU", 0.0) for run in missing for bundle in run.bundles))
+    root, endings = folder.resolve(), itertools.count(len(sweep.runs) - len(missing) + 1)
+    store, by_key, asha = RowStore(root, report), {run.key: run for run in missing}, sweep.scheduler
+
+    def work(key: str) -> dict[str, Any]:
+        from ray import tune
+
+        run = by_key[key]
+        after = reporter(asha, int(run.iterations), root, run.record, tune.report) if asha else None
+        return run_one(run, root, after)
+
+    def ended(key: str, _: Mapping[str, Any]) -> None:
+        row = store.read(key)
+        tell(report, next(endings), len(sweep.runs), f"{key}: no row" if row is None else _line(row))
+
+    def reported(key: str, result: Mapping[str, Any]) -> None:
+        run = by_key[key]
+        if asha and result.get("done") and finished_row(sweep, run, store) is None:
+            store.write(key, {**_stopped_row(run, root), "scheduler": _described(asha)})
+
+    scheduler = None
+    if asha is not None:
+        most = max(run.iterations for run in missing)
+        scheduler = tune_scheduler(asha, int(most), root, {run.key: run.record for run in sweep.runs})
+    run_trials(
+        work,
+        list(by_key),
+        folder,
+        workers,
+        ended=ended,
+        reported=reported,
+        bundles={run.key: run.bundles for run in missing},
+        scheduler=scheduler,
+    )
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """What a run came to."""
+    name = f"{row['arm']} seed {row['seed']}: {row['outcome']}"
+    taken = f"{row['seconds']:.0f} s" if "seconds" in row else f"after {row.get('iterations', 0)} iterations"
+    if row["outcome"] == FAILED:
+        return f"{name}  {row['error']}"
+    if row["outcome"] == TRAINED:
+        return f"{name}  return {row.get('episode_return_mean') or math.nan:.4g}  {taken}"
+    welfare = f"welfare {row['welfare_total']:,.0f} (consumers {row['welfare_consumers']:,.0f})"
+    return f"{name}  hours {row['hours']:.0f}  {welfare}  {taken}"
+
+
+def run_one(
+    run: RunSpec, folder: Path, after_iteration: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Train one run in this process, evaluate its policies, and leave its row.
+
+    Args:
+        run: What to train.
+        folder: The sweep's folder.
+        after_iteration: Told the flat results of every iteration.
+
+    Returns:
+        The row: arm, seed, outcome, the reported quantities, what welfare is made of, consumers' responses, and how
+        long training took.
+    """
+    try:
+        trained = _train(run, folder, after_iteration)
+        results = _evaluated(run, trained) if run.is_evaluated else _last_results(trained)
+        results |= {"iterations": trained.iterations, "seconds": round(trained.seconds, 1)}
+    except NonFiniteError as error:
+        results = {"outcome": FAILED, "error": str(error)}
+    row = _row(run, results)
+    RowStore(folder).write(run.key, row)
+    return row
+
+
+def _row(run: RunSpec, results: Mapping[str, Any]) -> dict[str, Any]:
+    head = {"arm": run.arm, "seed": run.seed, "outcome": results["outcome"], **dict(run.columns)}
+    return {**head, **results, "changes": run.changes, HASH: run.fingerprint}
+
+
+def _evaluated(run: RunSpec, trained: _Trained) -> dict[str, Any]:
+    """Columns of a run whose policies are played."""
+    from rbc_marl.analysis.composition import composition
+    from rbc_marl.analysis.outcomes import outcome
+    from rbc_marl.analysis.responses import responses
+    from rbc_marl.analysis.rollouts import Evaluation, play
+    from rbc_marl.policies.saved import load_policies
+
+    policies = load_policies(trained.checkpoint, trust=True)  # its networks have just been trained here
+    episodes = play(policies, run.episodes, seed=run.seed, record=True)
+    means = Evaluation.of(episodes).means
+    measured = {**means, **composition(episodes), **responses(policies, seed=run.seed)}
+    measured |= run.measure(policies, run.episodes, run.seed) if run.measure else {}
+    if spoilt := [name for name, x in measured.items() if x is not None and not math.isfinite(x)]:
+        raise NonFiniteError(f"{', '.join(spoilt)} of the policies in {trained.checkpoint} are not finite")
+    became = outcome(policies.config, means, run.rules, run.welfares)
+    return {"outcome": became, **{name: None if x is None else round(x, 4) for name, x in measured.items()}}
+
+
+def _last_results(trained: _Trained) -> dict[str, Any]:
+    """Columns of a run that saved no policies: what its last iteration reported of episodes."""
+    columns: dict[str, Any] = {"outcome": TRAINED}
+    for name, value in trained.results.items():
+        is_number = isinstance(value, int | float) and math.isfinite(value)
+        if name.startswith("env_runners/") and is_number and "timer" not in name and "connector" not in name:
+            columns[name.removeprefix("env_runners/")] = value
+    return columns
+
+
+def _stopped_row(run: RunSpec, folder: Path) -> dict[str, Any]:
+    """The row of a run that the scheduler ended: its last report, from training."""
+    *_, last = reports_of(folder, run.record)
+    iterations = last.pop("iterations")
+    quantities = {name: None if x is None else round(x, 4) for name, x in last.items()}
+    return _row(run, {"outcome": STOPPED, **quantities, "iterations": iterations})
+
+
+def _check_gpus(share: float) -> None:
+    """Refuse to wait for a GPU that will never come."""
+    import ray
+
+    available = ray.cluster_resources().get("GPU", 0.0) if share else 0.0
+    if available < share:
+        raise UserError(
+            f"gpus_per_trial is {share:g}, but Ray has {available:g} GPUs here; leave it out to train on CPUs"
+        )
+
+
+# Training, from where an interruption left it
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A run that reached its end, with the flat results of its last iteration."""
+
+    checkpoint: Path
+    results: Mapping[str, Any]
+
+    @property
+    def iterations(self) -> int:
+        return int(self.results.get("training_iteration", 0))
+
+    @property
+    def seconds(self) -> float:
+        """Of training, also of parts before an interruption."""
+        return float(self.results.get("time_total_s", 0.0))
+
+
+def _train(run: RunSpec, folder: Path, after_iteration: Callable[[dict[str, Any]], None] | None) -> _Trained:
+    """Train a run to its end: from the beginning, from its last checkpoint, or not at all where it is trained already.
+
+    Raises:
+        UserError: It did not reach its end.
+    """
+    from rich.console import Console
+
+    from rbc_marl.experiments.run import train
+
+    experiment = run.build(folder / RUNS / run.key)
+    earlier = _earlier(experiment)
+    if earlier is not None and (trained := _trained(earlier)) is not None:
+        return trained
+    if earlier is not None and not (earlier.checkpoints() and _is_free(earlier)):
+        earlier = None
+    ended = train(experiment, earlier, console=Console(quiet=True), after_iteration=after_iteration)
+    if ended.checkpoint is None or ended.status != "finished":
+        raise UserError(f"{run.key} did not finish; see {ended.folder}")
+    return _Trained(ended.checkpoint, ended.results)
+
+
+def checkpoint_of(run: RunSpec, folder: Path) -> Path:
+    """The last checkpoint of a run that has been trained.
+
+    Raises:
+        UserError: There is none.
+    """
+    earlier = _earlier(run.build(folder / RUNS / run.key))
+    if earlier is None or not earlier.checkpoints():
+        mend = f"remove {RowStore(folder).path(run.key)} to train again"
+        raise UserError(f"{folder / RUNS / run.key} holds no checkpoint; {mend}")
+    return earlier.checkpoints()[-1]
+
+
+def _earlier(experiment: Experiment) -> RunFolder | None:
+    """The newest folder of a run that began before, with the same settings, if it did."""
+    from rbc_marl.experiments.file import to_yaml
+    from rbc_marl.experiments.folder import RunFolder
+
+    begun = sorted((experiment.storage / experiment.name).glob("*/run.json"), reverse=True)
+    settings = _settings(to_yaml(experiment)) if begun else {}
+    for path in begun:
+        with suppress(OSError, ValueError):  # nothing goes on from a folder whose settings are torn
+            if _settings((path.parent / "config.yaml").read_text("utf-8")) == settings:
+                return RunFolder(path.parent)
+    return None
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """What an experiment's file says, but for the place of its results, which may have been moved."""
+    ((_, spec),) = load_yaml(text, where="config.yaml").items()
+    return {key: value for key, value in spec.items() if key != "storage_path"}
+
+
+def _trained(folder: RunFolder) -> _Trained | None:
+    """A run that ended before its row was written."""
+    if folder.read_info().get("status") != "finished" or not folder.checkpoints():
+        return None
+    with suppress(OSError, ValueError):  # a torn file: its last iterations are trained again
+        *_, last = (folder.path / "result.json").read_text(encoding="utf-8").splitlines()
+        return _Trained(folder.checkpoints()[-1], json.loads(last))
+    return None
+
+
+def _is_free(folder: RunFolder) -> bool:
+    """Whether nobody else runs it. Its number may have passed to another process since: then a new run is begun."""
+    deadline = time.monotonic() + PATIENCE
+    while folder.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not folder.is_alive()

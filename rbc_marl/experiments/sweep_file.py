@@ -1,0 +1,447 @@
+"""Sweep files, and search spaces in an experiment's file: both become a `Sweep` whose runs are all checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations, permutations, product
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from rbc_marl.analysis.groups import Thresholds
+from rbc_marl.analysis.outcomes import BEST, check_reference
+from rbc_marl.config import EconomyConfig
+from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.experiments.file import (
+    Experiment,
+    ExperimentSpec,
+    Override,
+    read_overrides,
+    read_specs,
+    setting_name,
+    setting_path,
+)
+from rbc_marl.experiments.presets import find_file
+from rbc_marl.experiments.schedulers import AnyScheduler
+from rbc_marl.experiments.spaces import Variant, expand, parse_variants
+from rbc_marl.experiments.sweep import Measure, RunSpec, Sweep, interleaved, scripted_types
+from rbc_marl.settings import Section, line_numbers, load_yaml_file
+
+MOST_SEEDS = 100_000
+# Settings that a sweep sets itself, and what to use instead.
+TAKEN = {
+    ("config", "seed"): "seeds: in the sweep file",
+    ("storage_path",): "--out on the command line",
+    ("num_samples",): "samples: in the sweep file",
+}
+
+
+def _mapping(example: str, least: int = 0) -> BeforeValidator:
+    def check(given: object) -> object:
+        if given is not None and not (isinstance(given, Mapping) and len(given) >= least):
+            raise ValueError(f"it must be a mapping such as {example}")
+        return None if given is None else {str(key): value for key, value in given.items()}
+
+    return BeforeValidator(check)
+
+
+def _seeds(given: object) -> object:
+    """Seeds from a file: a list, or {from: 100, count: 20}."""
+    if isinstance(given, Mapping) and set(given) == {"from", "count"}:
+        first, count = given["from"], given["count"]
+        if type(first) is int and type(count) is int and 1 <= count <= MOST_SEEDS:
+            given = range(first, first + count)
+    if not isinstance(given, list | tuple | range) or not given or not all(type(s) is int and s >= 0 for s in given):
+        raise ValueError("give a list of whole numbers, or {from: 100, count: 20}")
+    if len(set(given)) < len(given):
+        raise ValueError("give each seed once")
+    return tuple(given)
+
+
+def _reference(rules: str) -> str:
+    try:
+        return check_reference(rules)
+    except ConfigError as error:
+        raise ValueError(str(error).partition("; ")[2]) from None
+
+
+_RANGE = {"type": "object", "properties": {"from": {"type": "integer"}, "count": {"type": "integer"}}}
+_SEEDS = {"anyOf": [{"type": "array", "items": {"type": "integer", "minimum": 0}}, _RANGE]}
+Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds), WithJsonSchema(_SEEDS)]
+Rules = Annotated[str, AfterValidator(_reference)]
+Changes = Annotated[dict[str, Any] | None, _mapping("{lr: 1e-3}")]
+
+
+class Arm(Section):
+    """An arm of a sweep file: what it changes."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+    noun: ClassVar[str] = "a setting of an arm"
+
+    set: Changes = None
+    """Changes, as `--set` takes them."""
+    base: str | None = None
+    """In place of the sweep's, like all that follows."""
+    seeds: Seeds | None = None
+    rules: Rules | None = None
+
+
+def _arms(given: Mapping[str, object] | None) -> object:
+    arms = {} if given is None else given
+    return {check_folder_name(name, "an arm"): arm for name, arm in arms.items()} or None
+
+
+class SweepFile(Section):
+    """What stands under the name of a sweep in its file."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+    noun: ClassVar[str] = "a setting of a sweep"
+    kinds: ClassVar[tuple[str, ...]] = ("arms", "variants")
+    """Of these, which say what is compared, a file has one at least."""
+
+    base: str
+    """The file of the experiment that is varied."""
+    experiment: str | None = None
+    """Its name, where the file holds several."""
+    seeds: Seeds
+    """A list, or {from: 100, count: 20}."""
+    arms: Annotated[dict[str, Arm | None] | None, BeforeValidator(_arms), _mapping("{plain: {}}", least=1)] = None
+    """By name, what each arm changes; all are compared with the first."""
+    variants: Annotated[dict[str, Any] | None, _mapping("{env_config.export_price: [500, 1000]}", least=1)] = None
+    """By setting: a list of values, all of which are tried, or a distribution."""
+    samples: int = Field(1, ge=1)
+    """How often distributions are drawn from; every combination of listed values gets the same draws."""
+    draw_seed: int = Field(0, ge=0)
+    """Of the draws: the same file draws the same."""
+    set: Changes = None
+    """Changes for all arms."""
+    episodes: int = Field(256, ge=1)
+    """On which the policies of each run are evaluated."""
+    rules: Rules = BEST
+    """The rule-based economy that tells impaired runs from living ones."""
+    groups: Thresholds = Thresholds()
+    """How far two runs may differ and still be alike."""
+    scheduler: AnyScheduler | None = None
+    """What ends runs early; null: nothing."""
+    gpus_per_trial: float = Field(0.0, ge=0)
+    """Share of a GPU for each run."""
+    small: Annotated[dict[str, Any] | None, _mapping("{seeds: [100]}")] = None
+    """What --small puts in place of the above."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for key in self.small or ():
+            if key not in (known := [name for name in self.names() if name != "small"]):
+                raise ValueError(f"small.{key} is not {self.noun}{nearest(key, known)}")
+        if all(getattr(self, kind) is None for kind in self.kinds):
+            raise ValueError(f"arms is missing; give {', '.join(self.kinds[:-1])} or {self.kinds[-1]}")
+        return self
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """An arm before it gets its seeds."""
+
+    name: str
+    place: str
+    """In the file."""
+    arm: Arm = field(default_factory=Arm)
+    variant: Variant = field(default_factory=Variant)
+    stands: bool = False
+    """Whether what it sets stands whatever the command line says; otherwise the command line may not touch it."""
+    measure: Measure | None = None
+    welfares: tuple[str, ...] = ()
+
+
+Check = Callable[[ArmSpec, RunSpec, Experiment], None]
+F = TypeVar("F", bound=SweepFile)
+
+
+class SweepReader(Generic[F]):
+    """Reads a sweep file and makes its runs. Every base is read once.
+
+    Args:
+        path: A YAML file: a name, and under it what `SweepFile` has.
+        sets: Further changes, to every run, as a command line has them.
+        small: Whether to put the file's ``small`` section in place of what it says otherwise.
+        kind: The model of the file.
+
+    Raises:
+        ConfigError: Something in the file is missing, unknown or wrong.
+    """
+
+    def __init__(self, path: str | Path, sets: Sequence[str], small: bool, kind: type[F]) -> None:
+        self.path = find_file(path, "sweep")
+        self.command = read_overrides(sets)
+        for change in self.command:
+            check_not_taken(change, f"{change.place}: every run of a sweep gets its own")
+        self._bases: dict[Path, ExperimentSpec] = {}
+        self.name, settings = self._read()
+        self.is_small = small
+        with line_numbers(self.path):
+            self.file = kind.parse(settings, self.name)
+            if small and self.file.small is None:
+                raise ConfigError(f"{self.name}.small is missing; give what it changes, or leave out --small")
+            if small:
+                self.file = kind.parse({**settings, **settings["small"]}, self.name)
+
+    def _read(self) -> tuple[str, Mapping[str, Any]]:
+        """The name of the file's sweep, and its settings."""
+        data = load_yaml_file(self.path)
+        if len(data) != 1:
+            raise ConfigError(f"{self.path} holds {len(data)} sweeps; give one name, and under it base, seeds and arms")
+        ((name, settings),) = data.items()
+        if isinstance(settings, Mapping) and settings.keys() & {"run", "config"}:
+            mend = f"train it with rbc-marl train {self.path}, or give it as a sweep's base"
+            raise ConfigError(f"{self.path} is an experiment; {mend}")
+        try:
+            return check_folder_name(name, "a sweep"), settings
+        except ValueError as error:
+            raise ConfigError(f"{self.path}: {error}") from None
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the command line ends runs elsewhere than their files, as it may do to try a sweep out."""
+        return any(change.path[0] == "stop" for change in self.command)
+
+    def arms(self) -> list[ArmSpec]:
+        """Every arm that the file names, times its variants."""
+        place = f"{self.name}.variants"
+        spaces = parse_variants(self.file.variants or {}, place)
+        changes = [self._override(key, None, f"{place}.{key}") for key in spaces]
+        for change in changes:
+            check_not_taken(change, f"{change.place} cannot vary here")
+        _check_apart(changes)
+        variants = expand(spaces, self.file.samples, self.file.draw_seed, place)
+        arms = self.file.arms or {"": None}
+        return [
+            ArmSpec(
+                name=",".join(filter(None, [name, variant.name])),
+                place=f"{self.name}.arms.{name}" if name else self.name,
+                arm=arm or Arm(),
+                variant=variant,
+            )
+            for name, arm in arms.items()
+            for variant in variants
+        ]
+
+    def economy(self) -> EconomyConfig | None:
+        """The economy that is varied, as it stands in the base file with the file's own changes."""
+        return self._run(ArmSpec("base", self.name))[1].env_config
+
+    def sweep(self, arms: Sequence[ArmSpec], check: Check | None = None) -> Sweep:
+        """The sweep of some arms. Of each arm the first run is checked: seeds make no difference to what is valid.
+
+        Args:
+            arms: Which.
+            check: Checks a run further.
+
+        Raises:
+            ConfigError: A run could not end, or would leave nothing to evaluate.
+        """
+        asha = self.file.scheduler.asha if self.file.scheduler else None
+        runs = []
+        with line_numbers(self.path):
+            for arm in arms:
+                run, experiment = self._run(arm)
+                if asha is not None and "training_iteration" not in experiment.stop:
+                    mend = f"give {run.arm} a stop.training_iteration"
+                    raise ConfigError(f"{self.name}.scheduler counts iterations; {mend}")
+                if asha is not None and not self.is_cut_short:
+                    asha.check_acts(run.arm, run.iterations, f"{self.name}.scheduler.asha")
+                if check is not None:
+                    check(arm, run, experiment)
+                seeds = self.file.seeds if arm.arm.seeds is None else arm.arm.seeds
+                runs += [replace(run, seed=seed) for seed in seeds]
+            return Sweep(
+                name=f"{self.name}-small" if self.is_small else self.name,
+                source=self.path,
+                runs=interleaved(runs, self.name),
+                groups=self.file.groups,
+                scheduler=asha,
+                varied=tuple(dict.fromkeys(column for run in runs for column, _ in run.columns)),
+            )
+
+    def _run(self, arm: ArmSpec) -> tuple[RunSpec, Experiment]:
+        """The first run of an arm, and its experiment."""
+        changes = self._changes(arm)
+        spec = self._base(arm).with_overrides(changes)
+        if spec.spaces or spec.data.get("num_samples", 1) != 1:
+            spaces = ", ".join(map(setting_name, spec.spaces)) or "num_samples"
+            mend = "vary them under variants: instead"
+            raise ConfigError(f"{spec.source} holds search spaces itself ({spaces}); {mend}")
+        run = RunSpec(
+            arm=arm.name,
+            seed=(arm.arm.seeds or self.file.seeds)[0],
+            spec=spec,
+            changes=in_words(changes),
+            columns=arm.variant.columns,
+            episodes=self.file.episodes,
+            rules=arm.arm.rules or self.file.rules,
+            welfares=arm.welfares,
+            measure=arm.measure,
+        )
+        experiment = run.build(Path("results"))
+        run = run.checked(experiment)
+        _check_evaluated(run, experiment)
+        return run, experiment
+
+    def _base(self, arm: ArmSpec) -> ExperimentSpec:
+        path = find_file(arm.arm.base or self.file.base, folder=self.path.parent).resolve()
+        if path.suffix == ".py":
+            raise ConfigError(f"{path} is a Python file; a sweep needs a YAML file, which says what decides a run")
+        if path not in self._bases:
+            specs = read_specs(path, self.file.experiment)
+            if len(specs) != 1:
+                names = ", ".join(spec.name for spec in specs)
+                raise ConfigError(f"{path} holds {names}; name one with experiment: in the sweep file")
+            self._bases[path] = specs[0]
+        return self._bases[path]
+
+    def _override(self, key: str, value: object, place: str) -> Override:
+        """A change that the file asks for.
+
+        Raises:
+            ConfigError: The value is none that a setting can have, such as a date.
+        """
+        try:
+            json.dumps(value)
+        except TypeError:
+            mend = "give a number, a text, true, false, a list or a mapping"
+            raise ConfigError(f"{place} is {value!r}; {mend}") from None
+        return Override(setting_path(key), value, place, key)
+
+    def _set(self, changes: Mapping[str, Any] | None, place: str) -> list[Override]:
+        """The changes of a ``set``."""
+        overrides = [self._override(key, value, f"{place}.{key}") for key, value in (changes or {}).items()]
+        for change in overrides:
+            check_not_taken(change, f"{change.place} cannot be set here")
+        for earlier, later in combinations(overrides, 2):
+            if _covers(later, earlier):  # the other way round the later one refines the earlier
+                raise ConfigError(f"{earlier.place} has no effect beside {later.place}; keep one")
+        return overrides
+
+    def _changes(self, arm: ArmSpec) -> list[Override]:
+        """Everything that makes an arm of its base, in the order in which it is changed, so that nothing is lost.
+
+        Raises:
+            ConfigError: A change would be lost, or what varies would not be as the tables say.
+        """
+        common = self._set(self.file.set, f"{self.name}.set")
+        if self.file.gpus_per_trial:
+            common.append(Override(("config", "num_gpus_per_learner"), self.file.gpus_per_trial, "gpus_per_trial"))
+        own = self._set(arm.arm.set, arm.place if arm.stands else f"{arm.place}.set")
+        varied = [self._override(key, x, f"{self.name}.variants.{key}") for key, x in arm.variant.values]
+        for change, other in product(self.command, varied if arm.stands else (*varied, *own)):
+            if _covers(change, other) or _covers(other, change):
+                why = "varies it" if other in varied else "is what makes an arm"
+                raise ConfigError(f"{change.place}: {other.place} {why}; change it in the file")
+        for change, other in product((*common, *own), varied):
+            if _covers(other, change):
+                raise ConfigError(f"{change.place} has no effect, for {other.place} varies it; leave one out")
+        if not arm.stands:
+            return [*common, *own, *varied, *self.command]
+        for change, other in product((*common, *self.command), own):
+            if _covers(other, change):
+                setting = f"{arm.place} sets {setting_name(other.path)}"
+                raise ConfigError(f"{change.place} has no effect, for {setting}; leave it out")
+        return [*common, *self.command, *own]
+
+
+def sweep_of(spec: ExperimentSpec) -> Sweep:
+    """The sweep of an experiment whose own file holds search spaces.
+
+    A grid of ``seed`` gives every variant these seeds, and a distribution of it each draw its own.
+
+    Raises:
+        ConfigError: A run is not valid.
+    """
+    samples, spaces = int(spec.data.get("num_samples", 1)), dict(spec.spaces)
+    seed = spec.data["config"].get("seed")
+    of_seed = spaces.pop(("config", "seed"), None)
+    seeds = [int(seed or 0)] if of_seed is None else list(dict.fromkeys(of_seed.arguments))
+    draws_seeds = of_seed is not None and not of_seed.is_grid
+    if of_seed is not None and draws_seeds:
+        seeds = of_seed.draws("seed", samples, 0)
+    is_drawn = any(not space.is_grid for space in spaces.values())
+    by_name = {setting_name(path): space for path, space in spaces.items()}
+    count = 1 if draws_seeds and not is_drawn else samples
+    runs: list[RunSpec] = []
+    for variant in expand(by_name, count, seeds[0] if of_seed is None else 0, spec.name):
+        changes = [Override(setting_path(key), value, f"{spec.name}.{key}", key) for key, value in variant.values]
+        varied = spec.with_overrides([*changes, Override(("num_samples",), 1, "a sweep")])
+        run = RunSpec(variant.name or spec.name, int(seeds[0]), varied, in_words(changes), variant.columns)
+        experiment = run.build(Path("results"))
+        _check_ends(experiment)
+        run = replace(run, rules=getattr(experiment.config, "rules", BEST)).checked(experiment)
+        own_seeds = [seeds[variant.draw or 0]] if draws_seeds and is_drawn else dict.fromkeys(seeds)
+        runs += [replace(run, seed=int(value)) for value in own_seeds]
+    columns = tuple(dict.fromkeys(column for run in runs for column, _ in run.columns))
+    return Sweep(spec.name, spec.source, interleaved(runs, spec.name), Thresholds(), varied=columns)
+
+
+def check_folder_name(name: object, what: str) -> str:
+    """The name of something that gets a folder of that name.
+
+    Raises:
+        ValueError: The folder would be another one, or a hidden one.
+    """
+    if not (text := str(name)) or "/" in text or text.startswith(".") or not text.isprintable():
+        raise ValueError(f"{text!r} cannot name {what}; its results get a folder of that name")
+    return text
+
+
+def check_not_taken(change: Override, problem: str) -> None:
+    """Refuse a setting that every run of a sweep gets from the sweep; the message begins with the problem.
+
+    Raises:
+        ConfigError: It is such a setting; the message says what to use.
+    """
+    if change.path in TAKEN:
+        raise ConfigError(f"{problem}; use {TAKEN[change.path]}")
+
+
+def in_words(changes: Sequence[Override]) -> str:
+    """Changes as `--set` takes them, for tables."""
+    return " ".join(f"{setting_name(change.path)}={json.dumps(change.value)}" for change in changes)
+
+
+def _covers(change: Override, other: Override) -> bool:
+    """Whether nothing is left of another change once this one is made."""
+    return other.path[: len(change.path)] == change.path
+
+
+def _check_apart(changes: Sequence[Override]) -> None:
+    """Refuse two settings of one mapping that are one, or of which one is a part of the other: one would be lost."""
+    for part, whole in permutations(changes, 2):
+        if _covers(whole, part):
+            is_same = part.path == whole.path
+            first, second = (part, whole) if is_same else (whole, part)
+            what = "the setting that {} names as well" if is_same else "a part of {}"
+            raise ConfigError(f"{second.place} is {what.format(first.place)}; keep one")
+
+
+def _check_ends(experiment: Experiment) -> None:
+    if not experiment.stop:
+        mend = "give a sweep's runs an end, such as {training_iteration: 100}"
+        raise ConfigError(f"{experiment.source}: {experiment.name}.stop is missing; {mend}")
+
+
+def _check_evaluated(run: RunSpec, experiment: Experiment) -> None:
+    """Refuse a run of a sweep file that would leave no policies to play, or that needs several cores."""
+    problem = ""
+    if scripted := scripted_types(experiment.config):
+        problem = f".config.scripted has {', '.join(scripted)}; a run with types that follow rules saves no policies "
+        problem += "for a sweep to play; leave it out"
+    elif not run.is_evaluated:
+        problem = f".run is {experiment.run}; a sweep plays the policies that EconomyPPO alone saves; "
+        problem += "give run: EconomyPPO"
+    elif (processes := len(run.bundles)) > 1:
+        problem = f" has {processes} processes, but each run of a sweep has one core; leave out num_env_runners, "
+        problem += "num_learners and evaluation_num_env_runners"
+    if problem:
+        raise ConfigError(f"{experiment.source}: {experiment.name}{problem}")
+    _check_ends(experiment)
