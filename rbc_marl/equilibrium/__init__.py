@@ -1,1 +1,1 @@
-"""Experiments with trained policies and over many runs: best responses, and sweeps with Ray Tune."""
+"""Whether trained economies are equilibria: best responses, taxes, and studies of many runs."""

@@ -1,242 +1,201 @@
-"""How best responses are searched for and measured: one validated set of settings."""
+"""Settings of best responses: how deviations are searched for, and on how many episodes their gains are measured."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.equilibrium.checks import check_keys, number, whole
-from rbc_marl.equilibrium.constants import Target
-from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.equilibrium.profile import Deviator
+from rbc_marl.errors import ConfigError
+from rbc_marl.settings import Many, Section
 
-# Deviators learn at least this fast: nobody has to wait for the others, who stay as they are.
-LEAST_RATE = 1e-3
+# Deviators learn at least this fast: nobody has to wait for the other types, which stay as they are.
+LEAST_LEARNING_RATE = 1e-3
 # The paper's bounds of an equilibrium (its Table 3): gain over what the type gained in training.
 PAPER_BOUNDS = {"consumer": 0.03, "firm": 0.10, "government": 0.01}
 
+AgentType = Literal["consumer", "firm", "government"]
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+# An interval takes the spread of at least two episodes.
+Episodes = Annotated[int, Field(ge=2)]
+LearningRate = Annotated[float, Field(gt=0.0)]
 
-@dataclass(frozen=True)
-class Settings:
+
+def _as_list(numbers: object) -> object:
+    return [numbers] if type(numbers) is int or numbers == "all" else numbers
+
+
+AgentNumbers = Annotated[Many[Literal["all"] | Index], BeforeValidator(_as_list)]
+"""Numbers of agents among their type, or "all"; one number alone needs no list."""
+
+
+class SingleAgents(Section):
+    """Agents that deviate alone, by type; the government is one agent anyway."""
+
+    noun: ClassVar[str] = "a type whose agents can deviate alone"
+
+    consumer: AgentNumbers = Field((), examples=['[0, 37], or "all"'])
+    firm: AgentNumbers = Field((), examples=['[0, 9], or "all"'])
+
+
+class LearningRates(Section):
+    """Learning rates by agent type; None: the run's, at least 1e-3."""
+
+    noun: ClassVar[str] = "an agent type"
+
+    consumer: LearningRate | None = None
+    firm: LearningRate | None = None
+    government: LearningRate | None = None
+
+
+class BestResponseSettings(Section):
     """Settings of best responses.
 
     Raises:
-        ConfigError: A setting is out of range; the message names it.
+        ConfigError: A setting is unknown, of the wrong type or out of range; the message names it.
     """
 
-    types: tuple[str, ...] = AGENT_TYPES
+    noun: ClassVar[str] = "a setting of best responses"
+
+    types: Many[AgentType] = Field(("consumer", "firm", "government"), examples=["[consumer, firm]"])
     """Agent types whose best responses are searched for."""
-    agents: Mapping[str, tuple[int | str, ...]] | str = "default"
+    agents: Literal["default", "all"] | SingleAgents = Field("default", examples=["{firm: [0, 9]}, or {} for none"])
     """Single agents that deviate alone, by type. "default": of the ``types``, the consumers with the least, the
     middle and the most disutility of labour, and the first, the middle and the last firm; "all": every consumer and
     every firm of the ``types``; an empty mapping: none. "all" may also stand in the place of a type's numbers. Where
     "firm" is among the ``types``, constants are tried for further firms too."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Annotated[Many[Index], Field(min_length=1)] = Field((0, 1, 2), examples=["[0, 1, 2]"])
     """A deviation is learnt once with each; the positive control with the first."""
-    iterations: int = 200
+    iterations: Count = 200
     """Of learning, one episode in each economy. The network is tried at the end and four times on the way."""
-    episodes: int = 1024
+    episodes: Episodes = 1024
     """Fresh episodes on which gains are measured; nothing is called an equilibrium by fewer than 1,000."""
-    selection_episodes: int = 256
+    selection_episodes: Episodes = 256
     """Other episodes, on which the best deviation is picked."""
-    economies: int | None = None
+    economies: Count | None = None
     """Economies played side by side while a type learns; None: as many as the run had."""
-    agent_economies: int = 32
+    agent_economies: Count = 32
     """The same while a single agent learns, who has only its own experience."""
-    lr: Mapping[str, float] = field(default_factory=dict)
+    lr: LearningRates = Field(LearningRates(), examples=["{firm: 1e-3}"])
     """Learning rate by agent type; by default the run's, at least 1e-3. It rises from a tenth over the first tenth of
     the iterations, and falls to a tenth over the second half."""
-    entropy: float = 0.02
+    entropy: Annotated[float, Field(ge=0.0)] = 0.02
     """Weight of the entropy bonus while deviators learn."""
-    damage: float = 0.5
+    perturbation: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     """How far the positive control's network lies from the policies' own, towards one that has learnt nothing (1). At
     half the way little of the reward is left, and where nobody works is not yet nearer than where they did."""
-    checkpoints: tuple[int, ...] | str = ()
+    checkpoints: Literal["all"] | Many[Index] = Field((), examples=["[400]"])
     """Iterations of the run's checkpoints to check; "all": every one it has kept; empty: the one given."""
-    evaluation_seed: int = 0
+    evaluation_seed: Index = 0
     """Of the episodes on which deviations are picked and measured."""
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
-        for name, least in (
-            ("iterations", 1),
-            ("episodes", 2),
-            ("selection_episodes", 2),
-            ("agent_economies", 1),
-            ("evaluation_seed", 0),
-        ):
-            whole(getattr(self, name), name, least)
-        if self.economies is not None:
-            whole(self.economies, "economies")
-        seeds = self.seeds
-        if not isinstance(seeds, tuple) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-            raise ConfigError(f"seeds is {_shown(seeds)}; give a list of at least one whole number, such as [0, 1, 2]")
-        if len(set(seeds)) < len(seeds):
-            raise ConfigError(f"seeds is {_shown(seeds)}; learnt twice with one seed is the same: give each once")
-        number(self.entropy, "entropy", 0.0)
-        if number(self.damage, "damage", 0.0, 1.0) == 0.0:
-            raise ConfigError("damage is 0; it must be above 0, or the control has nothing to win back")
-        self._check_checkpoints()
-        if not isinstance(self.types, tuple):
-            raise ConfigError(f"types is {self.types!r}; give a list, such as [consumer, firm]")
-        for agent_type in self.types:
-            if agent_type not in AGENT_TYPES:
-                raise ConfigError(f"types has {agent_type!r}; there are {', '.join(AGENT_TYPES)}{_close(agent_type)}")
-        if not isinstance(self.lr, Mapping):
-            raise ConfigError(f"lr is {self.lr!r}; give rates by type, such as {{firm: 1e-3}}")
-        for agent_type, rate in self.lr.items():
-            if agent_type not in AGENT_TYPES:
-                raise ConfigError(f"lr.{agent_type} is not an agent type{_close(agent_type)}")
-            if number(rate, f"lr.{agent_type}", 0.0) == 0.0:
-                raise ConfigError(f"lr.{agent_type} is 0; it must be above 0, or nobody learns")
-        self._check_agents()
-
-    def _check_checkpoints(self) -> None:
-        found = self.checkpoints
-        is_list = isinstance(found, tuple) and all(type(one) is int and one >= 0 for one in found)
-        if found != "all" and not is_list:
-            raise ConfigError(f'checkpoints is {_shown(found)}; give a list of iterations, such as [400], or "all"')
-
-    def _check_agents(self) -> None:
-        if not isinstance(self.agents, Mapping):
-            if self.agents not in ("default", "all"):
-                mend = 'give numbers by type, such as {firm: [0, 9]}, "default", "all", or {} for none'
-                raise ConfigError(f"agents is {_shown(self.agents)}; {mend}")
-            return
-        for agent_type, numbers in self.agents.items():
-            if agent_type not in ("consumer", "firm"):
-                mend = nearest(str(agent_type), ("consumer", "firm")) or "; single agents are consumers or firms"
-                raise ConfigError(f"agents.{agent_type} cannot deviate alone{mend}")
-            if not isinstance(numbers, tuple):
-                raise ConfigError(f'agents.{agent_type} is {numbers!r}; give a list of numbers, or "all"')
-            for one in numbers:
-                if one != "all" and (type(one) is not int or one < 0):
-                    raise ConfigError(f'agents.{agent_type} has {one!r}; give whole numbers of at least 0, or "all"')
-
+    @model_validator(mode="before")
     @classmethod
-    def of(cls, given: Mapping[str, Any], where: str = "best_response") -> Settings:
-        """Settings from the plain data of a file.
+    def _name_what_replaced_an_old_name(cls, data: object) -> object:
+        if isinstance(data, Mapping) and "damage" in data:
+            raise ValueError("perturbation is what damage is called now")
+        return data
 
-        Args:
-            given: Some of the fields; lists stand for tuples, and one agent's number for a list of it.
-            where: Their place in the file, for messages.
+    @field_validator("seeds")
+    @classmethod
+    def _check_that_seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("it must have each seed once: learnt twice with one seed is the same")
+        return seeds
+
+    def replace(self, **changes: Any) -> Self:  # noqa: ANN401 - fields have many types, and are validated
+        """A validated copy with some settings changed.
 
         Raises:
-            ConfigError: A field is unknown or out of range.
+            ConfigError: A change is unknown, or not valid.
         """
-        check_keys(given, [one.name for one in dataclasses.fields(cls)], where, "a setting of best responses")
-        values: dict[str, Any] = {name: _tuple(value) for name, value in given.items()}
-        if isinstance(agents := values.get("agents"), Mapping):
-            values["agents"] = {
-                agent_type: (numbers,) if numbers == "all" or type(numbers) is int else _tuple(numbers)
-                for agent_type, numbers in agents.items()
-            }
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            raise ConfigError(f"{where}.{error}") from None
+        return type(self)(**{**dict(self), **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return dataclasses.asdict(self)
+        """Plain data for JSON."""
+        return self.model_dump(mode="json")
 
-    def targets(self, economy: EconomyConfig) -> list[Target]:
+    def deviators(self, economy: EconomyConfig) -> list[Deviator]:
         """Who is checked in an economy: types first, then single agents.
 
         Raises:
-            ConfigError: An agent is not in the economy.
+            ConfigError: An agent is not in the economy, or nobody is to be checked.
         """
-        found = [Target(agent_type) for agent_type in AGENT_TYPES if agent_type in self.types]
-        for agent_type, numbers in self._numbers(economy).items():
+        deviators = [Deviator(agent_type) for agent_type in AGENT_TYPES if agent_type in self.types]
+        for agent_type, numbers in self._agent_numbers(economy).items():
             count = economy.agents(agent_type)
-            for one in dict.fromkeys(numbers):
-                if one >= count:
-                    raise ConfigError(
-                        f"{agent_type} {one} is not in this economy; its {count} agents of type {agent_type} are "
-                        f"numbered from 0 to {count - 1}"
-                    )
-                found.append(Target(agent_type, one))
-        if not found:
+            if max(numbers, default=0) >= count:
+                raise ConfigError(
+                    f"{agent_type} {max(numbers)} is not in this economy; its {count} agents of type {agent_type} are "
+                    f"numbered from 0 to {count - 1}"
+                )
+            deviators += [Deviator(agent_type, number) for number in dict.fromkeys(numbers)]
+        if not deviators:
             raise ConfigError("nobody is to be checked; name a type or an agent")
-        return found
+        return deviators
 
-    def _numbers(self, economy: EconomyConfig) -> Mapping[str, tuple[int, ...]]:
-        if not isinstance(self.agents, str):
-            return {
-                agent_type: tuple(range(economy.agents(agent_type)))
-                if "all" in numbers
-                else tuple(one for one in numbers if isinstance(one, int))
-                for agent_type, numbers in self.agents.items()
-            }
-        single = [agent_type for agent_type in ("consumer", "firm") if agent_type in self.types]
-        if self.agents == "all":
-            return {agent_type: tuple(range(economy.agents(agent_type))) for agent_type in single}
+    def _agent_numbers(self, economy: EconomyConfig) -> dict[str, Sequence[int]]:
         consumers, firms = economy.num_consumers, economy.num_firms
-        # The first consumer has the highest disutility of labour.
-        chosen = {"consumer": (consumers - 1, consumers // 2, 0), "firm": (0, firms // 2, firms - 1)}
-        return {agent_type: chosen[agent_type] for agent_type in single}
+        if isinstance(self.agents, SingleAgents):
+            return {
+                agent_type: range(economy.agents(agent_type)) if "all" in numbers else numbers
+                for agent_type, numbers in self.agents
+            }
+        if self.agents == "all":
+            numbers: dict[str, Sequence[int]] = {"consumer": range(consumers), "firm": range(firms)}
+        else:  # the first consumer has the highest disutility of labour
+            numbers = {"consumer": (consumers - 1, consumers // 2, 0), "firm": (0, firms // 2, firms - 1)}
+        return {agent_type: numbers[agent_type] for agent_type in numbers if agent_type in self.types}
 
 
-def parse_settings(
-    types: Sequence[str] | None,
-    agents: Sequence[str] | None,
-    checkpoints: Sequence[str] | None,
-    rates: Sequence[str] | None,
-    seeds: int,
-    **others: Any,  # noqa: ANN401 - other fields
-) -> Settings:
+# The words of each option of the command line, and how they are written.
+_WORDS = {
+    "--agent": (re.compile(r"(\w+):(\d+|all)"), "write it as type:number, such as consumer:37, or firm:all"),
+    "--checkpoint": (re.compile(r"(\d+)|all"), "give the number of an iteration, or all"),
+    "--lr": (re.compile(r"(\w+)=((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"), "write it as type=rate, such as firm=1e-3"),
+}
+
+
+def settings_from_words(
+    types: Sequence[str] = (),
+    agents: Sequence[str] = (),
+    checkpoints: Sequence[str] = (),
+    rates: Sequence[str] = (),
+    **settings: object,
+) -> BestResponseSettings:
     """Settings from the words of a command line.
 
     Args:
-        types: Agent types; None for all, or for none where single agents are named.
-        agents: Such as "consumer:37" or "firm:all"; None for the default, or for none where types are named.
+        types: Agent types; empty for all, or for none where single agents are named.
+        agents: Such as "consumer:37" or "firm:all"; empty for the default, or for none where types are named.
         checkpoints: Iterations, or "all".
         rates: Such as "firm=1e-3".
-        seeds: How many.
-        **others: Further fields of `Settings`.
+        **settings: Further fields of `BestResponseSettings`.
 
     Raises:
-        ConfigError: A word cannot be read, or a setting is out of range.
+        ConfigError: A word cannot be read, or a setting is not valid.
     """
-    given: dict[str, Any] = {"seeds": tuple(range(seeds)), **others}
+    data = dict(settings)
     if types or agents:
-        given["types"] = tuple(types or ())
-        given["agents"] = _parse_agents(agents or ())
-    if checkpoints:
-        wrong = [word for word in checkpoints if word != "all" and not word.isdigit()]
-        if wrong:
-            raise ConfigError(f"--checkpoint {wrong[0]}: give the number of an iteration, or all")
-        given["checkpoints"] = "all" if "all" in checkpoints else tuple(map(int, checkpoints))
-    given["lr"] = {}
-    for word in rates or ():
-        agent_type, _, rate = word.partition("=")
-        try:
-            given["lr"][agent_type] = float(rate)
-        except ValueError:
-            raise ConfigError(f"--lr {word}: write it as type=rate, such as firm=1e-3") from None
-    return Settings(**given)
+        numbers: dict[str, list[object]] = {}
+        for match in _matches("--agent", agents):
+            numbers.setdefault(match[1], []).append("all" if match[2] == "all" else int(match[2]))
+        data |= {"types": list(types), "agents": numbers}
+    iterations = [match[1] and int(match[1]) for match in _matches("--checkpoint", checkpoints)]
+    data["checkpoints"] = "all" if None in iterations else iterations
+    data["lr"] = {match[1]: float(match[2]) for match in _matches("--lr", rates)}
+    return BestResponseSettings.parse(data, where="")
 
 
-def _parse_agents(words: Sequence[str]) -> dict[str, tuple[int | str, ...]]:
-    found: dict[str, tuple[int | str, ...]] = {}
+def _matches(option: str, words: Sequence[str]) -> Iterator[re.Match[str]]:
+    pattern, form = _WORDS[option]
     for word in words:
-        agent_type, _, number = word.partition(":")
-        if number != "all" and not number.isdigit():
-            raise ConfigError(f"--agent {word}: write it as type:number, such as consumer:37, or firm:all")
-        found[agent_type] = (*found.get(agent_type, ()), number if number == "all" else int(number))
-    return found
-
-
-def _close(name: object) -> str:
-    return nearest(str(name), AGENT_TYPES)
-
-
-def _tuple(given: Any) -> Any:  # noqa: ANN401 - from a file
-    return tuple(given) if isinstance(given, list) else given
-
-
-def _shown(given: Any) -> str:  # noqa: ANN401 - from a file
-    """A value as a file shows it."""
-    return repr(list(given) if isinstance(given, tuple) else given)
+        match = pattern.fullmatch(word)
+        if match is None:
+            raise ConfigError(f"{option} {word}: {form}")
+        yield match

@@ -1,60 +1,36 @@
-"""Constant deviations: what somebody gains who makes the same choice in every period. A scan takes seconds.
+"""Constant deviations: the return of a deviator that makes the same choice in every period. A scan takes seconds.
 
 A learner can miss what a constant finds, and the other way round: reports take the better of the two.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from rbc_marl.analysis.rollouts import SLAB, Episodes, play
+from rbc_marl.analysis.rollouts import SLAB, play
 from rbc_marl.choices import choice_tables, head_sizes
 from rbc_marl.config import EconomyConfig
+from rbc_marl.equilibrium.profile import Deviator
 from rbc_marl.policies import Policies
-from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
+from rbc_marl.policies.deviating import DeviatingPolicies
 
 # Of the consumers' choices at most so many hours, employers and units are scanned, evenly spread over all there are.
 MOST_HOURS, MOST_EMPLOYERS, MOST_UNITS = 12, 12, 4
 # Episodes per choice in the first round; each later round keeps a quarter of the choices and plays four times as many.
-FIRST_EPISODES, KEPT_SHARE = 8, 4
+FIRST_EPISODES, SHRINKAGE = 8, 4
 # So many choices at most come through all rounds.
 FINALISTS = 4
-
-
-@dataclass(frozen=True)
-class Target:
-    """Who deviates: all agents of a type together, or a single one."""
-
-    agent_type: str
-    agent: int | None = None
-    """Number of the agent among its type; None: all of them."""
-
-    @property
-    def kind(self) -> str:
-        """Either "type" or "agent"."""
-        return "type" if self.agent is None else "agent"
-
-    @property
-    def name(self) -> str:
-        """Such as "firm" or "firm-3"."""
-        return self.agent_type if self.agent is None else f"{self.agent_type}-{self.agent}"
-
-    def returns(self, episodes: Episodes) -> Tensor:
-        """Mean return of the deviators in each episode, [N], in float64."""
-        returns = episodes.returns[self.agent_type].double()
-        return returns.mean(1) if self.agent is None else returns[:, self.agent]
 
 
 def constant_choices(config: EconomyConfig, agent_type: str) -> Tensor:
     """The constants that are scanned, [K, H] indices.
 
     All joint choices of a firm and of a government. Of a consumer a grid: hours, employer, and equally many units of
-    every good (budgets ration what is too much, all goods alike), at most 12, 12 and 4 of them. Whoever works no hours
-    has one employer only, for it makes no difference which.
+    every good (budgets ration what is too much, all goods alike), at most 12, 12 and 4 of them. Without hours of
+    work one employer is enough, for it makes no difference which.
     """
     sizes = head_sizes(config, agent_type)
     if agent_type != "consumer":
@@ -83,39 +59,42 @@ def describe(config: EconomyConfig, agent_type: str, choice: Tensor) -> str:
     return f"price {row[0]:g}, wage {row[1]:g}{investment}"
 
 
-def scan(policies: Policies, target: Target, episodes: int = 256, seed: int = 0) -> Tensor:
+def scan(policies: Policies, deviator: Deviator, episodes: int = 256, seed: int = 0) -> Tensor:
     """The best constants, by successive halving: many choices on few episodes, then fewer choices on more.
 
     Args:
-        policies: Whoever plays otherwise.
-        target: Who deviates.
+        policies: What everybody plays who does not deviate.
+        deviator: Who deviates.
         episodes: Most episodes for a choice in one round.
         seed: Of the draws; each round has its own.
 
     Returns:
         [K, H] indices of at most four choices, best first.
     """
-    alive, count, number = constant_choices(policies.config, target.agent_type), FIRST_EPISODES, 0
+    choices, count, number = constant_choices(policies.config, deviator.agent_type), FIRST_EPISODES, 0
     while True:
-        means = mean_returns(policies, target, alive, min(count, episodes), seed + number)
+        means = mean_returns(policies, deviator, choices, min(count, episodes), seed + number)
         order = means.argsort(descending=True, stable=True)
-        is_last = len(alive) <= FINALISTS or count >= episodes
-        kept = FINALISTS if is_last else max(len(alive) // KEPT_SHARE, FINALISTS)
-        alive = alive[order[:kept]]
+        is_last = len(choices) <= FINALISTS or count >= episodes
+        num_kept = FINALISTS if is_last else max(len(choices) // SHRINKAGE, FINALISTS)
+        choices = choices[order[:num_kept]]
         if is_last:
-            return alive
-        count, number = count * KEPT_SHARE, number + 1
+            return choices
+        count, number = count * SHRINKAGE, number + 1
 
 
-def mean_returns(policies: Policies, target: Target, choices: Tensor, episodes: int, seed: int) -> Tensor:
-    """Mean return [K] of deviators who always choose one of ``choices`` [K, H]: all of them side by side."""
-    side_by_side = max(SLAB // episodes, 1)
+def mean_returns(policies: Policies, deviator: Deviator, choices: Tensor, episodes: int, seed: int) -> Tensor:
+    """Mean return [K] of a deviator that always makes one of ``choices`` [K, H]: all of them side by side.
+
+    Raises:
+        UserError: A return is not finite.
+    """
     means = []
-    for some in choices.split(side_by_side):
-        deviation = Deviation(target.agent_type, target.agent, choice=some.repeat_interleave(episodes, dim=0))
-        rows = len(some) * episodes
+    for chunk in choices.split(max(SLAB // episodes, 1)):
+        deviation = deviator.deviation(choice=chunk.repeat_interleave(episodes, dim=0))
+        rows = len(chunk) * episodes
         played = play(DeviatingPolicies(policies, deviation), rows, seed, slab=rows)
-        means.append(target.returns(played).view(len(some), episodes).mean(1))
+        means.append(deviator.returns(played).view(len(chunk), episodes).mean(1))
     return torch.cat(means)
 
 

@@ -6,212 +6,171 @@ maximise: each pair is trained once a seed, and held against learned policies of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from rbc_marl.analysis.taxes import PAPER_GRID, Pair, by_rates, pair_of, play_substitutes
 from rbc_marl.config import EconomyConfig
-from rbc_marl.equilibrium.checks import check_keys, whole
-from rbc_marl.equilibrium.variants import Variant
+from rbc_marl.curriculum import Curriculum, build_curriculum, parse_curriculum
 from rbc_marl.errors import ConfigError
-from rbc_marl.policies.scripted import GOVERNMENTS
+from rbc_marl.experiments.spaces import Variant
+from rbc_marl.experiments.sweep_file import Arm, ArmSpec
+from rbc_marl.settings import Section
 
 if TYPE_CHECKING:
-    from rbc_marl.policies.saved import PolicySet
+    from rbc_marl.experiments.file import Experiment
+    from rbc_marl.experiments.sweep import RunSpec
 
-Pair = tuple[float, float]
 Row = Mapping[str, Any]
 
-WELFARES = ("total", "consumers")
-# The rates of the paper's fixed policies: equal for both taxes.
-PAPER_GRID: tuple[Pair, ...] = ((0.2, 0.2), (0.4, 0.4), (0.6, 0.6), (0.8, 0.8))
-SHUFFLED = "shuffled"
-# Governments that a learned policy's consumers and firms also meet, without learning again.
-SUBSTITUTES = (SHUFFLED, *GOVERNMENTS)
-_KEYS = ("income", "corporate", "pairs", "welfare", "coarse")
+
+def _listed(what: str, most: int | None = None) -> BeforeValidator:
+    def check(given: object) -> object:
+        if not isinstance(given, list | tuple) or (most is not None and len(given) != most):
+            raise ValueError(f"give {what}")
+        return tuple(given)
+
+    return BeforeValidator(check)
 
 
-@dataclass(frozen=True)
-class TaxSettings:
-    """What a sweep of taxes compares."""
+Rates = Annotated[tuple[float, ...], _listed("a list of rates, such as [0, 0.4, 0.8]")]
+AnyPair = Annotated[Pair, _listed("an income and a corporate tax, such as [0, 0.8]", 2)]
+Welfare = Literal["total", "consumers"]
 
-    pairs: tuple[Pair, ...]
-    """Fixed rates of income and corporate tax."""
-    welfare: tuple[str, ...] = WELFARES
+
+class Coarse(Section):
+    """A first stage, in which every pair of rates is tried with few seeds; the best ones then get all."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+    noun: ClassVar[str] = "a setting of the coarse grid"
+
+    seeds: int = Field(2, ge=1)
+    """Seeds of the first stage."""
+    keep: int = Field(6, ge=1)
+    """Pairs that go on, the best of each definition of welfare; those of the paper's grid always do."""
+
+
+class Taxes(Section):
+    """The section ``taxes`` of a sweep file: what is compared."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+    noun: ClassVar[str] = "a setting of a sweep of taxes"
+
+    income: Rates | None = None
+    """Rates of income tax, every pair of which with `corporate` is tried; left out: all that can be chosen."""
+    corporate: Rates | None = None
+    pairs: Annotated[tuple[AnyPair, ...], _listed("a list of pairs, such as [[0, 0.8]]")] = ()
+    """Further pairs."""
+    welfare: Annotated[tuple[Welfare, ...], _listed("a list of total and consumers")] = Field(
+        ("total", "consumers"), min_length=1
+    )
     """Definitions of welfare for which a policy is learned."""
-    coarse_seeds: int | None = None
-    """Seeds of which every pair is tried; None: all."""
-    coarse_keep: int = 6
-    """Pairs that get all seeds, the best of each definition of welfare; those of the paper's grid always do."""
+    coarse: Coarse | None = None
+    """Two stages: every pair with few seeds, then the best with all; null: one stage."""
+
+    def fixed_pairs(self, economy: EconomyConfig, where: str) -> tuple[Pair, ...]:
+        """Every pair of rates that is tried.
+
+        Args:
+            economy: Whose choices the rates must be.
+            where: Place of the section in the file.
+
+        Raises:
+            ConfigError: A rate is none that the government can choose, or there is no pair.
+        """
+        choices = (economy.income_tax_choices, economy.corporate_tax_choices)
+        income = choices[0] if self.income is None else self.income
+        corporate = choices[1] if self.corporate is None else self.corporate
+        asked = [(income, choices[0], "income"), (corporate, choices[1], "corporate")]
+        for i, pair in enumerate(self.pairs):
+            asked += [((rate,), known, f"pairs.{i}") for rate, known in zip(pair, choices, strict=True)]
+        for rates, known, name in asked:
+            for rate in (rate for rate in rates if rate not in known):
+                text = ", ".join(f"{choice:g}" for choice in known)
+                raise ConfigError(f"{where}.{name} has {rate!r}; the government can choose {text}")
+        pairs = tuple(dict.fromkeys((float(a), float(b)) for a, b in (*product(income, corporate), *self.pairs)))
+        if not pairs:
+            raise ConfigError(f"{where} has no pair of rates; give income and corporate, or pairs")
+        return pairs
 
 
-@dataclass(frozen=True)
-class TaxArm:
-    """A line of the comparison: the changes that make it, and whether its government learns."""
-
-    name: str
-    set: Mapping[str, Any]
-    variant: Variant
-    learned: bool
-
-
-def parse_taxes(given: Any, economy: EconomyConfig, where: str) -> TaxSettings:  # noqa: ANN401 - from a file
-    """The `taxes` section of a sweep file.
+def arms(taxes: Taxes, pairs: Sequence[Pair], place: str) -> list[ArmSpec]:
+    """Every learned policy, then every fixed pair, as arms of a sweep.
 
     Args:
-        given: ``income`` and ``corporate`` (rates, every pair of which is tried; left out: all that the government can
-            choose; an empty list: none), ``pairs`` (further ones, such as ``[[0, 0.8]]``), ``welfare`` and ``coarse``
-            (``{seeds: 2, keep: 6}``).
-        economy: Whose choices the rates must be.
-        where: Place in the file.
+        taxes: Of the file.
+        pairs: Fixed rates.
+        place: Of the section in the file.
+    """
+    found = []
+    welfares = tuple(dict.fromkeys(taxes.welfare))
+    for welfare in welfares:
+        changes: dict[str, Any] = {"env_config.welfare": welfare}
+        labels = _labels("learned", welfare, None, None)
+        arm = Arm(set=changes)
+        found.append(ArmSpec(f"learned-{welfare}", place, arm, labels, stands=True, measure=play_substitutes))
+    for income, corporate in pairs:
+        rates = {"income": income, "corporate": corporate}
+        changes = {"env_config.welfare": welfares[0], "curriculum.taxes.fixed": rates}
+        labels, arm = _labels("fixed", None, income, corporate), Arm(set=changes)
+        judged = welfares if len(welfares) > 1 else ()
+        found.append(ArmSpec(f"fixed-{income:g}-{corporate:g}", place, arm, labels, stands=True, welfares=judged))
+    return found
+
+
+def check_rates_in_force(run: RunSpec, experiment: Experiment, *, is_cut_short: bool) -> None:
+    """Refuse a run that would not have the taxes that its arm is called by.
+
+    Args:
+        run: Of a sweep.
+        experiment: What it trains.
+        is_cut_short: Whether the command line ends it early, to try it out.
 
     Raises:
-        ConfigError: A key is unknown, or a rate is none that the government can choose.
+        ConfigError: Its taxes are fixed, where a policy shall learn them, or it ends before they are in force.
     """
-    check_keys(given, _KEYS, where, "a setting of a sweep of taxes")
-    choices = {"income": economy.income_tax_choices, "corporate": economy.corporate_tax_choices}
-    grid = {tax: _rates(given.get(tax, list(known)), known, f"{where}.{tax}") for tax, known in choices.items()}
-    pairs: list[Pair] = list(product(grid["income"], grid["corporate"]))
-    given_pairs = given.get("pairs") or []
-    if not isinstance(given_pairs, list):
-        raise ConfigError(f"{where}.pairs is {given_pairs!r}; give a list of pairs, such as [[0, 0.8]]")
-    for i, pair in enumerate(given_pairs):
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise ConfigError(f"{where}.pairs.{i} is {pair!r}; give an income and a corporate tax, such as [0, 0.8]")
-        income, corporate = (_rates([r], choices[t], f"{where}.pairs.{i}") for r, t in zip(pair, choices, strict=True))
-        pairs += product(income, corporate)
-    if not pairs:
-        raise ConfigError(f"{where} has no pair of rates; give income and corporate, or pairs")
-    welfare = given.get("welfare", list(WELFARES))
-    if not isinstance(welfare, list) or not welfare or any(one not in WELFARES for one in welfare):
-        raise ConfigError(f"{where}.welfare is {welfare!r}; give a list of {' and '.join(WELFARES)}")
-    coarse = given.get("coarse") or {}
-    check_keys(coarse, ("seeds", "keep"), f"{where}.coarse", "a setting of the coarse grid")
-    return TaxSettings(
-        pairs=tuple(dict.fromkeys(pairs)),
-        welfare=tuple(dict.fromkeys(welfare)),
-        coarse_seeds=whole(coarse.get("seeds", 2), f"{where}.coarse.seeds") if coarse else None,
-        coarse_keep=whole(coarse.get("keep", 6), f"{where}.coarse.keep"),
-    )
+    schedule = parse_curriculum(getattr(experiment.config, "curriculum", None), "curriculum")
+    is_plain = isinstance(schedule, Curriculum) and (schedule.taxes is None or schedule.taxes.fixed is None)
+    if schedule is None or is_plain or experiment.env_config is None:
+        return
+    schedule = build_curriculum(schedule, experiment.env_config)
+    fixed = schedule.phase(0).fixed_taxes if schedule is not None else None
+    if schedule is None or fixed is None:
+        return
+    if run.measure is not None:
+        mend = f"{run.arm} would learn nothing; leave it out, a sweep of taxes fixes rates itself"
+        where = f"{experiment.source}: {experiment.name}"
+        raise ConfigError(f"{where}.config.curriculum.taxes.fixed: the government of {mend}")
+    if is_cut_short or math.isinf(run.iterations):
+        return
+    if (reached := schedule.phase(max(int(run.iterations) - 1, 0)).highest_tax) < max(fixed):
+        end = f"ends at iteration {run.iterations:g}, when its curriculum has opened taxes up to {reached:.0%}"
+        raise ConfigError(f"{run.arm} {end}; let curriculum.taxes.end come before stop.training_iteration")
 
 
-def arms(settings: TaxSettings) -> list[TaxArm]:
-    """Every learned policy, then every fixed pair, as arms of a sweep."""
-    found = []
-    for welfare in settings.welfare:
-        variant = _labelled("learned", welfare, None, None)
-        found.append(TaxArm(f"learned-{welfare}", {"env_config.welfare": welfare}, variant, learned=True))
-    first = settings.welfare[0]
-    for income, corporate in settings.pairs:
-        rates = {"income": income, "corporate": corporate}
-        changes: dict[str, Any] = {"env_config.welfare": first, "curriculum.taxes.fixed": rates}
-        variant = _labelled("fixed", None, income, corporate)
-        found.append(TaxArm(fixed_name((income, corporate)), changes, variant, learned=False))
-    return found
-
-
-def fixed_name(pair: Pair) -> str:
-    """Name of the arm of a fixed pair, such as "fixed-0-0.8"."""
-    return f"fixed-{pair[0]:g}-{pair[1]:g}"
-
-
-def pair_of(row: Row) -> Pair | None:
-    """The fixed rates of a run; None where they are learned."""
-    return None if row["policy"] == "learned" else (float(row["income"]), float(row["corporate"]))
-
-
-def by_rates(rows: Sequence[Row], name: str) -> dict[Pair, dict[int, float]]:
-    """A quantity of every fixed pair by seed."""
-    found: dict[Pair, dict[int, float]] = {}
-    for row in rows:
-        if (pair := pair_of(row)) is not None:
-            found.setdefault(pair, {})[row["seed"]] = row[name]
-    return found
-
-
-def kept_pairs(rows: Sequence[Row], settings: TaxSettings) -> set[Pair]:
+def kept_pairs(rows: Sequence[Row], taxes: Taxes, coarse: Coarse) -> set[Pair]:
     """The pairs that get all seeds, by the rows of the coarse grid.
 
     Args:
         rows: Of every pair, on the same seeds.
-        settings: Of the file.
+        taxes: Of the file.
+        coarse: Its coarse grid.
 
     Returns:
         The best pairs by mean welfare, of each definition, collapsed runs counted; and those of the paper's grid.
     """
-    kept = {pair for pair in PAPER_GRID if pair in settings.pairs}
-    for welfare in settings.welfare:
-        found = by_rates(rows, f"welfare_{welfare}")
-        means = {pair: sum(values.values()) / len(values) for pair, values in found.items()}
-        kept |= set(sorted(means, key=lambda pair: (-means[pair], pair))[: settings.coarse_keep])
-    return kept
+    kept = {pair for row in rows if (pair := pair_of(row)) in PAPER_GRID}
+    for welfare in taxes.welfare:
+        values = by_rates(rows, f"welfare_{welfare}")
+        means = {pair: sum(seeds.values()) / len(seeds) for pair, seeds in values.items()}
+        kept |= set(sorted(means, key=lambda pair: (-means[pair], pair))[: coarse.keep])
+    return {pair for pair in kept if pair is not None}
 
 
-def play_substitutes(policies: PolicySet, episodes: int, seed: int) -> dict[str, float]:
-    """How trained consumers and firms fare under governments that they were not trained with.
-
-    "shuffled" plays the trained government's own choices, dealt out anew over episodes and periods (see
-    `rbc_marl.policies.combined.shuffled`): the same rates as often, at no particular moment. The others are
-    `rbc_marl.policies.scripted.GOVERNMENTS`. Nobody learns again.
-
-    Args:
-        policies: Trained ones.
-        episodes: Of each evaluation.
-        seed: Of the draws, the same for all.
-
-    Returns:
-        ``shuffled_welfare_total`` and so on: both welfares and the hours of each.
-    """
-    import torch
-
-    from rbc_marl.analysis.rollouts import Evaluation, play
-    from rbc_marl.policies import Policies
-    from rbc_marl.policies.combined import CombinedPolicies, Recording, ReplayedGovernment, shuffled
-    from rbc_marl.policies.scripted import ScriptedPolicies
-
-    recording = Recording(policies)
-    play(recording, episodes, seed, slab=episodes)
-    choices = shuffled(torch.stack(recording.choices), seed)
-    governments: dict[str, Policies] = {SHUFFLED: ReplayedGovernment(policies, choices)}
-    for name, rates in GOVERNMENTS.items():
-        rules = ScriptedPolicies(policies.config, rates, policies.encoding, policies.device)
-        governments[name] = CombinedPolicies(policies, government=rules)
-    found: dict[str, float] = {}
-    for name, government in governments.items():
-        means = Evaluation.of(play(government, episodes, seed, slab=episodes)).means
-        found |= {f"{name}_{quantity}": means[quantity] for quantity in ("welfare_total", "welfare_consumers", "hours")}
-    return found
-
-
-def play_anchors(economy: EconomyConfig, episodes: int = 256, seed: int = 0) -> list[dict[str, Any]]:
-    """Economies run by rules alone, under each rule-based government: what trained ones are held against.
-
-    Returns:
-        Plain data, a row per economy and government: ``rules``, ``government``, both welfares and the hours.
-    """
-    from rbc_marl.analysis.outcomes import CANDIDATES
-    from rbc_marl.analysis.rollouts import evaluate
-    from rbc_marl.policies.scripted import RULES, Rules, ScriptedPolicies
-
-    rows = []
-    for rules, (name, rates) in product(CANDIDATES, GOVERNMENTS.items()):
-        means = evaluate(ScriptedPolicies(economy, Rules(**{**vars(RULES[rules]), **rates})), episodes, seed).means
-        quantities = {quantity: means[quantity] for quantity in ("welfare_total", "welfare_consumers", "hours")}
-        rows.append({"rules": rules, "government": name, **quantities})
-    return rows
-
-
-def _labelled(policy: str, welfare: str | None, income: float | None, corporate: float | None) -> Variant:
+def _labels(policy: str, welfare: str | None, income: float | None, corporate: float | None) -> Variant:
     """What distinguishes an arm, as columns of a table; its settings stand in the arm."""
     return Variant((), (("policy", policy), ("welfare", welfare), ("income", income), ("corporate", corporate)))
-
-
-def _rates(given: Any, choices: Iterable[float], where: str) -> list[float]:  # noqa: ANN401 - from a file
-    known = list(choices)
-    if not isinstance(given, list):
-        raise ConfigError(f"{where} is {given!r}; give a list of rates, such as [0, 0.4, 0.8]")
-    for rate in given:
-        if type(rate) not in (int, float) or rate not in known:
-            raise ConfigError(f"{where} has {rate!r}; the government can choose {', '.join(f'{r:g}' for r in known)}")
-    return [float(rate) for rate in given]

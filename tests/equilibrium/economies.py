@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from rbc_marl import EconomyConfig
+from rbc_marl.equilibrium.best_response import BestResponseSettings
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.saved import save_policies
 
@@ -46,6 +47,20 @@ SHOPS = EconomyConfig(
     investment_choices=(0.0,),
 )
 NETWORK = {"kind": "flat", "hidden": [1]}
+FLAT = {t: {"kind": "flat", "hidden": [8]} for t in ("consumer", "firm", "government")}
+
+# A search that finds the best prices of these economies in seconds.
+QUICK = BestResponseSettings(
+    types=("firm",),
+    agents={},
+    seeds=(0,),
+    iterations=60,
+    episodes=64,
+    selection_episodes=32,
+    economies=16,
+    lr={"firm": 2e-2},
+    perturbation=1.0,
+)
 
 
 def plant(folder, config=SHOPS, tempted=3.0):

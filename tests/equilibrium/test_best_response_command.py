@@ -14,9 +14,9 @@ import pytest
 
 from rbc_marl import cli
 from rbc_marl.equilibrium import best_response
-from rbc_marl.equilibrium.subject import result_folders
+from rbc_marl.equilibrium.profile import result_folders
 from tests.equilibrium.economies import plant
-from tests.equilibrium.test_best_response_report import near, report
+from tests.equilibrium.test_verdict import near, report
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,9 +45,9 @@ SMALL = ["run", "--agent", "firm:1", "--seeds", "1", "--episodes", "40", "--work
         (["."], "run" + os.sep),
         (["run", "--checkpoint", "5"], "run has no checkpoint of iteration 5; it has kept 3, 6"),
         (["run", "--checkpoint", "last"], "--checkpoint last: give the number of an iteration, or all"),
-        (["run", "--type", "consumers"], "types has 'consumers'; there are consumer, firm, government; did you mean"),
+        (["run", "--type", "consumers"], "types.0 is 'consumers'; it must be 'consumer', 'firm' or 'government'; did"),
         (["run", "--agent", "firm:2"], "firm 2 is not in this economy; its 2 agents of type firm are numbered from 0"),
-        (["run", "--agent", "firms:1"], 'agents.firms cannot deviate alone; did you mean "firm"'),
+        (["run", "--agent", "firms:1"], 'agents.firms is not a type whose agents can deviate alone; did you mean "f'),
         (["run", "--agent", "firm"], "--agent firm: write it as type:number, such as consumer:37, or firm:all"),
         (["run", "--lr", "firm"], "--lr firm: write it as type=rate, such as firm=1e-3"),
         (["run", "--iterations", "0"], "Invalid value for '--iterations'"),
@@ -94,7 +94,7 @@ def test_results_lie_in_the_folder_of_the_run_and_never_in_a_checkpoint(
     plant(run_folder.parent / "by-hand")
     worked = []
 
-    def found(path, settings, folder, *_):
+    def found(path, settings, folder, *_, **__):
         worked.append(folder.resolve().relative_to(run_folder.parent))
         return report(near())
 

@@ -8,7 +8,8 @@ import torch
 from rbc_marl import EconomyConfig
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.choices import head_sizes
-from rbc_marl.equilibrium.constants import Target, constant_choices, describe, mean_returns, scan
+from rbc_marl.equilibrium.constants import constant_choices, describe, mean_returns, scan
+from rbc_marl.equilibrium.profile import Deviator
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
@@ -43,20 +44,20 @@ def test_constants_are_said_in_words():
 
 def test_the_best_price_of_a_monopolist_is_found():
     base = ScriptedPolicies(MONOPOLY, RULES)
-    target = Target("firm", 0)
-    assert target.returns(play(base, 4)).tolist() == [LEVEL] * 4
+    deviator = Deviator("firm", 0)
+    assert deviator.returns(play(base, 4)).tolist() == [LEVEL] * 4
     choices = constant_choices(MONOPOLY, "firm")
-    assert mean_returns(base, target, choices, 3, 0).tolist() == [LEVEL, BEST, LEVEL, 0.0]
-    assert describe(MONOPOLY, "firm", scan(base, target, 16)[0]) == "price 1200, wage 0"
+    assert mean_returns(base, deviator, choices, 3, 0).tolist() == [LEVEL, BEST, LEVEL, 0.0]
+    assert describe(MONOPOLY, "firm", scan(base, deviator, 16)[0]) == "price 1200, wage 0"
 
 
 def test_many_constants_side_by_side_give_what_each_gives_alone():
-    base, target = UniformPolicies(SHOPS), Target("government")
+    base, deviator = UniformPolicies(SHOPS), Deviator("government")
     choices = constant_choices(SHOPS, "government")
-    together = mean_returns(base, target, choices, 200, 3)
+    together = mean_returns(base, deviator, choices, 200, 3)
     alone = torch.stack(
         [
-            target.returns(play(DeviatingPolicies(base, Deviation("government", choice=c)), 400, seed=9)).mean()
+            deviator.returns(play(DeviatingPolicies(base, Deviation("government", choice=c)), 400, seed=9)).mean()
             for c in choices[::7]
         ]
     )
@@ -66,9 +67,9 @@ def test_many_constants_side_by_side_give_what_each_gives_alone():
 def test_halving_keeps_the_best_however_many_there_are(tmp_path):
     plant(tmp_path)
     base = load_policies(tmp_path)
-    for target, words in ((Target("firm"), "price 2000, wage 0"), (Target("firm", 1), "price 2000, wage 0")):
-        assert describe(SHOPS, "firm", scan(base, target, 64)[0]) == words
-    best = scan(base, Target("consumer", 2), 64)
+    for deviator, words in ((Deviator("firm"), "price 2000, wage 0"), (Deviator("firm", 1), "price 2000, wage 0")):
+        assert describe(SHOPS, "firm", scan(base, deviator, 64)[0]) == words
+    best = scan(base, Deviator("consumer", 2), 64)
     assert len(best) == 4
     # Work brings nothing at a wage of 0, and the stock is enough for ten of every good.
     assert describe(SHOPS, "consumer", best[0]) == "10 of every good, 0 hours at firm 0"

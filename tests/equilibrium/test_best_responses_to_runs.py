@@ -11,17 +11,14 @@ import pandas as pd
 import pytest
 
 from rbc_marl import ConfigError
-from rbc_marl.equilibrium import results, verdicts
-from rbc_marl.equilibrium.best_response_report import Report
-from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS, Settings
-from rbc_marl.equilibrium.gains import deviation_rows, gain_summary
-from rbc_marl.equilibrium.subject import checkpoint_subject
-from rbc_marl.equilibrium.sweep_file import load_sweep
-from rbc_marl.equilibrium.verdicts import verdict
+from rbc_marl.equilibrium import best_response, study
+from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS
+from rbc_marl.equilibrium.profile import profile_of_checkpoint
+from rbc_marl.equilibrium.verdict import BestResponseReport, deviation_rows, gain_summary, verdict_columns
+from tests.equilibrium.bases import BASE
 from tests.equilibrium.economies import plant
-from tests.equilibrium.test_results import ROW
-from tests.equilibrium.test_sweep import BASE
-from tests.equilibrium.test_sweep_kinds import swept
+from tests.equilibrium.test_study import ROW
+from tests.experiments.test_sweep_kinds import swept
 
 
 def deviation(agent_type, over_level, kind="type", outcome="living", verified=True, constant=-1.0):
@@ -53,7 +50,7 @@ TYPES = [deviation("consumer", 0.01), deviation("firm", -0.02), deviation("gover
 
 
 def test_a_living_run_whose_types_gain_little_is_an_equilibrium():
-    found = verdict([*TYPES, deviation("firm", 0.06, "agent")], "living")
+    found = verdict_columns([*TYPES, deviation("firm", 0.06, "agent")], "living")
     assert found["equilibrium"] == "yes"
     assert (found["epsilon_consumer"], found["epsilon_firm"], found["epsilon_government"]) == (0.01, 0.0, 0.004)
     assert (found["epsilon_one_consumer"], found["epsilon_one_firm"]) == (None, 0.06)
@@ -61,11 +58,12 @@ def test_a_living_run_whose_types_gain_little_is_an_equilibrium():
 
 def test_further_firms_count_by_their_constants_and_need_no_control():
     further = deviation("firm", 0.006, "constant", verified=None, constant=0.6)
-    found = verdict([*TYPES, further], "living")
+    found = verdict_columns([*TYPES, further], "living")
     assert found["equilibrium"] == "yes" and found["epsilon_one_firm"] == 0.006
-    found = verdict([*TYPES, deviation("firm", 0.12, "constant", verified=None, constant=12.0)], "living")
+    found = verdict_columns([*TYPES, deviation("firm", 0.12, "constant", verified=None, constant=12.0)], "living")
     assert found["equilibrium"] == "no" and found["epsilon_one_firm"] == 0.12
-    assert found["verdict"].endswith("firm 3 alone gains 12 (12.0% of the level) by a constant choice: price 2500")
+    words = "firm 3 alone gains 12 (12.0% of the baseline return) by a constant choice: price 2500"
+    assert found["verdict"].endswith(words)
 
 
 def test_gains_of_many_runs_come_to_their_mean_and_worst():
@@ -90,8 +88,8 @@ def test_gains_of_many_runs_come_to_their_mean_and_worst():
 
 @pytest.mark.parametrize("outcome", ["collapsed", "impaired", "stopped"])
 def test_a_run_that_is_not_living_is_none_however_small_its_gains(outcome):
-    assert verdict([{**row, "outcome": outcome} for row in TYPES], outcome)["equilibrium"] == "no"
-    found = verdict(None, outcome)
+    assert verdict_columns([{**row, "outcome": outcome} for row in TYPES], outcome)["equilibrium"] == "no"
+    found = verdict_columns(None, outcome)
     assert found["equilibrium"] == "no" and found["epsilon_consumer"] is None
 
 
@@ -108,7 +106,7 @@ def test_a_run_that_is_not_living_is_none_however_small_its_gains(outcome):
     ids=["unchecked", "a type unchecked", "beyond the bound", "not verified", "by a constant price", "alone"],
 )
 def test_a_living_run_is_none_without_proof(deviations):
-    assert verdict(deviations, "living")["equilibrium"] == "no"
+    assert verdict_columns(deviations, "living")["equilibrium"] == "no"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +123,7 @@ def test_best_responses_that_cannot_be_searched_for_are_refused_before_anything_
     text = f"x: {{base: base.yaml, seeds: [1], arms: {{plain: {{}}}}, best_response: {settings}}}"
     (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
-        load_sweep(tmp_path / "sweep.yaml")
+        study.load_study(tmp_path / "sweep.yaml")
 
 
 CHECKED = """
@@ -143,19 +141,20 @@ def checked(tmp_path, monkeypatch):
     """A sweep of living runs, and a dead one, each with a report of best responses, the first of which is wanted."""
     (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
     (tmp_path / "sweep.yaml").write_text(CHECKED, encoding="utf-8")
-    sweep = load_sweep(tmp_path / "sweep.yaml")
-    settings = Settings.of(sweep.best_response)
+    sweep = study.load_study(tmp_path / "sweep.yaml")
+    settings = sweep.best_response
     (tmp_path / "best_responses").mkdir()
     for run in sweep.runs:
         plant(tmp_path / run.key / "checkpoint_000002")
-        subject = checkpoint_subject(tmp_path / run.key)
-        described = {"checkpoint": subject.name, "digest": subject.digest, "outcome": "living", "notes": []}
-        made = Report([deviation("firm", 0.04)], [described], settings)
+        profile = profile_of_checkpoint(tmp_path / run.key)
+        described = {"checkpoint": profile.name, "digest": profile.digest, "outcome": "living", "notes": []}
+        made = BestResponseReport([deviation("firm", 0.04)], [described], settings)
         text = json.dumps({**made.to_dict(), "epsilons": None})
         (tmp_path / "best_responses" / f"{run.key}.json").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(results, "checkpoint_of", lambda run, folder: folder / run.key / "checkpoint_000002")
-    monkeypatch.setattr(verdicts, "respond", lambda runs, *_: {key: [deviation("firm", 0.07)] for key in runs})
-    monkeypatch.setattr(results, "spectrum", lambda *_: None)  # which takes a second to draw
+    monkeypatch.setattr(study, "checkpoint_of", lambda run, folder: folder / run.key / "checkpoint_000002")
+    responses = lambda runs, *_: {key: [deviation("firm", 0.07)] for key in runs}  # noqa: E731
+    monkeypatch.setattr(best_response, "best_responses_to_runs", responses)
+    monkeypatch.setattr(study, "spectrum", lambda *_: None)  # which takes a second to draw
     return sweep, tmp_path
 
 
@@ -165,7 +164,7 @@ def finished(sweep, folder):
     rows = [{**ROW, **taxes, "arm": run.arm, "seed": run.seed} for run in sweep.runs]
     rows[2]["outcome"] = "impaired"
     said = []
-    results.finish(sweep, rows, folder, 1, said.append, ["asked"])
+    study.finish(sweep, rows, folder, 1, said.append, ["asked"])
     return pd.read_csv(folder / "table.csv").set_index("arm").epsilon_firm.fillna(-1.0).to_dict(), said
 
 
@@ -183,23 +182,21 @@ def test_arms_that_are_not_asked_for_keep_what_was_found_before_with_the_same_se
     [
         ("settings", r"it was made with other settings \(seeds, iterations\)"),
         ("policies", "it is about another checkpoint"),
-        ("version", "or was made by an earlier version"),
-        ("columns", "or was made by an earlier version"),
+        ("version", r"it was made with other settings \(perturbation\)"),
         ("checkpoint", "does not exist"),
     ],
 )
 def test_what_was_found_with_other_settings_or_of_other_policies_does_not_count(checked, change, reason):
     sweep, folder = checked
     if change == "settings":
-        sweep = replace(sweep, best_response={**sweep.best_response, "iterations": 20, "seeds": [0, 1]})
+        sweep = replace(sweep, best_response=sweep.best_response.replace(iterations=20, seeds=(0, 1)))
     for key in ("asked-1", "other-1") if change != "settings" else ():
         path = folder / "best_responses" / f"{key}.json"
         if change == "policies":
             plant(folder / key / "checkpoint_000002", tempted=2.0)
-        elif change in ("version", "columns"):
+        elif change == "version":  # an earlier one, which had another name for it
             made = json.loads(path.read_text(encoding="utf-8"))
-            old, name = (made["checkpoints"], "digest") if change == "version" else (made["rows"], "iteration")
-            del old[0][name]
+            made["settings"]["damage"] = made["settings"].pop("perturbation")
             path.write_text(json.dumps(made), encoding="utf-8")
         else:
             shutil.rmtree(folder / key)
@@ -211,12 +208,22 @@ def test_what_was_found_with_other_settings_or_of_other_policies_does_not_count(
         assert re.search(reason, line)
 
 
+def test_a_torn_report_is_named_and_set_aside(checked):
+    sweep, folder = checked
+    path = folder / "best_responses" / "other-1.json"
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    epsilons, said = finished(sweep, folder)
+    assert epsilons == {"asked": 0.07, "other": -1.0, "dead": -1.0}
+    assert len(said) == 1 and said[0].startswith(f"{path} is torn (")
+    assert path.with_name("other-1.json.torn").exists() and not path.exists()
+
+
 def test_a_table_of_deviations_none_of_which_count_any_more_does_not_stay(checked, monkeypatch):
     sweep, folder = checked
-    monkeypatch.setattr(verdicts, "respond", lambda *_: {})
+    monkeypatch.setattr(best_response, "best_responses_to_runs", lambda *_: {})
     finished(sweep, folder)
     assert (folder / "deviations.csv").exists() and (folder / "deviations.parquet").exists()
-    finished(replace(sweep, best_response={**sweep.best_response, "iterations": 20}), folder)
+    finished(replace(sweep, best_response=sweep.best_response.replace(iterations=20)), folder)
     assert not (folder / "deviations.csv").exists() and not (folder / "deviations.parquet").exists()
 
 
@@ -260,5 +267,5 @@ def test_taxes_and_best_responses_do_not_go_together(tmp_path):
     (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
     text = "x: {base: base.yaml, seeds: [1], taxes: {income: [0], corporate: [0]}, best_response: {seeds: [0]}}"
     (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"x\.best_response stands beside x\.taxes"):
-        load_sweep(tmp_path / "sweep.yaml")
+    with pytest.raises(ConfigError, match=r"x\.best_response stands beside taxes, where"):
+        study.load_study(tmp_path / "sweep.yaml")

@@ -9,13 +9,12 @@ import json
 import pytest
 from rich.console import Console
 
-from rbc_marl.equilibrium.best_response import _row, _training_gain, _verdict, better
-from rbc_marl.equilibrium.best_response_report import Report
-from rbc_marl.equilibrium.best_response_settings import Settings
-from rbc_marl.equilibrium.constants import Target
-from rbc_marl.equilibrium.deviation_jobs import FinalJob
-from rbc_marl.equilibrium.figures import best_response_bars, place
-from rbc_marl.equilibrium.subject import rules_subject
+from rbc_marl.analysis.figures import best_response_bars, short_name
+from rbc_marl.equilibrium.best_response import _gain_in_training, _row, _verify, better_deviation
+from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
+from rbc_marl.equilibrium.deviations import GainsJob
+from rbc_marl.equilibrium.profile import Deviator, profile_of_rules
+from rbc_marl.equilibrium.verdict import BestResponseReport
 from tests.equilibrium.economies import MONOPOLY, RULES
 
 MADE_OF = {
@@ -69,7 +68,7 @@ def row(agent_type, share=0.0, agent=None, *, constant=-0.5, checkpoint="checkpo
 def report(rows, outcome="living"):
     names = dict.fromkeys(one["checkpoint"] for one in rows)
     checkpoints = [{"checkpoint": name, "outcome": outcome, "notes": [], **MADE_OF} for name in names]
-    return Report(rows, checkpoints, Settings())
+    return BestResponseReport(rows, checkpoints, BestResponseSettings())
 
 
 def near(**changes):
@@ -98,13 +97,13 @@ def test_an_economy_that_does_not_live_has_no_epsilon_and_is_no_equilibrium(outc
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (near(), "an equilibrium of types within consumer 2.00%, firm 0.00%, government 0.50% of their levels"),
+        (near(), "an equilibrium of types within consumer 2.00%, firm 0.00%, government 0.50% of their base"),
         ([*near(), row("firm", 0.17, 3, constant=0.17)], "no equilibrium: firm 3 alone gains 222,490 (17.0% of"),
-        (near(firm={"constant": 0.02}), "no equilibrium: firms gain 26,175 (2.0% of the level)"),
+        (near(firm={"constant": 0.02}), "no equilibrium: firms gain 26,175 (2.0% of the baseline return)"),
         # What is within chance, or only saves the randomness of a policy, says nothing against it.
         (near(firm={"constant": 0.02, "constant_gain_low": -1.0}), "an equilibrium"),
         (near(firm={"constant": 0.005}), "an equilibrium"),
-        ([row("consumer", 0.04), *near()[1:]], "no equilibrium: consumers gain 4.0% of the level, more than 3%"),
+        ([row("consumer", 0.04), *near()[1:]], "no equilibrium: consumers gain 4.0% of the baseline return, more"),
         # The paper's bounds are on the gain over what training had brought, where there is such a thing.
         (near(government={"training_gain": 9_946.0}), "no equilibrium: the government gains 1.7% of the gain in"),
         # What training brought is measured as well: only what holds at both ends of its interval is sure.
@@ -115,7 +114,7 @@ def test_an_economy_that_does_not_live_has_no_epsilon_and_is_no_equilibrium(outc
         ([row("consumer", 0.0295), *near()[1:]], "undecided: consumer may gain more than 3%"),
         ([row("consumer", 0.0305), *near()[1:]], "undecided: consumer may gain more than 3%"),
         # One agent that learns to gain is enough, if it surely does.
-        ([*near(), row("consumer", 0.17, 99)], "no equilibrium: consumer 99 alone gains 17.0% of the level"),
+        ([*near(), row("consumer", 0.17, 99)], "no equilibrium: consumer 99 alone gains 17.0% of the baseline return"),
         ([*near(), row("consumer", 0.17, 99, gain_low=-1.0)], "undecided: consumer 99 alone may gain more than 3%"),
         ([*near(), row("firm", 0.05, 3)], "an equilibrium"),
         # What a search that misses what there is to find did not find says nothing, of one agent either.
@@ -125,8 +124,8 @@ def test_an_economy_that_does_not_live_has_no_epsilon_and_is_no_equilibrium(outc
             "undecided: government and firm 0 alone and firm 1 alone and 2 others not checked or not verified",
         ),
         # Any gain is more than a share of nothing.
-        (near(consumer={"level": 0.0}), "no equilibrium: consumers gain 0.087 on a level of 0"),
-        ([*near(), row("firm", 0.1, 3, level=0.0)], "no equilibrium: firm 3 alone gains 130,876 on a level of 0"),
+        (near(consumer={"level": 0.0}), "no equilibrium: consumers gain 0.087 on a baseline return of 0"),
+        ([*near(), row("firm", 0.1, 3, level=0.0)], "no equilibrium: firm 3 alone gains 130,876 on a baseline return"),
         ([*near(), row("firm", 0.0, 3, level=0.0)], "undecided: firm 3 alone may gain more than 10%"),
         ([*near(), row("firm", 0.0, 3, level=0.0, gain_low=0.0, gain_high=0.0)], "an equilibrium"),
         (near(consumer={"outcome": "impaired"}), "undecided: on the episodes of the best responses the economy is imp"),
@@ -157,8 +156,8 @@ def test_single_agents_come_to_their_largest_and_mean_gain():
     ],
 )
 def test_the_better_of_both_deviations_counts_where_they_are_measured(learned, constant, expected):
-    found = better({"learned": ends(*learned), "constant": ends(*constant)})
-    assert tuple(found[name] for name in ("found_by", "gain", "gain_low", "gain_high")) == expected
+    found = better_deviation({"learned": ends(*learned), "constant": ends(*constant)})
+    assert tuple(found[name] for name in ("found_by", "gain", "low", "high")) == expected
 
 
 def ends(gain, low, high):
@@ -167,43 +166,43 @@ def ends(gain, low, high):
 
 def test_a_row_gives_what_the_better_deviation_gains_on_fresh_episodes_wherever_it_was_picked():
     # On the episodes of the picking the learned deviation was ahead; on fresh ones the constant is.
-    subject, target = rules_subject(MONOPOLY, RULES), Target("firm")
+    profile, deviator = profile_of_rules(MONOPOLY, RULES), Deviator("firm")
     constant = {"selection_gain": 5.0, "words": "price 1200, wage 0"}
     learned = {"selection_gain": 9.0, "iteration": 20}
-    picked = FinalJob(subject, Settings(), target, learned, constant)
-    final = {"level": 10.0, "learned": ends(1.0, -2.0, 4.0), "constant": ends(2.0, 1.5, 2.5)}
-    control, level = {"recovered": 1.0, "damaged": 0.0}, {"outcome": "living", "training": None}
-    row = _row(picked, final, control, level)
+    picked = GainsJob(profile, BestResponseSettings(), deviator, learned, constant)
+    gains = {"baseline": 10.0, "learned": ends(1.0, -2.0, 4.0), "constant": ends(2.0, 1.5, 2.5)}
+    control, baseline = {"recovered": 1.0, "perturbed": 0.0}, {"outcome": "living", "training": None}
+    row = _row(picked, gains, control, baseline)
     assert (row["found_by"], row["gain"], row["gain_low"], row["gain_high"]) == ("constant", 2.0, 1.5, 4.0)
     assert row["gain_over_level"] == 0.2
     assert (row["learned_gain"], row["learned_gain_low"]) == (1.0, -2.0)
     assert (row["constant_gain"], row["constant_gain_low"]) == (2.0, 1.5)
     # What the control's network gains was not learnt from the policies, and the row says so.
-    ahead = {**final, "learned": ends(3.0, 2.0, 4.0)}
+    ahead = {**gains, "learned": ends(3.0, 2.0, 4.0)}
     for iteration, words in ((20, "after 20 iterations"), (0, "before it had learnt anything")):
         best = dataclasses.replace(picked, learned={**learned, "iteration": iteration, "recovered": None})
-        row = _row(best, ahead, control, level)
+        row = _row(best, ahead, control, baseline)
         assert (row["found_by"], row["iteration"]) == ("control", iteration)
         assert row["note"].endswith(f"the control's network did best, {words}")
-    assert _row(picked, ahead, control, level)["found_by"] == "learned"
+    assert _row(picked, ahead, control, baseline)["found_by"] == "learned"
 
 
 def test_the_papers_measure_is_given_where_it_has_a_meaning():
     firm = {"start": 3.0, "gain": 4.0, "low": 3.5, "high": 4.5}
     fell, same = {**firm, "gain": -2.0, "low": -3.0, "high": -1.0}, {**firm, "gain": 0.2, "low": -1.0, "high": 1.4}
-    level = {"training": {"firm": firm, "firm-1": same, "consumer": fell}}
-    assert _training_gain(Target("firm"), 7.0, level) == (firm, "")
-    gain, note = _training_gain(Target("consumer"), 1.0, level)
-    assert gain is None and note == "the reward fell in training (3 to 1): there is no gain in training"
-    gain, note = _training_gain(Target("firm", 1), 3.2, level)
-    assert gain is None and note.startswith("the reward (3 to 3.2) is not surely more than before training")
-    gain, note = _training_gain(Target("firm"), 7.0, {"training": None})
-    assert gain is None and "rules are not trained" in note
+    baseline = {"training": {"firm": firm, "firm-1": same, "consumer": fell}}
+    assert _gain_in_training(Deviator("firm"), 7.0, baseline) == (firm, "")
+    gain, note = _gain_in_training(Deviator("consumer"), 1.0, baseline)
+    assert gain == {} and note == "the reward fell in training (3 to 1): there is no gain in training"
+    gain, note = _gain_in_training(Deviator("firm", 1), 3.2, baseline)
+    assert gain == {} and note.startswith("the reward (3 to 3.2) is not surely more than before training")
+    gain, note = _gain_in_training(Deviator("firm"), 7.0, {"training": None})
+    assert gain == {} and "rules are not trained" in note
 
 
 @pytest.mark.parametrize(("recovered", "verified"), [(0.5, True), (1.2, True), (0.49, False), (None, False)])
 def test_a_control_verifies_from_half_of_the_loss_on(recovered, verified):
-    found, reason = _verdict({"recovered": recovered})
+    found, reason = _verify({"recovered": recovered})
     assert found is verified and reason.startswith("" if verified else "not verified: ")
     assert bool(reason) is not verified
 
@@ -222,7 +221,7 @@ def test_the_table_fits_a_terminal_and_shows_every_row_whole():
 
 def test_a_checkpoint_has_a_short_name():
     names = ("checkpoint_000100", "checkpoint_000000", "checkpoint_000100-2", "monopoly", "rules-2")
-    assert [place(name) for name in names] == ["100", "0", "100-2", "monopoly", "rules-2"]
+    assert [short_name(name) for name in names] == ["100", "0", "100-2", "monopoly", "rules-2"]
 
 
 def test_a_figure_has_a_panel_for_each_type_and_is_drawn_anew(tmp_path):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pandas as pd
 import pytest
 
+from rbc_marl.analysis.figures import _marked, explained_by_a_line, spectrum
 from rbc_marl.analysis.tables import composition_summary, summary
-from rbc_marl.equilibrium.figures_of_sweeps import _marked, explained_by_a_line, spectrum
-from rbc_marl.equilibrium.results import finish, write_table
-from rbc_marl.equilibrium.sweep_file import load_sweep
+from rbc_marl.equilibrium.study import begin, finish, load_study, write_table
 from rbc_marl.errors import UserError
 from tests.equilibrium.bases import BASE
 
@@ -64,14 +64,44 @@ def test_runs_that_were_stopped_are_counted_and_nothing_else():
     assert "stopped" not in summary([ROW])
 
 
+def test_runs_that_failed_are_listed_with_their_errors_and_counted_nowhere(tmp_path):
+    (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
+    (tmp_path / "s.yaml").write_text("s: {base: base.yaml, seeds: [1, 2], arms: {plain: {}, bold: {}}}", "utf-8")
+    study = load_study(tmp_path / "s.yaml")
+    rows = [{**COMPLETE, "arm": arm, "seed": seed} for arm in study.arms for seed in (1, 2)]
+    rows[3] = {"arm": "bold", "seed": 2, "outcome": "failed", "error": "the loss of firm is nan in iteration 7"}
+    text = finish(study, rows, tmp_path)
+    assert "| bold | 1/1 |" in text and "collapsed" not in text
+    assert "Runs that failed, which no line counts: 1" in text
+    assert "- bold seed 2: the loss of firm is nan in iteration 7" in text.splitlines()
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert table.outcome.tolist() == ["living", "living", "living", "failed"] and pd.isna(table.group[3])
+    assert pd.read_csv(tmp_path / "equilibria.csv").runs.sum() == 3
+    assert "every run of the first arm, bold, was stopped before its time or failed" in summary([rows[3], rows[0]])
+    assert summary([rows[3]]).count("iteration 7") == 1
+
+
+def test_a_record_that_is_torn_is_named_and_begun_anew(tmp_path):
+    (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
+    (tmp_path / "s.yaml").write_text("s: {base: base.yaml, seeds: [1], arms: {plain: {}}}", encoding="utf-8")
+    study, said = load_study(tmp_path / "s.yaml"), []
+    for count in (1, 2):
+        begin(study, tmp_path, ["rbc-marl"], said.append)
+        assert len(json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))["invocations"]) == count
+    (tmp_path / "sweep.json").write_text('{"name": "s", "invo', encoding="utf-8")
+    begin(study, tmp_path, ["rbc-marl"], said.append)
+    assert len(said) == 1 and said[0].startswith(f"{tmp_path / 'sweep.json'} is torn")
+    assert len(json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))["invocations"]) == 1
+
+
 def test_a_sweep_knows_what_each_arms_government_maximises(tmp_path):
     (tmp_path / "other.yaml").write_text(BASE.replace("horizon: 3", "horizon: 3, welfare: consumers"), encoding="utf-8")
     (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
     arms = "{plain: {}, other: {base: other.yaml}, free: {set: {env_config.firm_welfare_weight: 0}}}"
     text = f"s: {{base: base.yaml, seeds: [1, 2], arms: {arms}}}"
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
-    sweep = load_sweep(tmp_path / "s.yaml")
-    assert {run.arm: run.objective for run in sweep.runs} == {
+    sweep = load_study(tmp_path / "s.yaml")
+    assert {run.arm: run.unit[0] for run in sweep.runs} == {
         "plain": "total welfare with profit weighted by 0.0025",
         "other": "consumers' welfare",
         "free": "total welfare with profit weighted by 0",

@@ -1,0 +1,443 @@
+"""Studies: a sweep and what is asked of its runs, which are taxes, best responses, tables, a summary and figures."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import model_validator
+
+from rbc_marl.analysis.figures import spectrum, tax_bars
+from rbc_marl.analysis.groups import equilibria, group, group_summary
+from rbc_marl.analysis.tables import (
+    NOT_EVALUATED,
+    columns_of,
+    composition_summary,
+    csv_text,
+    parquet_bytes,
+    summary,
+    training_summary,
+)
+from rbc_marl.analysis.taxes import pair_of, play_anchors, tax_panels, tax_summary, to_dict
+from rbc_marl.equilibrium import best_response
+from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
+from rbc_marl.equilibrium.taxes import Coarse, Taxes, arms, check_rates_in_force, kept_pairs
+from rbc_marl.equilibrium.verdict import deviation_rows, gain_summary, verdict_columns
+from rbc_marl.errors import ConfigError, UserError, require
+from rbc_marl.experiments.build import DEFAULT_RESULTS
+from rbc_marl.experiments.file import ExperimentSpec, Override, read_specs
+from rbc_marl.experiments.rows import HASH, RowStore, read_json
+from rbc_marl.experiments.sweep import (
+    RunSpec,
+    Sweep,
+    checkpoint_of,
+    finished_row,
+    rows_of,
+    run_sweep,
+    seed_ranges,
+)
+from rbc_marl.experiments.sweep_file import ArmSpec, SweepFile, SweepReader, sweep_of
+from rbc_marl.settings import dump_yaml
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rbc_marl.experiments.file import Experiment
+    from rbc_marl.experiments.ray_session import RayOptions
+
+Row = Mapping[str, Any]
+
+# What the folder of a sweep is called that an experiment's own search spaces make, after the time.
+SUFFIX = "_sweep"
+# Columns that come first in a table; the others follow as they are.
+FIRST = ("arm", "seed", "outcome", "group", "hours", "welfare_total", "welfare_consumers")
+# Columns that are no results.
+HIDDEN = (HASH, "key", "scheduler")
+
+
+class StudyFile(SweepFile):
+    """A sweep file with what is asked of its runs."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("arms", "variants", "taxes")
+
+    taxes: Taxes | None = None
+    """A government that learns against pairs of rates that it could have fixed."""
+    best_response: BestResponseSettings | None = None
+    """Settings of best responses to every living run."""
+
+    @model_validator(mode="after")
+    def _check_taxes(self) -> Self:
+        if self.taxes is None:
+            return self
+        if self.arms is not None or self.variants is not None:
+            raise ValueError("taxes has arms of its own; leave out arms and variants")
+        if self.scheduler is not None:
+            raise ValueError("scheduler stops runs, but means of taxes count every run as it is; leave it out")
+        if self.best_response is not None:
+            raise ValueError(
+                "best_response stands beside taxes, where governments with fixed taxes have no choice; "
+                "check the learned policies with rbc-marl best-response"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Study(Sweep):
+    """A sweep and what is asked of its runs."""
+
+    taxes: Taxes | None = None
+    best_response: BestResponseSettings | None = None
+    """Settings of best responses to every living run."""
+
+    @classmethod
+    def of(cls, sweep: Sweep, **asked: object) -> Self:
+        """A study of the runs of a sweep."""
+        return cls(**{field.name: getattr(sweep, field.name) for field in fields(sweep)}, **asked)  # type: ignore[arg-type]
+
+    @property
+    def coarse(self) -> Coarse | None:
+        """The first stage of a sweep of taxes, where it has one."""
+        return self.taxes.coarse if self.taxes else None
+
+    def coarse_seeds(self) -> list[int]:
+        """Seeds on which a coarse grid of taxes picks the pairs that get all seeds; empty where there is none."""
+        return sorted({run.seed for run in self.runs})[: self.coarse.seeds] if self.coarse else []
+
+    @property
+    def size(self) -> str:
+        """How many runs there are, in words."""
+        return f"at most {super().size}" if self.coarse else super().size
+
+    def notes(self) -> list[str]:
+        """Lines that say what else happens to its runs."""
+        lines = super().notes()
+        if self.coarse is not None:
+            keep = f"the best {self.coarse.keep} of each welfare and the paper's with all"
+            lines.append(f"first every pair of rates with seeds {seed_ranges(self.coarse_seeds())}, then {keep}")
+        return [*lines, *(["then best responses to every living run"] if self.best_response is not None else [])]
+
+
+def load_study(path: str | Path, sets: Sequence[str] = (), *, small: bool = False) -> Study:
+    """Read and validate a sweep file; every run is checked before anything starts.
+
+    Args:
+        path: A YAML file: a name, and under it what `StudyFile` has.
+        sets: Further changes, to every run.
+        small: Whether to put the file's ``small`` section in place of what it says otherwise.
+
+    Raises:
+        ConfigError: Something in the file is missing, unknown or wrong.
+    """
+    reader = SweepReader(path, sets, small, StudyFile)
+    file, name = reader.file, reader.name
+    where, settings = f"{name}.best_response", file.best_response
+    if settings is not None and settings.checkpoints:
+        raise ConfigError(f"{where}.checkpoints is for rbc-marl best-response; a sweep checks the last one of each run")
+
+    def check(_: ArmSpec, run: RunSpec, experiment: Experiment) -> None:
+        check_rates_in_force(run, experiment, is_cut_short=reader.is_cut_short)
+        if settings is not None and run.economy is not None:
+            try:
+                settings.deviators(run.economy)
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {error}") from None
+
+    if file.taxes is None:
+        return Study.of(reader.sweep(reader.arms(), check), best_response=settings)
+    place = f"{name}.taxes"
+    economy = reader.economy()
+    assert economy is not None  # what leaves policies to play has one
+    pairs = file.taxes.fixed_pairs(economy, place)
+    return Study.of(reader.sweep(arms(file.taxes, pairs, place), check), taxes=file.taxes)
+
+
+# A grid of an experiment's own file
+
+
+def study_of(spec: ExperimentSpec) -> tuple[Study, Path, ExperimentSpec]:
+    """The study of an experiment whose own file holds search spaces.
+
+    Returns:
+        The study, a new folder for it, and the experiment with its seed.
+
+    Raises:
+        ConfigError: A run is not valid.
+    """
+    if spec.data["config"].get("seed", 0) is None:
+        spec = spec.with_overrides([Override(("config", "seed"), secrets.randbelow(2**31), "a random seed")])
+    return Study.of(sweep_of(spec)), _home(spec) / f"{datetime.now().strftime('%Y-%m-%d_%H-%M-%S')}{SUFFIX}", spec
+
+
+def unfinished_study(
+    spec: ExperimentSpec, overrides: Sequence[Override] = ()
+) -> tuple[Study, Path, ExperimentSpec]:
+    """The newest study of an experiment that has not finished, as it began.
+
+    Args:
+        spec: As the file describes it now: its name, and where its results are.
+        overrides: Changes to what it began with.
+
+    Returns:
+        The study, its folder, and the experiment.
+
+    Raises:
+        UserError: There is none.
+    """
+    home = _home(spec)
+    for path in sorted(home.glob(f"*{SUFFIX}/config.yaml"), reverse=True):
+        began = read_specs(path)[0].with_overrides(overrides)
+        study, store = Study.of(sweep_of(began)), RowStore(path.parent)
+        if any(finished_row(study, run, store) is None for run in study.runs):
+            return study, path.parent, began
+    raise UserError(f"{home} holds no sweep that has not finished; leave out --resume to begin one")
+
+
+def _home(spec: ExperimentSpec) -> Path:
+    return Path(spec.data.get("storage_path") or DEFAULT_RESULTS).expanduser() / spec.name
+
+
+# Running
+
+
+def run_study(
+    study: Study,
+    folder: Path,
+    workers: int | None = None,
+    options: RayOptions | None = None,
+    *,
+    only: Sequence[str] = (),
+    spec: ExperimentSpec | None = None,
+    command: Sequence[str] = (),
+    console: Console | None = None,
+) -> str:
+    """Run what is missing of a study, and write its tables, summary and figures.
+
+    Args:
+        study: All that can run.
+        folder: Where everything is kept.
+        workers: Runs side by side; None: as many as the usable cores allow.
+        options: Where Ray runs.
+        only: Names of the arms to run; empty: all.
+        spec: The experiment whose own file holds the search spaces; None for a sweep file.
+        command: What was typed, for sweep.json.
+        console: Where progress is shown; None: standard output.
+
+    Returns:
+        The summary, as Markdown.
+
+    Raises:
+        UserError: A run failed, another process works in the folder, or it holds rows that were made with other
+            settings.
+        KeyboardInterrupt: It was interrupted.
+    """
+    from rbc_marl.experiments.folder import folder_lock, replace_file
+    from rbc_marl.experiments.progress import SweepProgress
+    from rbc_marl.experiments.ray_session import RayOptions, ray_session
+    from rbc_marl.experiments.trials import usable_cores
+
+    asked, options = study.only(only), options or RayOptions()
+    rows_of(study, folder)  # refuses rows of other settings before anything is written
+    workers = workers or max(usable_cores() // study.processes, 1)
+    cpus = workers * study.processes
+    options = replace(options, num_cpus=options.num_cpus or cpus)
+    make_folder(folder)
+    with folder_lock(folder), SweepProgress(study.name, console) as report:
+        begin(study, folder, command, report)
+        if spec is not None:
+            replace_file(folder / "config.yaml", dump_yaml({spec.name: dict(spec.data)}))
+        with ray_session(options, cpus):
+            run_stages(asked, folder, workers, report)
+            return finish(study, rows_of(study, folder, report), folder, workers, report, asked.arms)
+
+
+def run_stages(study: Study, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """Run a study's sweep; one of taxes with a coarse grid in two stages.
+
+    Returns:
+        One row per run. The runs of pairs that a coarse grid left behind are missing beyond the grid's seeds.
+    """
+    seeds = study.coarse_seeds()
+    if study.taxes is None or study.coarse is None:
+        return run_sweep(study, folder, workers, report)
+    first = replace(study, runs=tuple(run for run in study.runs if run.seed in seeds))
+    report(f"coarse grid: every pair of rates with {len(seeds)} of the seeds")
+    kept = kept_pairs(run_sweep(first, folder, workers, report), study.taxes, study.coarse)
+    words = ", ".join(f"{income:g}/{corporate:g}" for income, corporate in sorted(kept))
+    report(f"all seeds: the learned policies and the pairs {words}")
+    chosen = [run for run in study.runs if run.seed in seeds or pair_of(dict(run.columns)) in {None, *kept}]
+    return run_sweep(replace(study, runs=tuple(chosen)), folder, workers, report)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a sweep, and refuse what could not be written at the end.
+
+    Raises:
+        MissingExtraError: A library for tables or figures is not installed.
+        UserError: The folder cannot be made.
+    """
+    for library in ("pandas", "pyarrow", "scipy", "matplotlib"):
+        require(library, "analysis")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}); choose another with --out") from None
+
+
+def begin(
+    study: Study, folder: Path, command: Sequence[str] = (), report: Callable[[str], None] = print
+) -> None:
+    """Note in ``sweep.json`` what is about to run."""
+    from rbc_marl.experiments.folder import git_commit, replace_file, versions
+
+    earlier = read_json(folder / "sweep.json", report) or {}
+    now = {
+        "command": list(command),
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "platform": sys.platform,
+    }
+    record = {
+        "name": study.name,
+        "source": str(study.source),
+        "invocations": [*earlier.get("invocations", []), now],
+        "runs": {
+            run.key: {"base": str(run.spec.source), "seed": run.seed, "changes": run.changes, HASH: run.fingerprint}
+            for run in study.runs
+        },
+    }
+    replace_file(folder / "sweep.json", json.dumps(record, indent=1) + "\n")
+
+
+# What it leaves
+
+
+def finish(
+    study: Study,
+    rows: Sequence[Row],
+    folder: Path,
+    workers: int = 1,
+    report: Callable[[str], None] = print,
+    asked: Sequence[str] | None = None,
+) -> str:
+    """Group the outcomes, search for best responses if asked for, and write tables, summary and figures.
+
+    They are written before best responses are searched for as well: these take long, and can be interrupted. What was
+    found before, with the same settings and about the same policies, counts until it is found anew.
+
+    Args:
+        study: All that could have run.
+        rows: A row per run that did.
+        folder: Of the sweep.
+        workers: Best responses side by side.
+        report: Told what happens.
+        asked: Arms whose best responses are searched for; None: all. Others keep what was found before.
+
+    Returns:
+        The summary, as Markdown.
+
+    Raises:
+        KeyboardInterrupt: The search for best responses was interrupted.
+    """
+    table, settings = [dict(row) for row in rows], study.best_response
+    if settings is None:
+        return _write(study, table, folder, [])
+    for row in table:
+        row["key"] = f"{row['arm']}-{row['seed']}"
+    living = {row["key"] for row in table if row["outcome"] == "living"}
+    runs = {run.key: run for run in study.runs if run.key in living}
+    before = {
+        key: best_response.earlier_rows(folder, key, settings, partial(checkpoint_of, run, folder), report)
+        for key, run in runs.items()
+    }
+    _write(study, table, folder, _judge(table, before))
+    checked = {
+        run.key: (checkpoint_of(run, folder), run.rules) for run in runs.values() if asked is None or run.arm in asked
+    }
+    now = best_response.best_responses_to_runs(checked, settings, folder, workers, report)
+    return _write(study, table, folder, _judge(table, {**before, **now}))
+
+
+def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: Sequence[Row]) -> str:
+    """Write tables, figures and the summary of rows and of what deviators gain, and return the latter."""
+    from rbc_marl.experiments.folder import replace_file
+
+    evaluated = [row for row in rows if row["outcome"] not in NOT_EVALUATED]
+    parts = []
+    if study.taxes is not None:
+        parts = ["Learned taxes against fixed ones:", _write_taxes(study, rows, folder)]
+    if any(run.is_evaluated for run in study.runs):
+        parts += [*_write_outcomes(study, rows, folder, deviations)]
+    else:
+        write_table(rows, folder, "table")
+        parts.append(training_summary(rows, study.varied))
+    if any(row["outcome"] != "collapsed" for row in evaluated):
+        spectrum(rows, folder / "spectrum.png")
+    text = "\n\n".join(parts)
+    replace_file(folder / "summary.md", text + "\n")
+    return text
+
+
+def _write_outcomes(
+    study: Study, rows: list[dict[str, Any]], folder: Path, deviations: Sequence[Row]
+) -> list[str]:
+    """Write the tables of runs, groups and deviations; parts of the summary."""
+    for row, name in zip(rows, group(rows, study.groups), strict=True):
+        row["group"] = name
+    units = {run.arm: run.unit for run in study.runs}
+    groups = equilibria(rows, study.varied, units)
+    write_table(rows, folder, "table")
+    write_table(groups, folder, "equilibria", first=("group",))
+    parts = [summary(rows, {arm: words for arm, (words, _) in units.items()})]
+    parts += ["What total welfare is made of, over the runs that are alive:", composition_summary(rows)]
+    if deviations:
+        write_table(deviations, folder, "deviations", first=())
+        parts += ["What deviators gain, by best responses to each living run:", gain_summary(deviations)]
+    else:  # a table of earlier ones would say otherwise
+        for name in ("deviations.csv", "deviations.parquet"):
+            (folder / name).unlink(missing_ok=True)
+    return [*parts, "Outcomes that are qualitatively the same:", group_summary(groups)]
+
+
+def _write_taxes(study: Study, rows: Sequence[Row], folder: Path) -> str:
+    """Write the comparison of taxes and its figure; its part of the summary."""
+    from rbc_marl.experiments.folder import replace_file
+
+    economy, coarse = study.runs[0].economy, study.coarse_seeds()
+    anchors = play_anchors(economy) if economy is not None else []
+    replace_file(folder / "taxes.json", json.dumps(to_dict(rows, anchors, coarse), indent=1) + "\n")
+    if panels := tax_panels(rows):
+        tax_bars(panels, folder / "taxes.png")
+    return tax_summary(rows, anchors, coarse)
+
+
+def write_table(rows: Sequence[Row], folder: Path, name: str, first: Sequence[str] = FIRST) -> None:
+    """Write rows as ``<name>.csv`` and ``<name>.parquet``, the columns that matter most first.
+
+    A file appears whole or not at all.
+    """
+    from rbc_marl.experiments.folder import replace_file
+
+    names = columns_of(rows, first, HIDDEN)
+    replace_file(folder / f"{name}.csv", csv_text(rows, names))
+    replace_file(folder / f"{name}.parquet", parquet_bytes(rows, names))
+
+
+def _judge(
+    rows: Sequence[dict[str, Any]], deviations: Mapping[str, Sequence[Row] | None]
+) -> list[dict[str, Any]]:
+    """Add to the rows of runs the columns of their best responses, by key.
+
+    Returns:
+        A row for each deviation checked.
+    """
+    for row in rows:
+        row |= verdict_columns(deviations.get(row["key"]), row["outcome"])
+    return deviation_rows(rows, deviations)
