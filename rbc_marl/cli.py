@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rbc_marl.errors import ConfigError, UserError, require
 
 if TYPE_CHECKING:
-    from rbc_marl.rllib.config_file import Experiment
-    from rbc_marl.rllib.experiment import Outcome
-    from rbc_marl.rllib.ray_session import RayOptions
-    from rbc_marl.rllib.sweep import SweepOutcome
+    from rbc_marl.equilibrium.study import Study
+    from rbc_marl.experiments.file import Experiment, ExperimentSpec
+    from rbc_marl.experiments.ray_session import RayOptions
+    from rbc_marl.experiments.run import Outcome
 
+SchemaKind = Literal["experiment", "sweep", "best_response"]
 CHECKPOINT_HELP = "A checkpoint, a run's folder, or an experiment's: its newest run."
 
 app = typer.Typer(
     help="Train, evaluate and measure open and closed real-business-cycle economies of many learning agents.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file, or a Python file that holds `config`.")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A YAML file, a Python file that holds `config`, or a preset's name.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,6 +46,15 @@ Stop = Annotated[
     str | None, typer.Option(metavar="CRITERIA", help="Instead of the file's: '{training_iteration: 100}'.")
 ]
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Show Ray's warnings; -vv shows everything.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address", metavar="ADDRESS", help="Use a running Ray cluster: HOST:PORT, or auto for this machine's."
+    ),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the code of network classes that the policies bring along. Read it first.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
 
@@ -78,7 +89,7 @@ def train(
     checkpoint_freq: Annotated[int | None, typer.Option(metavar="N", help="Checkpoint every N iterations.")] = None,
     checkpoint_at_end: Annotated[bool | None, typer.Option(help="Checkpoint at the end (the default).")] = None,
     keep_checkpoints_num: Annotated[int | None, typer.Option(metavar="N", help="Keep only the N newest.")] = None,
-    ray_address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Use a running Ray cluster.")] = None,
+    ray_address: RayAddress = None,
     ray_num_cpus: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPUs that Ray may use.")] = None,
     ray_num_gpus: Annotated[int | None, typer.Option(metavar="N", min=0, help="GPUs that Ray may use.")] = None,
     verbose: Verbose = 0,
@@ -92,7 +103,7 @@ def train(
     }
     sets = [*(set_ or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
     experiments = _load(file, experiment, sets, verbose)
-    from rbc_marl.rllib.ray_session import RayOptions
+    from rbc_marl.experiments.ray_session import RayOptions
 
     ray_options = RayOptions(ray_address, ray_num_cpus, ray_num_gpus, verbose)
     if len(experiments) > 1:
@@ -100,7 +111,7 @@ def train(
             raise ConfigError(f"{file} holds {_names(experiments)}; say which one to resume: --experiment NAME")
         print(f"{file} holds {_names(experiments)}: they run in this order (--experiment NAME runs one)")
     for one in experiments:
-        _train_one(one, one.name if experiment or len(experiments) > 1 else None, sets, resume, ray_options)
+        _train_one(file, one, one.name if experiment or len(experiments) > 1 else None, sets, resume, ray_options)
 
 
 @app.command()
@@ -115,17 +126,18 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Play another economy: export_quota=50. Repeatable."),
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
-    from rbc_marl.analysis.outcomes import BEST, outcome, reference_welfare
+    from rbc_marl.analysis.outcomes import BEST, FAILED, outcome, reference_welfare
     from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
-    from rbc_marl.config import parse_set
     from rbc_marl.policies.saved import find_checkpoint, load_policies
+    from rbc_marl.settings import parse_set
 
     if out is not None:
         check_parquet_path(out)
     economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
-    policies = load_policies(checkpoint, economy=economy)
+    policies = load_policies(checkpoint, economy=economy, trust=trust)
     played = play(policies, episodes, seed, greedy, record=out is not None)
     evaluation = Evaluation.of(played)
     if out is not None:
@@ -140,14 +152,15 @@ def evaluate(
     Console(highlight=False).print(evaluation.table())
     reference = reference_welfare(policies.config, rules)
     held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"
-    print(f"outcome: {became} (welfare of the {held_against}: {reference:,.0f})")
+    reason = "a mean is infinite or NaN" if became == FAILED else f"welfare of the {held_against}: {reference:,.0f}"
+    print(f"outcome: {became} ({reason})")
     print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
     if out is not None:
         print(f"periods: {out}")
     else:
         words = ["rbc-marl", "evaluate", str(checkpoint), "--episodes", str(episodes), "--seed", str(seed)]
         words += [*(["--greedy"] if greedy else []), *(word for one in set_ or [] for word in ("--set", one))]
-        words += ["--out", "periods.parquet"]
+        words += [*(["--trust"] if trust else []), "--out", "periods.parquet"]
         print(f"next: {shlex.join(words)}   (keeps every period)")
 
 
@@ -160,47 +173,69 @@ def check(file: File, set_: Set = None, experiment: Name = None, verbose: Verbos
 
 
 @app.command()
+def presets(
+    copy: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Copy them there, to edit them.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over files of the same names.")] = False,
+) -> None:
+    """List the files that come with the package; `train` and `sweep` take their names."""
+    from rbc_marl.experiments.presets import copy_presets, describe_presets
+
+    if copy is not None:
+        copies = copy_presets(copy, force=force)
+        print(f"copied: {len(copies)} files to {copy}")
+        print(f"next: {shlex.join(['rbc-marl', 'check', str(copy / 'quickstart.yaml')])}")
+        return
+    listed = list(describe_presets())
+    width = max(len(name) for _, name, _ in listed)
+    for command, kind in (("train", "experiment"), ("sweep", "sweep")):
+        print(f"rbc-marl {command} NAME")
+        print("\n".join(f"  {name:<{width}}  {what}" for of, name, what in listed if of == kind))
+    print("next: rbc-marl train quickstart")
+
+
+@app.command()
+def schema(
+    kind: Annotated[SchemaKind, typer.Argument(metavar="KIND", help="experiment, sweep or best_response.")] = (
+        "experiment"
+    ),
+) -> None:
+    """Print the JSON schema of a kind of file, with which editors complete and check it."""
+    require("ray.rllib", "rllib")
+    print(json.dumps(_schema(kind), indent=1))
+
+
+@app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file: base, seeds, and what is varied.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, or the name of one of ours: taxes.")],
     set_: Set = None,
     arm: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this arm. Repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Instead of results/<name of the sweep>.")] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the cores.")
+        int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the usable cores.")
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="The file's small version, which takes minutes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and print what would run.")] = False,
+    ray_address: RayAddress = None,
     verbose: Verbose = 0,
 ) -> None:
     """Train and evaluate every variant and seed of FILE, in one table. Run again, it goes on where it stopped."""
+    from rbc_marl.experiments.presets import find_file
+
+    file = find_file(file, "sweep")
     require("ray.rllib", "rllib")
-    from rbc_marl.equilibrium import results
-    from rbc_marl.equilibrium.sweep import check_rows, describe, rows_of, run_sweep
-    from rbc_marl.equilibrium.sweep_file import load_sweep
-    from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
+    from rbc_marl.equilibrium.study import load_study
+    from rbc_marl.experiments.ray_session import RayOptions, quieten
+    from rbc_marl.experiments.sweep import describe, rows_of
 
     quieten(verbose)
-    found = load_sweep(file, set_ or (), small=small)
-    asked = found.only(arm or ())
-    folder = out or Path("results") / found.name
-    side_by_side = workers or os.cpu_count() or 1
-    check_rows(found, folder)
+    study = load_study(file, set_ or (), small=small)
+    folder, again = out or Path("results") / study.name, ["rbc-marl", *sys.argv[1:]]
     if dry_run:
-        print(describe(asked, folder))
-        print(f"next: {shlex.join(['rbc-marl', *(word for word in sys.argv[1:] if word != '--dry-run')])}")
+        rows_of(study, folder)  # refuses those of other settings, also of arms that are not asked for
+        print(describe(study.only(arm or ()), folder))
+        print(f"next: {shlex.join(word for word in again if word != '--dry-run')}")
         return
-    results.begin(found, folder, ["rbc-marl", *sys.argv[1:]])
-
-    def report(text: str) -> None:
-        print(text, flush=True)
-
-    with ray_session(RayOptions(num_cpus=side_by_side, verbosity=verbose), side_by_side):
-        run_sweep(asked, folder, side_by_side, report)
-        print(results.finish(found, rows_of(found, folder), folder, side_by_side, report, asked.arms))
-    print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
-    first = asked.runs[0]
-    place = folder / "runs" / first.key / first.load(folder).name
-    print(f"next: rbc-marl evaluate {shlex.quote(str(place))}")
+    _run_study(study, folder, shlex.join(again), workers, RayOptions(ray_address, verbosity=verbose), only=arm or ())
 
 
 @app.command("best-response")
@@ -224,6 +259,8 @@ def best_response(
         Path | None,
         typer.Option(metavar="FOLDER", help="Instead of RUN/best_response, or RUN/best_response/CHECKPOINT for one."),
     ] = None,
+    trust: Trust = False,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure what types and single agents gain by deviating from PATH. Run again, it goes on where it stopped."""
@@ -231,13 +268,18 @@ def best_response(
     from rich.console import Console
 
     from rbc_marl.equilibrium.best_response import best_responses
-    from rbc_marl.equilibrium.best_response_settings import parse_settings
-    from rbc_marl.equilibrium.subject import result_folders
+    from rbc_marl.equilibrium.best_response_settings import settings_from_words
+    from rbc_marl.equilibrium.profile import result_folders
+    from rbc_marl.experiments.ray_session import RayOptions
+    from rbc_marl.experiments.trials import usable_cores
 
-    settings = parse_settings(type_, agent, checkpoint, lr, seeds, iterations=iterations, episodes=episodes)
+    sizes = {"seeds": range(seeds), "iterations": iterations, "episodes": episodes}
+    settings = settings_from_words(type_ or (), agent or (), checkpoint or (), lr or (), **sizes)
     work, folder = (out, out) if out else result_folders(path, settings.checkpoints)
-    tell = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
-    report = best_responses(path, settings, work, workers or os.cpu_count() or 1, tell)
+    log = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
+    workers = workers or usable_cores()
+    ray_options = RayOptions(ray_address, num_cpus=workers)
+    report = best_responses(path, settings, work, workers, log, trust=trust, ray_options=ray_options)
     saved = report.save(folder, ["rbc-marl", *sys.argv[1:]])
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
@@ -245,18 +287,30 @@ def best_response(
     Console(highlight=False).print(report.table())
     print("\n".join(report.lines()))
     print(f"results: {folder} ({', '.join(saved)})")
-    print(f"next: rbc-marl evaluate {shlex.quote(str(path))}")
+    print(f"next: {shlex.join(['rbc-marl', 'evaluate', str(path), *(['--trust'] if trust else [])])}")
 
 
 @app.command()
-def bench(as_json: AsJson = False) -> None:
-    """Measure, in one run, the economy, sampling and training against their references."""
-    from rbc_marl import benchmark
-    from rbc_marl.rllib.ray_session import RayOptions, quieten, ray_session
+def bench(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help="economy, environments, sampling or training. Repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="Where batches are played: cpu or cuda.")] = "cpu",
+    ray_address: RayAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure, in one run, the economy, its environments, sampling and training against their references."""
+    from rbc_marl.benchmark import bench as benchmark
 
-    quieten(0)
-    with ray_session(RayOptions(), 1):
-        result = benchmark.run()
+    parts = only or list(benchmark.PARTS)
+    with ExitStack() as stack:
+        if set(parts) & set(benchmark.NEEDS_RAY):
+            require("ray.rllib", "rllib")
+            from rbc_marl.experiments.ray_session import RayOptions, quieten, ray_session
+
+            quieten(0)
+            stack.enter_context(ray_session(RayOptions(address=ray_address), 1))
+        result = benchmark.run(parts, device)
     print(json.dumps(result, indent=2) if as_json else benchmark.table(result))
 
 
@@ -296,36 +350,49 @@ def _fail(message: str) -> int:
 
 
 def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> list[Experiment]:
-    if not file.is_file():
-        raise ConfigError(f"{file} does not exist; give the path of a YAML or a Python file")
-    from rbc_marl.rllib.config_file import load_experiments
-    from rbc_marl.rllib.ray_session import quieten
+    from rbc_marl.experiments.presets import find_file
+
+    file = find_file(file)  # before Ray is imported, which takes seconds
+    require("ray.rllib", "rllib")
+    from rbc_marl.experiments.file import load_experiments
+    from rbc_marl.experiments.ray_session import quieten
 
     quieten(verbosity)
     return load_experiments(file, only, sets=sets)
 
 
+def _schema(kind: str) -> dict[str, object]:
+    from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
+    from rbc_marl.equilibrium.study import StudyFile
+    from rbc_marl.experiments.presets import experiment_schema, file_schema
+
+    if kind == "experiment":
+        return experiment_schema()
+    if kind == "best_response":  # what stands under best_response in a sweep file
+        return BestResponseSettings.model_json_schema()
+    return file_schema(StudyFile, "Sweeps of rbc-marl")
+
+
 def _train_one(
-    experiment: Experiment, only: str | None, sets: Sequence[str], resume: bool, ray_options: RayOptions
+    file: Path, experiment: Experiment, only: str | None, sets: Sequence[str], resume: bool, ray_options: RayOptions
 ) -> None:
-    from rbc_marl.rllib.experiment import train as run
-    from rbc_marl.rllib.experiment import unfinished_run
-    from rbc_marl.rllib.sweep import sweep
+    from rbc_marl.experiments.run import train as run
+    from rbc_marl.experiments.run import unfinished_run
 
     folder = None
     # The folder of a run keeps its settings: only what decides where the folder is must be given again.
     place = [text for text in sets if text.partition("=")[0] == "storage_path"]
-    again = _command("train", experiment.source, place, only, resume=True)
+    again = _command("train", file, place, only, resume=True)
+    if experiment.is_sweep:
+        _train_sweep(experiment, sets, resume, ray_options, again)
+        return
     if resume:
         experiment, folder = unfinished_run(experiment, sets)
         print(f"resuming {folder.path}, with the settings it began with")
     else:
         print(_describe(experiment).partition("\n")[0])
     command = ["rbc-marl", *sys.argv[1:]]
-    if experiment.is_sweep:
-        _report_sweep(sweep(experiment, folder, command=command, ray_options=ray_options), again)
-    else:
-        _report_run(run(experiment, folder, command=command, ray_options=ray_options), again)
+    _report_run(run(experiment, folder, command=command, ray_options=ray_options), again)
 
 
 def _report_run(outcome: Outcome, again: str) -> None:
@@ -344,20 +411,45 @@ def _report_run(outcome: Outcome, again: str) -> None:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
 
 
-def _report_sweep(outcome: SweepOutcome, again: str) -> None:
-    from rbc_marl.rllib.progress import shown
+def _train_sweep(
+    experiment: Experiment, sets: Sequence[str], resume: bool, ray_options: RayOptions, again: str
+) -> None:
+    """Train an experiment whose own file holds search spaces."""
+    from rbc_marl.equilibrium.study import study_of, unfinished_study
+    from rbc_marl.experiments.file import read_overrides, read_specs
 
-    for trial in outcome.trials:
-        values = " ".join(f"{key}={value}" for key, value in trial.values.items())
-        words = [f"{label} {text}" for label, text in shown(trial.results)]
-        state = trial.error or f"iteration {int(trial.results.get('training_iteration', 0))}"
-        print("  ".join([values, state, *words]))
-    print(f"{outcome.status}: {sum(trial.done for trial in outcome.trials)} of {len(outcome.trials)} trials are done")
-    print(f"results: {outcome.folder}")
-    if outcome.status != "finished":
+    (spec,), overrides = read_specs(experiment.source, experiment.name), read_overrides(sets)
+    if resume:
+        study, folder, spec = unfinished_study(spec.with_overrides(overrides), overrides)
+        print(f"resuming {folder}, with the settings it began with")
+    else:
+        study, folder, spec = study_of(spec.with_overrides(overrides))
+        print(_describe(experiment).partition("\n")[0])
+    _run_study(study, folder, again, None, ray_options, spec=spec)
+
+
+def _run_study(
+    study: Study,
+    folder: Path,
+    again: str,
+    workers: int | None,
+    ray_options: RayOptions,
+    only: Sequence[str] = (),
+    spec: ExperimentSpec | None = None,
+) -> None:
+    """Run many experiments, and print what they came to and what to run next."""
+    from rbc_marl.equilibrium.study import run_study
+
+    command = ["rbc-marl", *sys.argv[1:]]
+    try:
+        print(run_study(study, folder, workers, ray_options, only=only, spec=spec, command=command))
+    except KeyboardInterrupt:
         print(f"next: {again}")
-        raise typer.Exit(130 if outcome.status == "interrupted" else 2)
-    print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder))}")
+        raise
+    print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
+    first = study.only(only).runs[0]
+    following = "rbc-marl evaluate" if first.is_evaluated else "tensorboard --logdir"
+    print(f"next: {following} {shlex.quote(str(folder / 'runs' / first.key / first.spec.name))}")
 
 
 def _command(name: str, file: Path, sets: Sequence[str], experiment: str | None, resume: bool = False) -> str:
@@ -375,6 +467,9 @@ def _names(experiments: Sequence[Experiment]) -> str:
 
 def _describe(experiment: Experiment) -> str:
     """What `check` prints of an experiment: plain lines, in the order in which a reader asks."""
+    from rbc_marl.experiments.file import setting_name
+    from rbc_marl.experiments.own_code import origin
+
     config, economy = experiment.config.copy(copy_frozen=False), experiment.env_config
     config.validate()  # fills in sizes that follow from others
     lines = [f"{experiment.name}: {experiment.run} on {experiment.env}"]
@@ -388,11 +483,15 @@ def _describe(experiment: Experiment) -> str:
     runners = f"{config.num_env_runners} env runners" if config.num_env_runners else "sampled in this process"
     lines.append(f"  an iteration: {batch}, {runners}")
     saved = experiment.checkpoints
-    every = f"every {saved.frequency} iterations" if saved.frequency else "at the end"
-    lines.append(f"  checkpoints: {every}, {f'the newest {saved.keep} kept' if saved.keep else 'all kept'}")
+    kept = f"the newest {saved.num_to_keep} kept" if saved.num_to_keep else "all kept"
+    every = f"every {saved.checkpoint_frequency} iterations" if saved.checkpoint_frequency else "at the end"
+    lines.append(f"  checkpoints: {every}, {kept}")
     for path, space in experiment.spaces.items():
-        lines.append(f"  searches: {'.'.join(path)} over {space.kind} {list(space.arguments)}")
-    seed = "" if ("seed",) in experiment.spaces else f"  seed: {experiment.seed}\n"
+        lines.append(f"  searches: {setting_name(path)} over {space.kind} {list(space.arguments)}")
+    if experiment.code:
+        modules = {dotted.replace(":", ".").rpartition(".")[0]: origin(dotted) for dotted in experiment.code}
+        lines.append(f"  runs code of: {', '.join(f'{module} ({file})' for module, file in modules.items())}")
+    seed = "" if ("config", "seed") in experiment.spaces else f"  seed: {experiment.seed}\n"
     return "\n".join(lines) + f"\n{seed}  results: {experiment.storage / experiment.name}"
 
 

@@ -25,7 +25,7 @@ tiny:
   config:
     env_config: {num_consumers: 3, num_firms: 2, horizon: 3}
     num_envs_per_env_runner: 2
-    model: {consumer: {kind: flat, hidden: [8]}}
+    networks: {consumer: {kind: flat, hidden: [8]}}
 """
 
 
@@ -85,7 +85,7 @@ def test_help_lists_the_commands_without_importing_ray_or_torch():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for command in ("train", "evaluate", "check", "bench"):
+    for command in ("train", "evaluate", "check", "presets", "schema", "bench"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -95,7 +95,7 @@ def test_the_version_is_printed(capsys):
     assert out.startswith("rbc-marl 0.")
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "check", "bench"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "check", "presets", "schema", "bench"])
 def test_every_command_explains_itself(capsys, command):
     status, out, _ = in_process(capsys, command, "--help")
     assert status == 0
@@ -110,6 +110,12 @@ def test_every_command_explains_itself(capsys, command):
         (["train", "tiny.yaml", "--foo"], "No such option: --foo"),
         (["train", "nothing.yaml"], "nothing.yaml does not exist; give the path of a YAML or a Python file"),
         (["train", "."], ". does not exist"),
+        (
+            ["train", "quikstart"],
+            "quikstart does not exist; give the path of a YAML or a Python file, or the name of a",
+        ),
+        (["sweep", "taxs"], "taxs does not exist; give the path of a YAML file, or the name of a preset (rbc-marl pre"),
+        (["schema", "sweeps"], "Invalid value for 'KIND'"),
         (
             ["train", "tiny.yaml", "--set", "lr_shedule=1"],
             'tiny.config.lr_shedule is not a setting of EconomyPPO; did you mean "lr"?',
@@ -163,6 +169,46 @@ def test_check_says_what_would_run_and_runs_nothing(capsys, in_empty_folder):
         "next: rbc-marl train tiny.yaml --set 'lr={grid_search: [1e-3, 1e-2]}'",
     ]
     assert [path.name for path in in_empty_folder.iterdir()] == ["tiny.yaml"]
+
+
+def test_check_says_whose_code_a_file_runs(capsys, in_empty_folder):
+    (in_empty_folder / "checked_by_name.py").write_text(OWN_CURRICULUM, encoding="utf-8")
+    status, out, _ = in_process(capsys, "check", "tiny.yaml", "--set", "curriculum=checked_by_name.Late")
+    assert status == 0
+    assert f"  runs code of: checked_by_name ({in_empty_folder / 'checked_by_name.py'})" in out.splitlines()
+
+
+@pytest.mark.parametrize("named", ["os.abort", "signal.pause", "http.server.test"])
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_what_a_file_names_is_looked_at_before_it_is_called(capsys, in_empty_folder, command, named):
+    text = FILE.rstrip() + f"\n    curriculum: {named}\n"
+    (in_empty_folder / "named.yaml").write_text(text, encoding="utf-8")
+    message = refusal(capsys, command, "named.yaml")
+    assert message.startswith(f'tiny.config.curriculum is "{named}", which is not a curriculum')
+    assert message.endswith("(line 10 of named.yaml)")
+
+
+def test_presets_are_listed_checked_by_name_and_copied_once(capsys, in_empty_folder):
+    status, out, _ = in_process(capsys, "presets")
+    assert status == 0
+    assert "  quickstart " in out and "  taxes " in out
+    assert out.splitlines()[-1] == "next: rbc-marl train quickstart"
+    status, out, _ = in_process(capsys, "check", "small")
+    assert status == 0 and out.startswith("small: EconomyPPO on rbc_open\n")
+    assert out.splitlines()[-1] == "next: rbc-marl train small"
+    status, out, _ = in_process(capsys, "presets", "--copy", "mine")
+    assert status == 0 and out.splitlines()[-1] == "next: rbc-marl check mine/quickstart.yaml"
+    assert (in_empty_folder / "mine" / "sweeps" / "taxes.yaml").is_file()
+    assert in_process(capsys, "check", "mine/open_rbc.yaml")[0] == 0
+    twice = refusal(capsys, "presets", "--copy", "mine")
+    assert "exists already; give another folder, or --force to write over it" in twice
+    assert in_process(capsys, "presets", "--copy", "mine", "--force")[0] == 0
+
+
+def test_a_schema_is_printed_as_json(capsys):
+    status, out, _ = in_process(capsys, "schema")
+    assert status == 0
+    assert json.loads(out)["title"] == "Experiments of rbc-marl"
 
 
 @pytest.mark.slow
@@ -231,13 +277,19 @@ def test_an_interrupted_run_prints_the_command_that_resumes_it(number, status, t
 
 
 @pytest.mark.slow
-def test_a_sweep_prints_its_trials():
+def test_search_spaces_in_a_file_make_a_sweep_that_goes_on_where_it_stopped():
     status, out, err = run("train", "tiny.yaml", "--set", "lr={grid_search: [1e-3, 1e-2]}")
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[-3] == "finished: 2 of 2 trials are done"
-    assert [line.split("  ")[:2] for line in lines[-5:-3]] == [["lr=0.001", "iteration 2"], ["lr=0.01", "iteration 2"]]
-    assert lines[-1].startswith("next: tensorboard --logdir results/tiny/")
+    (folder,) = Path("results/tiny").glob("*_sweep")
+    assert lines[-2] == f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)"
+    assert lines[-1] == f"next: rbc-marl evaluate {folder}/runs/lr=0.001-0/tiny"
+    assert sum(line.startswith(("1/2  lr=0.0", "2/2  lr=0.0")) for line in lines) == 2
+    (folder / "rows" / "lr=0.01-0.json").unlink()
+    status, out, err = run("train", "tiny.yaml", "--set", "lr={grid_search: [1e-3, 1e-2]}", "--resume")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"resuming {folder}, with the settings it began with\n1 of 2 runs are done")
+    assert sorted(path.name for path in Path("results/tiny").iterdir()) == [folder.name]
 
 
 OWN_CURRICULUM = """
