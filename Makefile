@@ -9,7 +9,7 @@ FILE  ?= rllib_configs/quickstart.yaml
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test libraries lint bench evidence clean constraints
+.PHONY: help setup train test test-all long libraries lint bench evidence clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,11 +26,17 @@ else
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m "not slow" --numprocesses 2
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m "not slow and not long" --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m "slow and not long" --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 endif
+
+test-all: test long  ## run everything: `make test`, then `make long`
+
+long: $(STAMP)  ## run the tests marked long and those of the third-party libraries: many minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
+	PYTHON=$(BIN)/python .ci/libraries
 
 libraries: $(STAMP)  ## test the third-party libraries, each in an environment of its own: minutes
 	PYTHON=$(BIN)/python .ci/libraries

@@ -13,18 +13,21 @@ PACKAGE = ROOT / "rbc_marl"
 # Left to right: a module imports only from its own part and from those to its left, not from others of its own group.
 LAYERS = (
     ("errors",),
+    ("settings",),
     ("config",),
     ("economy",),
     ("choices", "observations"),
     ("vector_env",),
     ("policies",),
     ("curriculum",),
-    ("adapters",),
+    ("envs",),
     ("rbc_v0",),
     ("analysis",),
-    ("bare_loop",),
     ("rllib",),
-    ("equilibrium", "benchmark"),
+    ("experiments",),
+    ("equilibrium",),
+    ("benchmark",),
+    ("adapters",),  # an old name, which only says the new one
     ("cli",),
 )
 RANKS = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -34,7 +37,7 @@ CORE = {part for part, rank in RANKS.items() if rank < RANKS["rllib"]}
 ECONOMY_KNOWS = {"torch"}
 OPTIONAL = {"ray", "pandas", "pyarrow", "matplotlib", "plotly"}
 OPTIONAL |= {"torchrl", "benchmarl", "stable_baselines3", "supersuit"}
-MAX_LINES = 400
+MAX_LINES = 500
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".ipynb", ""}
 FOLDERS = ("rbc_marl", "rllib_configs", "tests", "tutorials", "docs", ".ci")
 # A path of one machine: a home, a temporary or a mounted folder, unless it is part of an address or of a longer path.
@@ -127,8 +130,8 @@ def test_the_layering_rule_allows_imports_from_the_left(tmp_path, where, source)
 
 
 def test_importing_the_package_and_its_core_loads_no_extra():
-    # The package itself imports the adapters that need no extra.
-    paths = sorted(path for path in PACKAGE.rglob("*.py") if part_of(path) in CORE - {"adapters"})
+    # The package itself imports the envs that need no extra.
+    paths = sorted(path for path in PACKAGE.rglob("*.py") if part_of(path) in CORE - {"envs"})
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
     code = f"""import importlib, sys
 for name in ["rbc_marl", *{modules!r}]:
@@ -138,7 +141,7 @@ print(*({OPTIONAL!r} & set(sys.modules)))"""
     assert result.stdout.split() == []
 
 
-def test_no_module_is_longer_than_400_lines():
+def test_no_module_is_longer_than_500_lines():
     lengths = {
         path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
         for folder in ("rbc_marl", "tests", "tutorials")

@@ -68,7 +68,8 @@ def test_pins_of_a_library_name_no_address_and_contradict_none_of_the_others(pat
 def blocks():
     for title in NEEDS:
         for code in SECTIONS.get(title, ()):
-            yield pytest.param(title, code, id=title, marks=[pytest.mark.slow] if title == "RLlib" else [])
+            marks = {"RLlib": [pytest.mark.slow]}.get(title, [pytest.mark.long] if NEEDS[title][1] else [])
+            yield pytest.param(title, code, id=title, marks=marks)
 
 
 @pytest.mark.parametrize(("title", "code"), list(blocks()))
