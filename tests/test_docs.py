@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -11,11 +10,11 @@ import pytest
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.curriculum import Curriculum
-from rbc_marl.equilibrium import sweep_file
-from rbc_marl.equilibrium.best_response import Settings
-from rbc_marl.rllib import config_file
+from rbc_marl.equilibrium.best_response import BestResponseSettings
+from rbc_marl.equilibrium.study import StudyFile
+from rbc_marl.experiments.build import ExperimentSettings
 from rbc_marl.rllib.algorithm import EconomyPPOConfig
-from rbc_marl.rllib.own_settings import PER_MODULE
+from rbc_marl.rllib.settings import PER_MODULE
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -50,11 +49,11 @@ def own_settings():
 @pytest.mark.parametrize(
     ("title", "known"),
     [
-        ("An experiment", set(config_file.SETTINGS)),
+        ("An experiment", set(ExperimentSettings.model_fields)),
         ("EconomyPPO", own_settings()),
         ("A curriculum", set(Curriculum.model_fields) - {"price_choices", "wage_choices"}),
-        ("A sweep", set(sweep_file._KEYS)),
-        ("Best responses", {one.name for one in dataclasses.fields(Settings)}),
+        ("A sweep", set(StudyFile.names())),
+        ("Best responses", set(BestResponseSettings.model_fields)),
     ],
 )
 def test_the_settings_of_a_file_are_all_there(title, known):

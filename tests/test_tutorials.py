@@ -18,7 +18,8 @@ PICTURE = ROOT / "docs" / "economy.png"
 
 
 def needs_ray(tutorial):
-    return "rbc_marl.rllib" in tutorial.read_text(encoding="utf-8")
+    text = tutorial.read_text(encoding="utf-8")
+    return any(f"rbc_marl.{part}" in text for part in ("rllib", "experiments", "equilibrium"))
 
 
 def parameters():

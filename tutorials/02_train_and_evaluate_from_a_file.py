@@ -63,7 +63,7 @@ first-steps:                      # results go to results/first-steps/
       num_firms: 2
       export_quota: 50
     num_envs_per_env_runner: 8    # economies played side by side; an iteration is one episode in each
-    model:                        # networks, by agent type
+    networks:                     # by agent type
       consumer: {kind: flat, hidden: [32, 32]}
       firm: {kind: flat, hidden: [32, 32]}
       government: {kind: flat, hidden: [32, 32]}
@@ -162,8 +162,8 @@ assert bool(truncated.all())
 # results go: the command used `results` in its folder.)
 
 # %%
-from rbc_marl.rllib.config_file import load_experiments
-from rbc_marl.rllib.experiment import train
+from rbc_marl.experiments.file import load_experiments
+from rbc_marl.experiments.run import train
 
 sets = ["env_config.welfare=consumers", f"storage_path={folder / 'results'}"]
 [experiment] = load_experiments(folder / "first.yaml", sets=sets)

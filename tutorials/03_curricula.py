@@ -19,8 +19,8 @@ from rbc_marl.analysis.outcomes import outcome, reference_welfare
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.config import preset
 from rbc_marl.curriculum import build_curriculum
+from rbc_marl.experiments import load_experiments, train
 from rbc_marl.policies.saved import load_policies
-from rbc_marl.rllib import load_experiments, train
 
 ITERATIONS = int(os.environ.get("ITERATIONS", "6"))
 CONFIGS = (

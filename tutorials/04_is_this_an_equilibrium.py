@@ -1,19 +1,18 @@
 # %% [markdown]
 # # Is this an equilibrium?
 #
-# After this tutorial you can measure how much consumers, firms and the government would gain by doing something else
-# than what they have learned, check single agents as well as whole types, tell a measurement that can be trusted from
-# one that cannot, and draw the result.
+# After this tutorial you can measure how much consumers, firms and the government would gain by deviating from what
+# they have learned, check single agents as well as whole types, tell a measurement that can be trusted from one that
+# cannot, and draw the result.
 #
 # In an equilibrium nobody gains by deviating alone. Learned policies are never exactly there, so the question is how
-# far away they are. The paper lets one agent type learn on while the others stay as they are, and calls the
-# improvement epsilon. Here the same is done for types and for single agents, and constant actions are tried beside it:
-# a learner that finds nothing proves little.
+# far away they are. The paper lets one agent type learn on while the others keep their policies, and calls the
+# improvement epsilon. Here the same is done for types and for single agents. Constant choices are tried as well,
+# because a learner that finds nothing proves little.
 #
 # Set `ITERATIONS` to 800 and `SEARCH` to 200 for real results (some minutes); the defaults only show how it goes.
 
 # %%
-import dataclasses
 import json
 import os
 import tempfile
@@ -23,12 +22,12 @@ import torch
 from rich.console import Console
 
 from rbc_marl.analysis.rollouts import play
-from rbc_marl.equilibrium.best_response import Settings, best_responses, best_responses_to
-from rbc_marl.equilibrium.constants import Target, constant_choices, describe, mean_returns, scan
-from rbc_marl.equilibrium.subject import rules_subject
-from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
+from rbc_marl.equilibrium.best_response import BestResponseSettings, best_responses, best_responses_to
+from rbc_marl.equilibrium.constants import constant_choices, describe, mean_returns, scan
+from rbc_marl.equilibrium.profile import Deviator, profile_of_rules
+from rbc_marl.experiments import load_experiments, train
+from rbc_marl.policies.deviating import DeviatingPolicies
 from rbc_marl.policies.saved import load_policies
-from rbc_marl.rllib import load_experiments, train
 
 torch.set_num_threads(1)  # small tensors: threads would only wait for each other
 ITERATIONS = int(os.environ.get("ITERATIONS", "6"))
@@ -53,25 +52,25 @@ print(run.folder)
 # %% [markdown]
 # ## One deviation, by hand
 #
-# Let firm 0 always post the same price and wage while everybody else does what they did. `DeviatingPolicies` changes
-# the deviator's choice and nothing else: all others draw the same random numbers, so that the same seed gives the same
-# episodes but for what the deviation itself brings about. Differences are then far more precise than either mean.
+# Let firm 0 always post the same price and wage while all others keep their policies. `DeviatingPolicies` changes the
+# deviator's choice and nothing else. All others draw the same random numbers, so that with one seed the episodes differ
+# only by what the deviation brings about. Differences are then far more precise than either mean.
 
 # %%
-target = Target("firm", 0)
+deviator = Deviator("firm", 0)
 choice = torch.tensor([26])  # price 2500, wage 11
-before = target.returns(play(policies, 64, seed=1))
-after = target.returns(play(DeviatingPolicies(policies, Deviation("firm", 0, choice=choice)), 64, seed=1))
-difference = after - before
-print(f"firm 0 with {describe(economy, 'firm', choice)}: {before.mean():,.0f} -> {after.mean():,.0f}")
-print(f"spread of the episodes {before.std():,.0f}, of the differences {difference.std():,.0f}")
+baseline = deviator.returns(play(policies, 64, seed=1))
+deviating = deviator.returns(play(DeviatingPolicies(policies, deviator.deviation(choice=choice)), 64, seed=1))
+gains = deviating - baseline
+print(f"firm 0 with {describe(economy, 'firm', choice)}: {baseline.mean():,.0f} -> {deviating.mean():,.0f}")
+print(f"spread of the episodes {baseline.std():,.0f}, of the gains {gains.std():,.0f}")
 
 # %% [markdown]
-# To deviate to the network that one already follows changes nothing at all, not even by rounding:
+# A deviation to the network that the firm already follows changes nothing at all, not even by rounding:
 
 # %%
-same = DeviatingPolicies(policies, Deviation("firm", 0, network=policies.networks["firm"]))
-assert torch.equal(target.returns(play(same, 64, seed=1)), before)
+same = DeviatingPolicies(policies, deviator.deviation(policies.networks["firm"]))
+assert torch.equal(deviator.returns(play(same, 64, seed=1)), baseline)
 
 # %% [markdown]
 # ## All constants
@@ -80,27 +79,27 @@ assert torch.equal(target.returns(play(same, 64, seed=1)), before)
 # government it tries every choice, for consumers a grid of hours, employers and amounts.
 
 # %%
-for who in (Target("firm"), Target("firm", 0), Target("consumer", 19), Target("government")):
-    best = scan(policies, who, episodes=32)[0]
-    tried = len(constant_choices(economy, who.agent_type))
-    value = mean_returns(policies, who, best.unsqueeze(0), 64, seed=2).item()
-    level = who.returns(play(policies, 64, seed=2)).mean().item()
-    words = f"best of {tried} constants: {describe(economy, who.agent_type, best)}"
-    print(f"{who.name:12} {words:60} {level:12,.2f} -> {value:12,.2f}")
+for deviator in (Deviator("firm"), Deviator("firm", 0), Deviator("consumer", 19), Deviator("government")):
+    best = scan(policies, deviator, episodes=32)[0]
+    tried = len(constant_choices(economy, deviator.agent_type))
+    constant_return = mean_returns(policies, deviator, best.unsqueeze(0), 64, seed=2).item()
+    baseline_return = deviator.returns(play(policies, 64, seed=2)).mean().item()
+    words = f"best of {tried} constants: {describe(economy, deviator.agent_type, best)}"
+    print(f"{deviator.name:12} {words:60} {baseline_return:12,.2f} -> {constant_return:12,.2f}")
 
 # %% [markdown]
 # ## Best responses
 #
 # `best_responses` puts it together. For each type, and each single agent, it learns a deviation with several seeds and
-# scans constants, picks the best of either kind on one set of episodes, and measures both on fresh ones, where the
-# better counts. Type gains are those of the paper; a single agent deviates with a network of its own, which the others
-# of its type do not share. Firms that are not named are tried with constants alone.
+# scans constants. It picks the best of either kind on one set of episodes and measures both on fresh ones, where the
+# better counts. Gains of types are those of the paper. A single agent deviates with a network of its own, which the
+# others of its type do not share. For firms that are not named, constants alone are tried.
 #
 # From a terminal: `rbc-marl best-response RUN`. `workers=0` does the work in this process; with more, Ray Tune runs
 # deviations side by side. Each piece of work leaves a file, so that an interrupted search goes on where it stopped.
 
 # %%
-settings = Settings(
+settings = BestResponseSettings(
     agents={"consumer": (19, 0), "firm": (0,)},
     seeds=(0,),
     iterations=SEARCH,
@@ -116,13 +115,13 @@ print("\n".join(report.lines()))
 # How to read it:
 #
 # - **gain** is in utility (consumers), money (firms) or welfare (the government), per agent and episode, with a 95%
-#   interval, which holds for the better of the two. Negative: the best deviation found is no better than to stay.
-# - **/level** divides it by what the agents get now; **/training** by what they had gained in training, as the
-#   paper does. That has no meaning where the reward fell while everybody learned, as the consumers' usually does:
-#   untrained firms pay too much.
-# - **control** is the share of a loss that the same search won back from a damaged network. Where it fails, a small
-#   gain says nothing: the search would not have found a large one. Now and then the control's network ends up ahead of
-#   all others; then **by** says so.
+#   interval, which holds for the better of the two. If it is negative, no deviation was found that beats staying.
+# - **baseline** is what the agents get while nobody deviates. **/base** divides the gain by it, and **/training** by
+#   what the agents had gained in training, as the paper does. That has no meaning where the reward fell while everybody
+#   learned, as the consumers' usually does: untrained firms pay too much.
+# - **control** is the share of a loss that the same search won back from a perturbed network. If it fails, a small gain
+#   says nothing: the search would not have found a large one. Now and then the control's network ends up ahead of all
+#   others; then **by** says so.
 # - a **collapsed** economy, in which nobody works, has tiny gains, and is no equilibrium worth the name.
 
 # %%
@@ -155,11 +154,12 @@ shop = economy.replace(
     wage_choices=(0.0,),
     investment_choices=(0.0,),
 )
-rules = rules_subject(shop, {"price": 600.0, "wage": 0.0, "work": "never"}, {"firm": {"kind": "flat", "hidden": [16]}})
-search = dataclasses.replace(
-    settings, types=("firm",), agents={}, iterations=60, economies=16, lr={"firm": 2e-2}, damage=1.0
+rules = {"price": 600.0, "wage": 0.0, "work": "never"}
+profile = profile_of_rules(shop, rules, {"firm": {"kind": "flat", "hidden": [16]}})
+search = settings.replace(
+    types=("firm",), agents={}, iterations=60, economies=16, lr={"firm": 2e-2}, perturbation=1.0
 )
-known = best_responses_to([rules], search, results / "known", workers=0).rows[0]
+known = best_responses_to([profile], search, results / "known", workers=0).rows[0]
 print(f"learned {known['learned_gain']:,.0f}, constant {known['constant_gain']:,.0f} ({known['constant']})")
 assert known["learned_gain"] == known["constant_gain"] == 2400.0
 

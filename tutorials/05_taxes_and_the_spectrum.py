@@ -19,10 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from rbc_marl.analysis.taxes import compare, play_anchors
 from rbc_marl.curriculum import build_curriculum
-from rbc_marl.equilibrium.tax_tables import compare
-from rbc_marl.equilibrium.taxes import play_anchors
-from rbc_marl.rllib import load_experiments
+from rbc_marl.experiments import load_experiments
 
 ITERATIONS = int(os.environ.get("ITERATIONS", "4"))
 CONFIGS = (Path(__file__).parent.parent if "__file__" in globals() else Path("..")).resolve() / "rllib_configs"

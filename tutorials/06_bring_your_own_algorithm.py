@@ -59,7 +59,7 @@ print(alone.observation_space.shape, alone.action_space)
 # It is the same economy: the same decisions come to the same in every mode.
 
 # %%
-from rbc_marl.adapters.action_modes import to_box, to_joint
+from rbc_marl.envs.actions import to_box, to_joint
 
 few = {**size, "consumption_choices": [0.0, 2.0, 5.0, 10.0]}
 config = rbc_marl.preset("open", **few)

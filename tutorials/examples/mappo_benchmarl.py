@@ -16,7 +16,7 @@ from benchmarl.algorithms import algorithm_config_registry
 from benchmarl.experiment import Experiment, ExperimentConfig
 from benchmarl.models.mlp import MlpConfig
 
-from rbc_marl.adapters.benchmarl import EconomyTask
+from rbc_marl.envs.benchmarl import EconomyTask
 
 ECONOMY = {"num_consumers": 10, "num_firms": 2, "consumption_choices": [0.0, 3.0, 6.0, 10.0], "others": "cost_plus"}
 

@@ -19,8 +19,8 @@ from torch import nn
 from torchrl.modules import MultiAgentMLP, ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
 
-from rbc_marl.adapters.torchrl import BatchedEconomy
 from rbc_marl.choices import head_sizes
+from rbc_marl.envs.torchrl import BatchedEconomy
 from rbc_marl.policies.distributions import FactorisedCategorical
 
 # Divisors that bring rewards to about 1: utility, money, welfare.
