@@ -17,7 +17,7 @@ def ray_running():
 
     is_ours = not ray.is_initialized()
     if is_ours:
-        ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
     yield
     if is_ours:

@@ -147,7 +147,7 @@ def ray_session():
     """A small Ray, unless there is one."""
     is_mine = not ray.is_initialized()
     if is_mine:
-        ray.init(num_cpus=2, include_dashboard=False, configure_logging=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, configure_logging=False)
     yield
     if is_mine:
         ray.shutdown()
