@@ -270,8 +270,7 @@ def best_response(
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.equilibrium.best_response_settings import settings_from_words
     from rbc_marl.equilibrium.profile import result_folders
-    from rbc_marl.experiments.ray_session import RayOptions
-    from rbc_marl.experiments.trials import usable_cores
+    from rbc_marl.experiments.ray_session import RayOptions, usable_cores
 
     sizes = {"seeds": range(seeds), "iterations": iterations, "episodes": episodes}
     settings = settings_from_words(type_ or (), agent or (), checkpoint or (), lr or (), **sizes)

@@ -239,8 +239,7 @@ def run_study(
     """
     from rbc_marl.experiments.folder import folder_lock, replace_file
     from rbc_marl.experiments.progress import SweepProgress
-    from rbc_marl.experiments.ray_session import RayOptions, ray_session
-    from rbc_marl.experiments.trials import usable_cores
+    from rbc_marl.experiments.ray_session import RayOptions, ray_session, usable_cores
 
     asked, options = study.only(only), options or RayOptions()
     rows_of(study, folder)  # refuses rows of other settings before anything is written

@@ -135,20 +135,6 @@ class Experiment:
         """Whether the experiment comes from a Python file."""
         return self.source.suffix == ".py"
 
-    def with_values(self, values: Mapping[tuple[str, ...], Any]) -> AlgorithmConfig:
-        """The AlgorithmConfig of one trial of a sweep.
-
-        Args:
-            values: A value for the path of each search space.
-
-        Raises:
-            ConfigError: A value is not valid.
-        """
-        data: dict[str, Any] = {"config": self.resolved["config"]}
-        for path, value in values.items():
-            data = with_value(data, path, value)
-        return configured(self.name, self.run, self.env, data["config"], {})[0]
-
 
 def build(
     name: str,

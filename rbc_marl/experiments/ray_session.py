@@ -52,6 +52,16 @@ def quieten(verbosity: int) -> None:
             warnings.filterwarnings("ignore", category=category)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, which on a shared machine are fewer than there are."""
+    count = getattr(os, "process_cpu_count", None)  # from Python 3.13 on
+    if count is not None:
+        return count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def cpus_needed(config: AlgorithmConfig) -> int:
     """CPUs that the processes of a run ask Ray for; the run itself, which is no process of Ray's, counts as one."""
     runners = (config.num_env_runners + config.evaluation_num_env_runners) * config.num_cpus_per_env_runner
@@ -98,7 +108,7 @@ def _where(options: RayOptions, cpus: int) -> dict[str, Any]:
     if options.address is not None:  # a cluster knows itself what it has
         return {"address": options.address}
     # RLlib needs a running Ray even where everything happens in this process: then one idle worker is enough.
-    wanted = options.num_cpus or (cpus if cpus == 1 else max(cpus, os.cpu_count() or 1))
+    wanted = options.num_cpus or (cpus if cpus == 1 else max(cpus, usable_cores()))
     return {"address": "local", "num_cpus": wanted, "num_gpus": options.num_gpus, "include_dashboard": False}
 
 

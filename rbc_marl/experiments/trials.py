@@ -102,16 +102,6 @@ def _do(job: Job, store: RowStore) -> dict[str, Any]:
     return row
 
 
-def usable_cores() -> int:
-    """Cores that this process may use, which on a shared machine are fewer than there are."""
-    count = getattr(os, "process_cpu_count", None)  # from Python 3.13 on
-    if count is not None:
-        return count() or 1
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run_trials(
     work: Callable[[str], dict[str, Any]],
     keys: Sequence[str],

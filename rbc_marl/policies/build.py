@@ -140,11 +140,6 @@ class NetworkSpec(Section):
         return made(config, agent_type, encoding, sizes, hidden=self.hidden)
 
 
-def check_network_spec(spec: NetworkSpec | str | type | Mapping[str, Any], where: str = "network") -> dict[str, Any]:
-    """The complete form of a description as plain data; arguments and errors as of `NetworkSpec.of`."""
-    return NetworkSpec.of(spec, where).model_dump(mode="json")
-
-
 def _with_copy(module: str, path: str, name: str, settings: dict[str, Any]) -> NetworkSpec:
     return NetworkSpec.of({"kind": getattr(load_copy(module, path), name), **settings})
 

@@ -11,7 +11,15 @@ import yaml
 from rbc_marl.curriculum import Curriculum
 from rbc_marl.errors import ConfigError
 from rbc_marl.experiments.build import CheckpointSettings
-from rbc_marl.experiments.file import Override, load_experiments, read_specs, setting_name, setting_path, to_yaml
+from rbc_marl.experiments.file import (
+    Override,
+    load_experiments,
+    read_overrides,
+    read_specs,
+    setting_name,
+    setting_path,
+    to_yaml,
+)
 
 ECONOMY = """
 small:
@@ -345,9 +353,14 @@ def test_every_value_of_a_search_is_validated_before_anything_starts(write):
 
 
 def test_a_trial_of_a_search_differs_from_the_experiment_in_its_values_only(write):
-    experiment = load(write(ECONOMY), "env_config.crra={choice: [0.1, 0.5]}", "lr={uniform: [0.1, 0.2]}")
-    config = experiment.with_values({("config", "env_config", "crra"): 0.5, ("config", "lr"): 0.15})
-    assert (config.env_config["crra"], config.lr, config.env_config["num_consumers"]) == (0.5, 0.15, 3)
+    sets = ("env_config.crra={choice: [0.1, 0.5]}", "lr={uniform: [0.1, 0.2]}")
+    path = write(ECONOMY)
+    (spec,) = read_specs(path)
+    trial = spec.with_overrides(read_overrides(sets)).with_overrides(read_overrides(["env_config.crra=0.5", "lr=0.15"]))
+    experiment = trial.build()
+    assert not experiment.spaces
+    assert experiment.resolved == load(path, "env_config.crra=0.5", "lr=0.15").resolved
+    assert (experiment.env_config.crra, experiment.config.lr, experiment.env_config.num_consumers) == (0.5, 0.15, 3)
 
 
 PYTHON = """

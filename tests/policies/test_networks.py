@@ -11,7 +11,7 @@ from rbc_marl.choices import firm_mask, government_mask, head_sizes
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.observations import ENCODINGS, join, observation_size
 from rbc_marl.policies import networks
-from rbc_marl.policies.build import build_network, check_network_spec
+from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.policies.networks import FlatNetwork
 from rbc_marl.vector_env import VectorEconomy
@@ -201,9 +201,9 @@ def test_consumers_take_no_mask():
 
 
 def test_a_description_is_completed():
-    assert check_network_spec("flat") == {"kind": "flat", "hidden": [128, 128]}
-    assert check_network_spec({"hidden": (7,)}) == {"kind": "flat", "hidden": [7]}
-    assert check_network_spec(check_network_spec(SPEC)) == SPEC
+    assert NetworkSpec.of("flat").model_dump() == {"kind": "flat", "hidden": [128, 128]}
+    assert NetworkSpec.of({"hidden": (7,)}).model_dump() == {"kind": "flat", "hidden": [7]}
+    assert NetworkSpec.of(NetworkSpec.of(SPEC).model_dump()).model_dump() == SPEC
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_description_is_completed():
 )
 def test_a_wrong_description_is_refused_with_its_place(spec, message):
     with pytest.raises(ConfigError, match=message):
-        check_network_spec(spec)
+        NetworkSpec.of(spec)
 
 
 def test_the_government_of_an_economy_without_private_parts_has_one_layer_only():
