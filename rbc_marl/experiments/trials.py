@@ -78,8 +78,12 @@ def run_jobs(
         tell(report, next(counter), len(jobs), result["line"])
 
     if missing and workers:
-        root = RowStore(folder.resolve())
-        run_trials(lambda key: {"line": _do(missing[key], root)["line"]}, list(missing), folder, workers, ended=ended)
+        root = folder.resolve()
+
+        def work(key: str) -> dict[str, Any]:  # with a store of its own: this process's report may not travel
+            return {"line": _do(missing[key], RowStore(root))["line"]}
+
+        run_trials(work, list(missing), folder, workers, ended=ended)
     elif missing:
         for job in missing.values():
             ended(job.key, _do(job, store))
