@@ -105,6 +105,25 @@ def by_rates(rows: Sequence[Row], name: str) -> dict[Pair, dict[int, float]]:
     return found
 
 
+def kept_pairs(rows: Sequence[Row], welfares: Sequence[str], keep: int) -> set[Pair]:
+    """The pairs that get all seeds, by the rows of a coarse grid.
+
+    Args:
+        rows: Of every pair, on the same seeds.
+        welfares: Definitions of welfare by which pairs are judged: "total", "consumers".
+        keep: How many go on by each.
+
+    Returns:
+        The best pairs by mean welfare, of each definition, collapsed runs counted; and those of the paper's grid.
+    """
+    kept = {pair for row in rows if (pair := pair_of(row)) in PAPER_GRID}
+    for welfare in welfares:
+        values = by_rates(rows, f"welfare_{welfare}")
+        means = {pair: sum(seeds.values()) / len(seeds) for pair, seeds in values.items()}
+        kept |= set(sorted(means, key=lambda pair: (-means[pair], pair))[:keep])
+    return {pair for pair in kept if pair is not None}
+
+
 def tax_panels(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
     """What `rbc_marl.analysis.figures.tax_bars` draws: by definition of welfare, the welfare of each run by bar.
 

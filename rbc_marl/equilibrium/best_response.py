@@ -11,13 +11,24 @@ constants are scanned for each of them, also for those for whom nothing is learn
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS, BestResponseSettings
+from rbc_marl.analysis.best_responses import (
+    gain_columns,
+    report_lines,
+    single_agents,
+    terminal_table,
+    verdicts,
+)
+from rbc_marl.analysis.figures import best_response_bars
+from rbc_marl.analysis.tables import csv_text
+from rbc_marl.analysis.verdicts import epsilon
+from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
 from rbc_marl.equilibrium.deviations import BaselineJob, ConstantsJob, DeviationJob, GainsJob, LearningJob
 from rbc_marl.equilibrium.profile import (
     Deviator,
@@ -26,22 +37,99 @@ from rbc_marl.equilibrium.profile import (
     profile_of_checkpoint,
     with_distinct_titles,
 )
-from rbc_marl.equilibrium.verdict import BestResponseReport
-from rbc_marl.errors import UserError
+from rbc_marl.errors import MissingExtraError, UserError
 from rbc_marl.experiments.rows import read_json
 from rbc_marl.experiments.trials import run_jobs
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from rbc_marl.experiments.ray_session import RayOptions
 
 __all__ = ["BestResponseReport", "BestResponseSettings", "best_responses", "best_responses_to"]
 
 UNITS = {"consumer": "utility", "firm": "money", "government": "welfare"}
-# A positive control has won back enough from this share of the loss on.
-RECOVERED_SHARE = 0.5
 
 Results = Mapping[str, Mapping[str, Any]]
 Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BestResponseReport:
+    """Best responses to one or several strategy profiles."""
+
+    rows: Sequence[dict[str, Any]]
+    """One per deviation checked, checkpoint by checkpoint: types first, then single agents, then further firms (of
+    kind "constant"), for whom constants alone were tried."""
+    checkpoints: Sequence[dict[str, Any]]
+    """What the economy of each checkpoint does: its outcome, the reported quantities, and notes."""
+    settings: BestResponseSettings
+    started: str = ""
+    """When, for the record."""
+
+    @property
+    def outcome(self) -> str:
+        """Of the last checkpoint: "living", "impaired" or "collapsed"."""
+        return str(self.checkpoints[-1]["outcome"])
+
+    @property
+    def epsilons(self) -> dict[str, float | None]:
+        """Epsilon of each type at the last checkpoint; see `rbc_marl.analysis.verdicts.epsilon`."""
+        last = self.checkpoints[-1]["checkpoint"]
+        rows = (row for row in self.rows if row["checkpoint"] == last and row["kind"] == "type")
+        return {row["agent_type"]: epsilon(row) for row in rows}
+
+    def agents(self) -> list[dict[str, Any]]:
+        """What the single agents gain; see `rbc_marl.analysis.best_responses.single_agents`."""
+        return single_agents(self.rows, self.checkpoints)
+
+    def verdicts(self) -> dict[str, str]:
+        """In words, by checkpoint, whether it can be called an equilibrium."""
+        return verdicts(self.rows, self.checkpoints)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "outcome": self.outcome,
+            "epsilons": self.epsilons,
+            "verdicts": self.verdicts(),
+            "rows": list(self.rows),
+            "agents": self.agents(),
+            "checkpoints": list(self.checkpoints),
+            "settings": self.settings.to_dict(),
+            "started": self.started,
+        }
+
+    def table(self) -> Table:
+        """The rows for a terminal, narrow enough for 80 columns."""
+        return terminal_table(self.rows)
+
+    def lines(self) -> list[str]:
+        """Verdicts, what the single agents come to, and notes, as plain lines below the table."""
+        return report_lines(self.rows, self.checkpoints)
+
+    def save(self, folder: Path, command: Sequence[str] = ()) -> list[str]:
+        """Write report.json (with the command, seeds and versions), rows.csv and, with matplotlib, a figure.
+
+        Args:
+            folder: Where; made where it is missing.
+            command: What was typed; this process's by default.
+
+        Returns:
+            Names of the files written.
+        """
+        from rbc_marl.experiments.folder import git_commit, replace_file, versions
+
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"command": list(command) or sys.argv, "versions": versions(), "git_commit": git_commit()}
+        text = json.dumps({**self.to_dict(), **record}, indent=2, allow_nan=False)
+        replace_file(folder / "report.json", text + "\n")
+        replace_file(folder / "rows.csv", csv_text(self.rows, list(self.rows[0])))
+        try:
+            best_response_bars([row for row in self.rows if row["kind"] != "constant"], folder / "best_response.png")
+        except MissingExtraError:
+            return ["report.json", "rows.csv"]
+        return ["report.json", "rows.csv", "best_response.png"]
 
 
 def best_responses(
@@ -195,18 +283,8 @@ def _row(
 ) -> dict[str, Any]:
     """One deviation checked, as plain data."""
     assert job.constant is not None  # constants are always scanned
-    deviator, level = job.deviator, gains["baseline"]
-    better = better_deviation(gains)
-    learned = gains.get("learned", {})
-    training, training_note = _gain_in_training(deviator, level, baseline)
-    verified, control_note = (None, "") if control is None else _verify(control)
-    # Of all results of learning, a control's alone says what it recovered.
-    if better["found_by"] == "learned" and job.learned is not None and "recovered" in job.learned:
-        better["found_by"] = "control"
-        done = job.learned["iteration"]
-        after = f"after {done} iterations" if done else "before it had learnt anything"
-        control_note = "; ".join(filter(None, (control_note, f"the control's network did best, {after}")))
-    notes = [training_note, "" if level else "the baseline return is 0: there is no gain over it", control_note]
+    deviator = job.deviator
+    training = baseline["training"] and baseline["training"][deviator.name]
     return {
         "checkpoint": job.profile.title,
         "outcome": baseline["outcome"],
@@ -215,73 +293,8 @@ def _row(
         "agent": deviator.agent,
         "unit": UNITS[deviator.agent_type],
         "episodes": job.settings.episodes,
-        "level": level,
-        "gain": better["gain"],
-        "gain_low": better["low"],
-        "gain_high": better["high"],
-        "gain_over_level": better["gain"] / abs(level) if level else None,
-        "training_gain": training.get("gain"),
-        "training_gain_low": training.get("low"),
-        "training_gain_high": training.get("high"),
-        "gain_over_training": better["gain"] / training["gain"] if training else None,
-        "paper_bound": PAPER_BOUNDS[deviator.agent_type],
-        "found_by": better["found_by"],
-        "learned_gain": learned.get("gain"),
-        "learned_gain_low": learned.get("low"),
-        "iteration": job.learned["iteration"] if job.learned else None,
-        "constant_gain": gains["constant"]["gain"],
-        "constant_gain_low": gains["constant"]["low"],
-        "constant": job.constant["words"],
-        "verified": verified,
-        "recovered": control["recovered"] if control else None,
-        "damaged_level": control["perturbed"] if control else None,
-        "note": "; ".join(note for note in notes if note),
+        **gain_columns(deviator.agent_type, gains, job.learned, job.constant, control, training),
     }
-
-
-def better_deviation(gains: Mapping[str, Any]) -> dict[str, Any]:
-    """What counts of a learned deviation and a constant: the better, as both were measured on the same fresh episodes.
-
-    On the episodes on which they were picked each looks better than it is, and more so the one picked from more. The
-    larger of two fresh measurements errs upwards, if at all: the safe side for calling something an equilibrium.
-
-    Args:
-        gains: The result of a `GainsJob` with both, or with a constant alone. Intervals hold at once, at 95%.
-
-    Returns:
-        ``gain``, ``low`` and ``high``, each the larger of the two, so that the interval holds the gain of the better of
-        both deviations at 95%, whichever that is; ``found_by``: whose ``gain`` it is.
-    """
-    constant = gains["constant"]
-    learned = gains.get("learned", constant)
-    is_learned = "learned" in gains and learned["gain"] >= constant["gain"]
-    larger = {name: max(learned[name], constant[name]) for name in ("gain", "low", "high")}
-    return {**larger, "found_by": "learned" if is_learned else "constant"}
-
-
-def _gain_in_training(
-    deviator: Deviator, level: float, baseline: Mapping[str, Any]
-) -> tuple[Mapping[str, float], str]:
-    """What training had brought, of which the paper's measure is a share; empty, with a note, if that means nothing."""
-    if baseline["training"] is None:
-        return {}, "rules are not trained: there is no gain in training"
-    training: Mapping[str, float] = baseline["training"][deviator.name]
-    words = f"({training['start']:.4g} to {level:.4g})"
-    if training["high"] < 0.0:
-        return {}, f"the reward fell in training {words}: there is no gain in training"
-    if training["low"] <= 0.0:
-        return {}, f"the reward {words} is not surely more than before training: no share of that gain is given"
-    return training, ""
-
-
-def _verify(control: Mapping[str, Any]) -> tuple[bool, str]:
-    """Whether the positive control shows that these settings find a deviation where there is one, or why not."""
-    if control["recovered"] is None:
-        return False, "not verified: a perturbed network loses nothing that could be won back"
-    if control["recovered"] < RECOVERED_SHARE:
-        share = f"{control['recovered']:.0%}"
-        return False, f"not verified: the control won back {share} of a perturbed network's loss; raise the iterations"
-    return True, ""
 
 
 # The runs of a sweep
@@ -337,10 +350,12 @@ def earlier_rows(
     """
     path = folder / RUNS_FOLDER / f"{key}.json"
     report = read_json(path, log)
-    reason = "" if report is None else _why_outdated(report, settings, checkpoint)
-    if reason:
+    if report is None:
+        return None
+    if reason := _why_outdated(report, settings, checkpoint):
         log(f"{path} is left out until {key} is checked again: {reason}")
-    return None if report is None or reason else list(report["rows"])
+        return None
+    return list(report["rows"])
 
 
 def _why_outdated(

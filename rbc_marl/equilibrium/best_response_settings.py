@@ -15,8 +15,6 @@ from rbc_marl.settings import Many, Section
 
 # Deviators learn at least this fast: nobody has to wait for the other types, which stay as they are.
 LEAST_LEARNING_RATE = 1e-3
-# The paper's bounds of an equilibrium (its Table 3): gain over what the type gained in training.
-PAPER_BOUNDS = {"consumer": 0.03, "firm": 0.10, "government": 0.01}
 
 AgentType = Literal["consumer", "firm", "government"]
 Count = Annotated[int, Field(ge=1)]

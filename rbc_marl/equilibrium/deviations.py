@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rbc_marl import __version__
+from rbc_marl.analysis.best_responses import CONFIDENCE_OF_EACH, paired
 from rbc_marl.analysis.composition import composition
 from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.analysis.rollouts import Episodes, Evaluation, play
@@ -43,11 +42,6 @@ RESULT_VERSION = 2
 SELECTION, FRESH, SCAN = range(3)
 # Networks that perturb others are made from their own seeds, not from those of a run.
 _PERTURBATION_SEED = 1_000_003
-# How often an interval holds what is measured.
-CONFIDENCE = 0.95
-# Of the learned deviation and the constant the better counts: where each interval misses half as often, both hold at
-# once as often as the above, and with them the larger of both.
-CONFIDENCE_OF_EACH = 1.0 - (1.0 - CONFIDENCE) / 2
 # Shares of a search's iterations after which its network is tried. Where all agents of a type learn at once they may
 # end worse than they began, and what they gain lies on the way.
 _TRIED_SHARES = (0.05, 0.125, 0.25, 0.5, 1.0)
@@ -338,22 +332,6 @@ def deviation_config(
         config.multi_agent(policies_to_train=[DEVIATOR])
     config.debugging(seed=seed)
     return config
-
-
-def paired(differences: Tensor, confidence: float = CONFIDENCE) -> dict[str, float]:
-    """Mean of paired differences, and its normal interval.
-
-    Args:
-        differences: [N] of independent episodes, N at least 2.
-        confidence: How often the interval holds the true mean, such as 0.95.
-
-    Returns:
-        ``gain``, the mean, and ``low`` and ``high``, the ends of its interval, in the unit of the differences.
-    """
-    mean = float(differences.mean())
-    errors = NormalDist().inv_cdf((1.0 + confidence) / 2)
-    half = errors * float(differences.std()) / math.sqrt(len(differences))
-    return {"gain": mean, "low": mean - half, "high": mean + half}
 
 
 def episode_seed(settings: BestResponseSettings, stream: int) -> int:

@@ -14,22 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
 
+from rbc_marl.analysis.best_responses import judge
 from rbc_marl.analysis.figures import spectrum, tax_bars
-from rbc_marl.analysis.groups import equilibria, group, group_summary
-from rbc_marl.analysis.tables import (
-    NOT_EVALUATED,
-    columns_of,
-    composition_summary,
-    csv_text,
-    parquet_bytes,
-    summary,
-    training_summary,
-)
-from rbc_marl.analysis.taxes import pair_of, play_anchors, tax_panels, tax_summary, to_dict
+from rbc_marl.analysis.studies import outcome_report, table_files
+from rbc_marl.analysis.tables import NOT_EVALUATED, training_summary
+from rbc_marl.analysis.taxes import kept_pairs, pair_of, play_anchors, tax_panels, tax_summary, to_dict
 from rbc_marl.equilibrium import best_response
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
-from rbc_marl.equilibrium.taxes import Coarse, Taxes, arms, check_rates_in_force, kept_pairs
-from rbc_marl.equilibrium.verdict import deviation_rows, gain_summary, verdict_columns
+from rbc_marl.equilibrium.taxes import Coarse, Taxes, arms, check_rates_in_force
 from rbc_marl.errors import ConfigError, UserError, require
 from rbc_marl.experiments.build import DEFAULT_RESULTS
 from rbc_marl.experiments.file import ExperimentSpec, Override, read_specs
@@ -56,10 +48,6 @@ Row = Mapping[str, Any]
 
 # What the folder of a sweep is called that an experiment's own search spaces make, after the time.
 SUFFIX = "_sweep"
-# Columns that come first in a table; the others follow as they are.
-FIRST = ("arm", "seed", "outcome", "group", "hours", "welfare_total", "welfare_consumers")
-# Columns that are no results.
-HIDDEN = (HASH, "key", "scheduler")
 
 
 class StudyFile(SweepFile):
@@ -267,7 +255,7 @@ def run_stages(study: Study, folder: Path, workers: int, report: Callable[[str],
         return run_sweep(study, folder, workers, report)
     first = replace(study, runs=tuple(run for run in study.runs if run.seed in seeds))
     report(f"coarse grid: every pair of rates with {len(seeds)} of the seeds")
-    kept = kept_pairs(run_sweep(first, folder, workers, report), study.taxes, study.coarse)
+    kept = kept_pairs(run_sweep(first, folder, workers, report), study.taxes.welfare, study.coarse.keep)
     words = ", ".join(f"{income:g}/{corporate:g}" for income, corporate in sorted(kept))
     report(f"all seeds: the learned policies and the pairs {words}")
     chosen = [run for run in study.runs if run.seed in seeds or pair_of(dict(run.columns)) in {None, *kept}]
@@ -356,87 +344,35 @@ def finish(
         key: best_response.earlier_rows(folder, key, settings, partial(checkpoint_of, run, folder), report)
         for key, run in runs.items()
     }
-    _write(study, table, folder, _judge(table, before))
+    _write(study, table, folder, judge(table, before))
     checked = {
         run.key: (checkpoint_of(run, folder), run.rules) for run in runs.values() if asked is None or run.arm in asked
     }
     now = best_response.best_responses_to_runs(checked, settings, folder, workers, report)
-    return _write(study, table, folder, _judge(table, {**before, **now}))
+    return _write(study, table, folder, judge(table, {**before, **now}))
 
 
 def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: Sequence[Row]) -> str:
-    """Write tables, figures and the summary of rows and of what deviators gain, and return the latter."""
+    """Write tables, the summary and figures of rows and of what deviators gain, and return the summary."""
     from rbc_marl.experiments.folder import replace_file
 
-    evaluated = [row for row in rows if row["outcome"] not in NOT_EVALUATED]
-    parts = []
-    if study.taxes is not None:
-        parts = ["Learned taxes against fixed ones:", _write_taxes(study, rows, folder)]
     if any(run.is_evaluated for run in study.runs):
-        parts += [*_write_outcomes(study, rows, folder, deviations)]
+        units = {run.arm: run.unit for run in study.runs}
+        parts, files = outcome_report(rows, deviations, study.groups, study.varied, units)
     else:
-        write_table(rows, folder, "table")
-        parts.append(training_summary(rows, study.varied))
-    if any(row["outcome"] != "collapsed" for row in evaluated):
-        spectrum(rows, folder / "spectrum.png")
+        parts, files = [training_summary(rows, study.varied)], table_files(rows, "table")
+    if study.taxes is not None:
+        economy, coarse = study.runs[0].economy, study.coarse_seeds()
+        anchors = play_anchors(economy) if economy is not None else []
+        files["taxes.json"] = json.dumps(to_dict(rows, anchors, coarse), indent=1) + "\n"
+        parts = ["Learned taxes against fixed ones:", tax_summary(rows, anchors, coarse), *parts]
     text = "\n\n".join(parts)
-    replace_file(folder / "summary.md", text + "\n")
-    return text
-
-
-def _write_outcomes(
-    study: Study, rows: list[dict[str, Any]], folder: Path, deviations: Sequence[Row]
-) -> list[str]:
-    """Write the tables of runs, groups and deviations; parts of the summary."""
-    for row, name in zip(rows, group(rows, study.groups), strict=True):
-        row["group"] = name
-    units = {run.arm: run.unit for run in study.runs}
-    groups = equilibria(rows, study.varied, units)
-    write_table(rows, folder, "table")
-    write_table(groups, folder, "equilibria", first=("group",))
-    parts = [summary(rows, {arm: words for arm, (words, _) in units.items()})]
-    parts += ["What total welfare is made of, over the runs that are alive:", composition_summary(rows)]
-    if deviations:
-        write_table(deviations, folder, "deviations", first=())
-        parts += ["What deviators gain, by best responses to each living run:", gain_summary(deviations)]
-    else:  # a table of earlier ones would say otherwise
-        for name in ("deviations.csv", "deviations.parquet"):
-            (folder / name).unlink(missing_ok=True)
-    return [*parts, "Outcomes that are qualitatively the same:", group_summary(groups)]
-
-
-def _write_taxes(study: Study, rows: Sequence[Row], folder: Path) -> str:
-    """Write the comparison of taxes and its figure; its part of the summary."""
-    from rbc_marl.experiments.folder import replace_file
-
-    economy, coarse = study.runs[0].economy, study.coarse_seeds()
-    anchors = play_anchors(economy) if economy is not None else []
-    replace_file(folder / "taxes.json", json.dumps(to_dict(rows, anchors, coarse), indent=1) + "\n")
-    if panels := tax_panels(rows):
+    for name, content in {**files, "summary.md": text + "\n"}.items():
+        replace_file(folder / name, content)
+    for name in {"deviations.csv", "deviations.parquet"} - files.keys():  # a table of earlier ones would say otherwise
+        (folder / name).unlink(missing_ok=True)
+    if study.taxes is not None and (panels := tax_panels(rows)):
         tax_bars(panels, folder / "taxes.png")
-    return tax_summary(rows, anchors, coarse)
-
-
-def write_table(rows: Sequence[Row], folder: Path, name: str, first: Sequence[str] = FIRST) -> None:
-    """Write rows as ``<name>.csv`` and ``<name>.parquet``, the columns that matter most first.
-
-    A file appears whole or not at all.
-    """
-    from rbc_marl.experiments.folder import replace_file
-
-    names = columns_of(rows, first, HIDDEN)
-    replace_file(folder / f"{name}.csv", csv_text(rows, names))
-    replace_file(folder / f"{name}.parquet", parquet_bytes(rows, names))
-
-
-def _judge(
-    rows: Sequence[dict[str, Any]], deviations: Mapping[str, Sequence[Row] | None]
-) -> list[dict[str, Any]]:
-    """Add to the rows of runs the columns of their best responses, by key.
-
-    Returns:
-        A row for each deviation checked.
-    """
-    for row in rows:
-        row |= verdict_columns(deviations.get(row["key"]), row["outcome"])
-    return deviation_rows(rows, deviations)
+    if any(row["outcome"] not in ("collapsed", *NOT_EVALUATED) for row in rows):
+        spectrum(rows, folder / "spectrum.png")
+    return text

@@ -7,15 +7,15 @@ maximise: each pair is trained once a seed, and held against learned policies of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from rbc_marl.analysis.taxes import PAPER_GRID, Pair, by_rates, pair_of, play_substitutes
+from rbc_marl.analysis.taxes import Pair, play_substitutes
 from rbc_marl.config import EconomyConfig
-from rbc_marl.curriculum import Curriculum, build_curriculum, parse_curriculum
+from rbc_marl.curriculum import build_curriculum
 from rbc_marl.errors import ConfigError
 from rbc_marl.experiments.spaces import Variant
 from rbc_marl.experiments.sweep_file import Arm, ArmSpec
@@ -24,8 +24,6 @@ from rbc_marl.settings import Section
 if TYPE_CHECKING:
     from rbc_marl.experiments.file import Experiment
     from rbc_marl.experiments.sweep import RunSpec
-
-Row = Mapping[str, Any]
 
 
 def _listed(what: str, most: int | None = None) -> BeforeValidator:
@@ -108,17 +106,17 @@ def arms(taxes: Taxes, pairs: Sequence[Pair], place: str) -> list[ArmSpec]:
     """
     found = []
     welfares = tuple(dict.fromkeys(taxes.welfare))
+    judged = welfares if len(welfares) > 1 else ()
     for welfare in welfares:
-        changes: dict[str, Any] = {"env_config.welfare": welfare}
-        labels = _labels("learned", welfare, None, None)
-        arm = Arm(set=changes)
-        found.append(ArmSpec(f"learned-{welfare}", place, arm, labels, stands=True, measure=play_substitutes))
+        arm = Arm(set={"env_config.welfare": welfare})
+        labels = {"policy": "learned", "welfare": welfare, "income": None, "corporate": None}
+        variant = Variant(columns=tuple(labels.items()))
+        found.append(ArmSpec(f"learned-{welfare}", place, arm, variant, stands=True, measure=play_substitutes))
     for income, corporate in pairs:
         rates = {"income": income, "corporate": corporate}
-        changes = {"env_config.welfare": welfares[0], "curriculum.taxes.fixed": rates}
-        labels, arm = _labels("fixed", None, income, corporate), Arm(set=changes)
-        judged = welfares if len(welfares) > 1 else ()
-        found.append(ArmSpec(f"fixed-{income:g}-{corporate:g}", place, arm, labels, stands=True, welfares=judged))
+        arm = Arm(set={"env_config.welfare": welfares[0], "curriculum.taxes.fixed": rates})
+        variant = Variant(columns=tuple({"policy": "fixed", "welfare": None, **rates}.items()))
+        found.append(ArmSpec(f"fixed-{income:g}-{corporate:g}", place, arm, variant, stands=True, welfares=judged))
     return found
 
 
@@ -133,11 +131,9 @@ def check_rates_in_force(run: RunSpec, experiment: Experiment, *, is_cut_short: 
     Raises:
         ConfigError: Its taxes are fixed, where a policy shall learn them, or it ends before they are in force.
     """
-    schedule = parse_curriculum(getattr(experiment.config, "curriculum", None), "curriculum")
-    is_plain = isinstance(schedule, Curriculum) and (schedule.taxes is None or schedule.taxes.fixed is None)
-    if schedule is None or is_plain or experiment.env_config is None:
+    if experiment.env_config is None:
         return
-    schedule = build_curriculum(schedule, experiment.env_config)
+    schedule = build_curriculum(getattr(experiment.config, "curriculum", None), experiment.env_config)
     fixed = schedule.phase(0).fixed_taxes if schedule is not None else None
     if schedule is None or fixed is None:
         return
@@ -150,27 +146,3 @@ def check_rates_in_force(run: RunSpec, experiment: Experiment, *, is_cut_short: 
     if (reached := schedule.phase(max(int(run.iterations) - 1, 0)).highest_tax) < max(fixed):
         end = f"ends at iteration {run.iterations:g}, when its curriculum has opened taxes up to {reached:.0%}"
         raise ConfigError(f"{run.arm} {end}; let curriculum.taxes.end come before stop.training_iteration")
-
-
-def kept_pairs(rows: Sequence[Row], taxes: Taxes, coarse: Coarse) -> set[Pair]:
-    """The pairs that get all seeds, by the rows of the coarse grid.
-
-    Args:
-        rows: Of every pair, on the same seeds.
-        taxes: Of the file.
-        coarse: Its coarse grid.
-
-    Returns:
-        The best pairs by mean welfare, of each definition, collapsed runs counted; and those of the paper's grid.
-    """
-    kept = {pair for row in rows if (pair := pair_of(row)) in PAPER_GRID}
-    for welfare in taxes.welfare:
-        values = by_rates(rows, f"welfare_{welfare}")
-        means = {pair: sum(seeds.values()) / len(seeds) for pair, seeds in values.items()}
-        kept |= set(sorted(means, key=lambda pair: (-means[pair], pair))[: coarse.keep])
-    return {pair for pair in kept if pair is not None}
-
-
-def _labels(policy: str, welfare: str | None, income: float | None, corporate: float | None) -> Variant:
-    """What distinguishes an arm, as columns of a table; its settings stand in the arm."""
-    return Variant((), (("policy", policy), ("welfare", welfare), ("income", income), ("corporate", corporate)))

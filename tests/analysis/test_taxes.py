@@ -15,6 +15,7 @@ from rbc_marl.analysis.figures import tax_bars
 from rbc_marl.analysis.taxes import (
     compare,
     comparisons,
+    kept_pairs,
     play_anchors,
     play_substitutes,
     tax_panels,
@@ -162,3 +163,21 @@ def test_the_figure_has_a_bar_for_learned_shuffled_and_fixed_taxes(tmp_path):
     assert path.stat().st_size > 5000
     with pytest.raises(UserError, match="no run has learned taxes"):
         tax_bars(tax_panels([fixed(1, (0.0, 0.8), 1.0)]), tmp_path / "none.png")
+
+
+def test_a_coarse_grid_keeps_the_best_pairs_of_each_welfare_and_those_of_the_paper():
+    rows = [
+        *(fixed(seed, (0.0, 0.0), total=10.0, consumers=1.0) for seed in (1, 2)),
+        *(fixed(seed, (0.0, 0.8), total=5.0, consumers=9.0) for seed in (1, 2)),
+        fixed(1, (0.0, 1.0), total=30.0, consumers=30.0),
+        fixed(2, (0.0, 1.0), total=-30.0, consumers=-30.0, outcome="collapsed"),  # counts in its mean
+        *(fixed(seed, (0.2, 0.2), total=0.0, consumers=0.0) for seed in (1, 2)),
+    ]
+    assert kept_pairs(rows, ("total", "consumers"), 1) == {(0.0, 0.0), (0.0, 0.8), (0.2, 0.2)}
+    assert kept_pairs(rows, ("total",), 2) == {(0.0, 0.0), (0.0, 0.8), (0.2, 0.2)}
+
+
+def test_pairs_whose_runs_failed_are_judged_by_the_others():
+    rows = [fixed(seed, pair, total) for seed in (1, 2) for pair, total in (((0.0, 0.0), 5.0), ((0.0, 0.8), 4.0))]
+    rows[0] = {**rows[0], "outcome": "failed", "welfare_total": None}
+    assert kept_pairs(rows, ("total",), 1) == {(0.0, 0.0)}

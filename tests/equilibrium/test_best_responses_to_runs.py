@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from rbc_marl import ConfigError
+from rbc_marl.analysis.best_responses import gain_summary, judge
+from rbc_marl.analysis.verdicts import PAPER_BOUNDS, verdict_columns
 from rbc_marl.equilibrium import best_response, study
-from rbc_marl.equilibrium.best_response_settings import PAPER_BOUNDS
+from rbc_marl.equilibrium.best_response import BestResponseReport
 from rbc_marl.equilibrium.profile import profile_of_checkpoint
-from rbc_marl.equilibrium.verdict import BestResponseReport, deviation_rows, gain_summary, verdict_columns
 from tests.equilibrium.bases import BASE
 from tests.equilibrium.economies import plant
 from tests.equilibrium.test_study import ROW
@@ -70,7 +71,7 @@ def test_gains_of_many_runs_come_to_their_mean_and_worst():
     runs = [{"arm": "a", "seed": seed, "outcome": "living", "key": f"a-{seed}"} for seed in (1, 2, 3)]
     small, large = deviation("consumer", -0.02), deviation("consumer", 0.05, constant=4.0)
     alone = deviation("firm", 0.2, "agent", verified=False)
-    rows = deviation_rows(runs, {"a-1": [small, alone], "a-2": [large], "a-3": None})
+    rows = judge(runs, {"a-1": [small, alone], "a-2": [large], "a-3": None})
     assert [(row["seed"], row["agent_type"], row["agent"]) for row in rows] == [
         (1, "consumer", None),
         (1, "firm", 3),
@@ -81,7 +82,7 @@ def test_gains_of_many_runs_come_to_their_mean_and_worst():
         "| a | firm 3 alone | 1 | 100 | 20 | 20 | 20.00% | 20.00% | 0.00% | 10% | 1/1 | 0/1 |",
     ]
     further = [deviation("firm", share, "constant", verified=None) for share in (0.2, -0.1, 0.3)]
-    assert gain_summary(deviation_rows(runs, {"a-1": further[:2], "a-2": further[2:]})).splitlines()[2:] == [
+    assert gain_summary(judge(runs, {"a-1": further[:2], "a-2": further[2:]})).splitlines()[2:] == [
         "| a | each further firm, constants only | 2 | 100 | 16.7 | 30 | 16.67% | 30.00% | 0.00% | 10% | 2/2 |  |",
     ]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rbc_marl import UserError
+from rbc_marl.analysis.best_responses import paired
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.equilibrium import deviations
 from rbc_marl.equilibrium.best_response import BestResponseSettings
@@ -19,7 +20,6 @@ from rbc_marl.equilibrium.deviations import (
     deviation_config,
     episode_seed,
     learn,
-    paired,
 )
 from rbc_marl.equilibrium.profile import (
     Deviator,

@@ -1,11 +1,11 @@
-"""Tax experiments: which pairs of rates run, and which go on from a coarse grid."""
+"""Tax experiments: which pairs of rates run, and as which arms."""
 
 from __future__ import annotations
 
 import pytest
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.equilibrium.taxes import Taxes, arms, kept_pairs
+from rbc_marl.equilibrium.taxes import Taxes, arms
 
 SMALL = preset("open", num_consumers=6, num_firms=2, horizon=5)
 
@@ -16,17 +16,6 @@ def taxes(**given):
 
 def pairs_of(**given):
     return taxes(**given).fixed_pairs(SMALL, "taxes.taxes")
-
-
-def learned(seed, total, consumers=0.0, welfare="total", outcome="living", **others):
-    values = {"welfare_total": total, "welfare_consumers": consumers, "hours": 400.0}
-    row = {"policy": "learned", "welfare": welfare, "income": None, "corporate": None, "seed": seed, "outcome": outcome}
-    return {**row, **values, **others}
-
-
-def fixed(seed, pair, total, consumers=0.0, outcome="living"):
-    row = learned(seed, total, consumers, outcome=outcome)
-    return {**row, "policy": "fixed", "welfare": None, "income": pair[0], "corporate": pair[1]}
 
 
 class TestArms:
@@ -63,25 +52,3 @@ class TestArms:
         with pytest.raises(ConfigError) as caught:
             pairs_of(**given)
         assert message in str(caught.value)
-
-
-def test_a_coarse_grid_keeps_the_best_pairs_of_each_welfare_and_those_of_the_paper():
-    rows = [
-        *(fixed(seed, (0.0, 0.0), total=10.0, consumers=1.0) for seed in (1, 2)),
-        *(fixed(seed, (0.0, 0.8), total=5.0, consumers=9.0) for seed in (1, 2)),
-        fixed(1, (0.0, 1.0), total=30.0, consumers=30.0),
-        fixed(2, (0.0, 1.0), total=-30.0, consumers=-30.0, outcome="collapsed"),  # counts in its mean
-        *(fixed(seed, (0.2, 0.2), total=0.0, consumers=0.0) for seed in (1, 2)),
-    ]
-    pairs = [[0.0, 0.0], [0.0, 0.8], [0.0, 1.0], [0.2, 0.2]]
-    settings = taxes(income=[], pairs=pairs, coarse={"seeds": 2, "keep": 1})
-    assert kept_pairs(rows, settings, settings.coarse) == {(0.0, 0.0), (0.0, 0.8), (0.2, 0.2)}
-    settings = taxes(income=[], pairs=pairs, welfare=["total"], coarse={"seeds": 2, "keep": 2})
-    assert kept_pairs(rows, settings, settings.coarse) == {(0.0, 0.0), (0.0, 0.8), (0.2, 0.2)}
-
-
-def test_pairs_whose_runs_failed_are_judged_by_the_others():
-    rows = [fixed(seed, pair, total) for seed in (1, 2) for pair, total in (((0.0, 0.0), 5.0), ((0.0, 0.8), 4.0))]
-    rows[0] = {**rows[0], "outcome": "failed", "welfare_total": None}
-    settings = taxes(welfare=["total"], coarse={"seeds": 2, "keep": 1})
-    assert kept_pairs(rows, settings, settings.coarse) == {(0.0, 0.0)}

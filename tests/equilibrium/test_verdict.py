@@ -9,12 +9,12 @@ import json
 import pytest
 from rich.console import Console
 
+from rbc_marl.analysis.best_responses import better_deviation, gain_in_training, verify
 from rbc_marl.analysis.figures import best_response_bars, short_name
-from rbc_marl.equilibrium.best_response import _gain_in_training, _row, _verify, better_deviation
+from rbc_marl.equilibrium.best_response import BestResponseReport, _row
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
 from rbc_marl.equilibrium.deviations import GainsJob
 from rbc_marl.equilibrium.profile import Deviator, profile_of_rules
-from rbc_marl.equilibrium.verdict import BestResponseReport
 from tests.equilibrium.economies import MONOPOLY, RULES
 
 MADE_OF = {
@@ -190,19 +190,18 @@ def test_a_row_gives_what_the_better_deviation_gains_on_fresh_episodes_wherever_
 def test_the_papers_measure_is_given_where_it_has_a_meaning():
     firm = {"start": 3.0, "gain": 4.0, "low": 3.5, "high": 4.5}
     fell, same = {**firm, "gain": -2.0, "low": -3.0, "high": -1.0}, {**firm, "gain": 0.2, "low": -1.0, "high": 1.4}
-    baseline = {"training": {"firm": firm, "firm-1": same, "consumer": fell}}
-    assert _gain_in_training(Deviator("firm"), 7.0, baseline) == (firm, "")
-    gain, note = _gain_in_training(Deviator("consumer"), 1.0, baseline)
+    assert gain_in_training(firm, 7.0) == (firm, "")
+    gain, note = gain_in_training(fell, 1.0)
     assert gain == {} and note == "the reward fell in training (3 to 1): there is no gain in training"
-    gain, note = _gain_in_training(Deviator("firm", 1), 3.2, baseline)
+    gain, note = gain_in_training(same, 3.2)
     assert gain == {} and note.startswith("the reward (3 to 3.2) is not surely more than before training")
-    gain, note = _gain_in_training(Deviator("firm"), 7.0, {"training": None})
+    gain, note = gain_in_training(None, 7.0)
     assert gain == {} and "rules are not trained" in note
 
 
 @pytest.mark.parametrize(("recovered", "verified"), [(0.5, True), (1.2, True), (0.49, False), (None, False)])
 def test_a_control_verifies_from_half_of_the_loss_on(recovered, verified):
-    found, reason = _verify({"recovered": recovered})
+    found, reason = verify({"recovered": recovered})
     assert found is verified and reason.startswith("" if verified else "not verified: ")
     assert bool(reason) is not verified
 
