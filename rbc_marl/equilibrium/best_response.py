@@ -18,13 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbc_marl.analysis.best_responses import (
-    gain_columns,
-    report_lines,
-    single_agents,
-    terminal_table,
-    verdicts,
-)
+from rbc_marl.analysis.best_responses import gain_columns, report_lines, single_agents, terminal_table, verdicts
 from rbc_marl.analysis.figures import best_response_bars
 from rbc_marl.analysis.tables import csv_text
 from rbc_marl.analysis.verdicts import epsilon

@@ -63,12 +63,13 @@ class DeviationJob(ABC):
         """Profile, deviator and piece in words, and a digest of everything that decides the result but the code."""
         decides = [self.profile.digest, asdict(self.deviator), self._decides(), RESULT_VERSION, __version__]
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.profile.name}-{self.deviator.name}-{self._piece()}-{digest}"
+        return f"{self.profile.name}-{self.deviator.name}-{self._piece}-{digest}"
 
     @abstractmethod
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.experiments.trials.Job`."""
 
+    @property
     @abstractmethod
     def _piece(self) -> str:
         """Name of the piece of work."""
@@ -98,8 +99,7 @@ class DeviationJob(ABC):
 class BaselineJob(DeviationJob):
     """What the profile's economy does, and what each agent would get had nobody learnt anything."""
 
-    def _piece(self) -> str:
-        return "baseline"
+    _piece = "baseline"
 
     def _decides(self) -> object:
         settings = self.settings
@@ -122,14 +122,16 @@ class BaselineJob(DeviationJob):
         return row
 
     def _gains_in_training(self, count: int, seed: int) -> dict[str, dict[str, float]] | None:
-        """By deviator's name, the return of the untrained and what training brought, with its interval."""
-        untrained = self.profile.untrained_policies()
-        if untrained is None:
+        """By deviator's name, the return before training and what it brought, with its interval; None for rules."""
+        profile, economy = self.profile, self.profile.economy
+        if profile.checkpoint is None:
             return None
-        before, now = play(untrained, count, seed), _baseline_episodes(self.profile, count, seed)
+        untrained = {t: profile.untrained_network(t, profile.seed + i) for i, t in enumerate(AGENT_TYPES)}
+        before = play(PolicySet(economy, profile.encoding, untrained), count, seed)
+        now = _baseline_episodes(profile, count, seed)
         deviators = [Deviator(agent_type) for agent_type in AGENT_TYPES]
         for agent_type in ("consumer", "firm"):
-            deviators += [Deviator(agent_type, i) for i in range(self.profile.economy.agents(agent_type))]
+            deviators += [Deviator(agent_type, i) for i in range(economy.agents(agent_type))]
         gains = {}
         for deviator in deviators:
             start = deviator.returns(before)
@@ -140,8 +142,7 @@ class BaselineJob(DeviationJob):
 class ConstantsJob(DeviationJob):
     """The best constant deviation."""
 
-    def _piece(self) -> str:
-        return "constants"
+    _piece = "constants"
 
     def _decides(self) -> object:
         return [self.settings.selection_episodes, self.settings.evaluation_seed]
@@ -167,6 +168,7 @@ class LearningJob(DeviationJob):
     seed: int = 0
     is_control: bool = False
 
+    @property
     def _piece(self) -> str:
         return f"{'control' if self.is_control else 'learn'}-{self.seed}"
 
@@ -241,8 +243,7 @@ class GainsJob(DeviationJob):
     constant: Mapping[str, Any] | None = None
     """The row of the best constant."""
 
-    def _piece(self) -> str:
-        return "gains"
+    _piece = "gains"
 
     def _decides(self) -> object:
         learned = [(self.learned or {}).get(name) for name in ("weights", "is_greedy")]

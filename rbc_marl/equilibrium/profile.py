@@ -25,7 +25,7 @@ from rbc_marl.policies import Policies
 from rbc_marl.policies.build import NetworkSpec
 from rbc_marl.policies.deviating import Deviation
 from rbc_marl.policies.networks import PolicyNetwork
-from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, PolicySet, find_checkpoint, load_policies
+from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, find_checkpoint, load_policies
 from rbc_marl.policies.scripted import ScriptedPolicies
 from rbc_marl.settings import load_yaml_file
 
@@ -134,13 +134,6 @@ class StrategyProfile:
             torch.manual_seed(seed)
             network = self.networks[agent_type].build(self.economy, agent_type, self.encoding)
         return network.requires_grad_(False)
-
-    def untrained_policies(self) -> Policies | None:
-        """Policies of all types that have learnt nothing, from the run's seed; None where there are rules."""
-        if self.checkpoint is None:
-            return None
-        networks = {t: self.untrained_network(t, self.seed + i) for i, t in enumerate(AGENT_TYPES)}
-        return PolicySet(self.economy, self.encoding, networks)
 
     def algorithm_config(self) -> EconomyPPOConfig:
         """EconomyPPO as the run had it: no curriculum, no masks, no probe economies, everything in one process.
@@ -259,15 +252,13 @@ def find_profiles(
     Raises:
         UserError: A checkpoint is missing.
     """
+    from rbc_marl.experiments.folder import RunFolder, iteration_of
+
     newest = find_checkpoint(path)
     if not iterations:
         return [profile_of_checkpoint(newest, reference, trust)]
     run = _run_of(newest)
-    kept = {
-        int(folder.name.removeprefix("checkpoint_")): folder
-        for folder in sorted(run.glob("checkpoint_*"))
-        if (folder / INDEX_NAME).is_file() and folder.name.removeprefix("checkpoint_").isdigit()
-    }
+    kept = {iteration_of(path): path for path in RunFolder(run).checkpoints() if (path / INDEX_NAME).is_file()}
     if iterations == "all" and not kept:
         raise UserError(f"{newest} is no checkpoint of a run, which has checkpoint_*; leave out which ones to check")
     wanted = sorted(kept) if iterations == "all" else [int(number) for number in iterations]
