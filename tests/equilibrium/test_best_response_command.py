@@ -15,8 +15,9 @@ import pytest
 from rbc_marl import cli
 from rbc_marl.equilibrium import best_response
 from rbc_marl.equilibrium.profile import result_folders
+from tests.analysis.test_verdicts import near
 from tests.equilibrium.economies import plant
-from tests.equilibrium.test_verdict import near, report
+from tests.equilibrium.test_report import report
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,4 +1,4 @@
-"""Which runs of a sweep may be called equilibria."""
+"""Best responses to the runs of a sweep, and what its table says of them."""
 
 from __future__ import annotations
 
@@ -11,103 +11,14 @@ import pandas as pd
 import pytest
 
 from rbc_marl import ConfigError
-from rbc_marl.analysis.best_responses import gain_summary, judge
-from rbc_marl.analysis.verdicts import PAPER_BOUNDS, verdict_columns
 from rbc_marl.equilibrium import best_response, study
 from rbc_marl.equilibrium.best_response import BestResponseReport
 from rbc_marl.equilibrium.profile import profile_of_checkpoint
+from tests.analysis.test_verdicts import deviation
 from tests.equilibrium.bases import BASE
 from tests.equilibrium.economies import plant
 from tests.equilibrium.test_study import ROW
 from tests.experiments.test_sweep_kinds import swept
-
-
-def deviation(agent_type, over_level, kind="type", outcome="living", verified=True, constant=-1.0):
-    return {
-        "checkpoint": "checkpoint_000001",
-        "outcome": outcome,
-        "kind": kind,
-        "agent_type": agent_type,
-        "agent": None if kind == "type" else 3,
-        "episodes": 1024,
-        "paper_bound": PAPER_BOUNDS[agent_type],
-        "level": 100.0,
-        "gain": 100.0 * over_level,
-        "gain_low": 100.0 * over_level - 0.1,
-        "gain_high": 100.0 * over_level + 0.1,
-        "training_gain": None,
-        "training_gain_low": None,
-        "training_gain_high": None,
-        "gain_over_level": over_level,
-        "verified": verified,
-        "iteration": 200,
-        "constant": "price 2500",
-        "constant_gain": constant,
-        "constant_gain_low": constant - 1.0,
-    }
-
-
-TYPES = [deviation("consumer", 0.01), deviation("firm", -0.02), deviation("government", 0.004)]
-
-
-def test_a_living_run_whose_types_gain_little_is_an_equilibrium():
-    found = verdict_columns([*TYPES, deviation("firm", 0.06, "agent")], "living")
-    assert found["equilibrium"] == "yes"
-    assert (found["epsilon_consumer"], found["epsilon_firm"], found["epsilon_government"]) == (0.01, 0.0, 0.004)
-    assert (found["epsilon_one_consumer"], found["epsilon_one_firm"]) == (None, 0.06)
-
-
-def test_further_firms_count_by_their_constants_and_need_no_control():
-    further = deviation("firm", 0.006, "constant", verified=None, constant=0.6)
-    found = verdict_columns([*TYPES, further], "living")
-    assert found["equilibrium"] == "yes" and found["epsilon_one_firm"] == 0.006
-    found = verdict_columns([*TYPES, deviation("firm", 0.12, "constant", verified=None, constant=12.0)], "living")
-    assert found["equilibrium"] == "no" and found["epsilon_one_firm"] == 0.12
-    words = "firm 3 alone gains 12 (12.0% of the baseline return) by a constant choice: price 2500"
-    assert found["verdict"].endswith(words)
-
-
-def test_gains_of_many_runs_come_to_their_mean_and_worst():
-    runs = [{"arm": "a", "seed": seed, "outcome": "living", "key": f"a-{seed}"} for seed in (1, 2, 3)]
-    small, large = deviation("consumer", -0.02), deviation("consumer", 0.05, constant=4.0)
-    alone = deviation("firm", 0.2, "agent", verified=False)
-    rows = judge(runs, {"a-1": [small, alone], "a-2": [large], "a-3": None})
-    assert [(row["seed"], row["agent_type"], row["agent"]) for row in rows] == [
-        (1, "consumer", None),
-        (1, "firm", 3),
-        (2, "consumer", None),
-    ]
-    assert gain_summary(rows).splitlines()[2:] == [
-        "| a | consumer | 2 | 100 | 2.5 | 5 | 2.50% | 5.00% | 4.00% | 3% | 1/2 | 2/2 |",
-        "| a | firm 3 alone | 1 | 100 | 20 | 20 | 20.00% | 20.00% | 0.00% | 10% | 1/1 | 0/1 |",
-    ]
-    further = [deviation("firm", share, "constant", verified=None) for share in (0.2, -0.1, 0.3)]
-    assert gain_summary(judge(runs, {"a-1": further[:2], "a-2": further[2:]})).splitlines()[2:] == [
-        "| a | each further firm, constants only | 2 | 100 | 16.7 | 30 | 16.67% | 30.00% | 0.00% | 10% | 2/2 |  |",
-    ]
-
-
-@pytest.mark.parametrize("outcome", ["collapsed", "impaired", "stopped"])
-def test_a_run_that_is_not_living_is_none_however_small_its_gains(outcome):
-    assert verdict_columns([{**row, "outcome": outcome} for row in TYPES], outcome)["equilibrium"] == "no"
-    found = verdict_columns(None, outcome)
-    assert found["equilibrium"] == "no" and found["epsilon_consumer"] is None
-
-
-@pytest.mark.parametrize(
-    "deviations",
-    [
-        None,
-        TYPES[:2],
-        [*TYPES[:2], deviation("government", 0.02)],
-        [*TYPES[:2], deviation("government", 0.0, verified=False)],
-        [*TYPES, deviation("firm", 0.0, "agent", constant=20.0)],
-        [*TYPES, deviation("firm", 0.3, "agent")],
-    ],
-    ids=["unchecked", "a type unchecked", "beyond the bound", "not verified", "by a constant price", "alone"],
-)
-def test_a_living_run_is_none_without_proof(deviations):
-    assert verdict_columns(deviations, "living")["equilibrium"] == "no"
 
 
 @pytest.mark.parametrize(

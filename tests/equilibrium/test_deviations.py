@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from rbc_marl import UserError
-from rbc_marl.analysis.best_responses import paired
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.equilibrium import deviations
 from rbc_marl.equilibrium.best_response import BestResponseSettings
@@ -142,12 +141,6 @@ def test_deviations_are_picked_and_measured_on_different_episodes(planted):
     final = GainsJob(profile_of_checkpoint(planted), QUICK, deviator, constant=row).run(planted)
     assert final["baseline"] == pytest.approx(level) != pytest.approx(mean(policies, picking, 32))
     assert final["constant"]["gain"] == pytest.approx(mean(chosen, measuring, 64) - level)
-
-
-def test_an_interval_is_that_of_the_mean_of_paired_differences():
-    interval = paired(torch.tensor([1.0, 2.0, 3.0, 6.0], dtype=torch.float64))
-    error = 1.959964 * (14 / 3) ** 0.5 / 2
-    assert interval == pytest.approx({"gain": 3.0, "low": 3.0 - error, "high": 3.0 + error})
 
 
 def test_intervals_of_two_deviations_hold_at_once_as_often_as_one_alone(planted):
