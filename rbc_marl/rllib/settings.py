@@ -74,12 +74,6 @@ def economy_of(config: AlgorithmConfig) -> tuple[EconomyConfig, str]:
     return parse_env_config(config.env, dict(config.env_config))
 
 
-def economy_on_any_path(config: AlgorithmConfig) -> EconomyConfig:
-    """The economy of an AlgorithmConfig whose ``env_config`` may hold options of the plain path as well."""
-    fields = {name: value for name, value in config.env_config.items() if name not in ENV_OPTIONS}
-    return parse_env_config(config.env, fields)[0]
-
-
 # The settings of EconomyPPO that RLlib's PPO does not have
 
 Positive = Annotated[float, Field(gt=0)]
