@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -60,11 +60,6 @@ from rbc_marl.rllib.settings import (
     parse_setting,
 )
 from rbc_marl.settings import plain
-
-if TYPE_CHECKING:
-    from ray.rllib.env.env_runner import EnvRunner
-
-LOSSES = (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY)
 
 
 class EconomyPPOConfig(PPOConfig):
@@ -327,10 +322,10 @@ class EconomyPPO(PPO):
         over its weights.
         """
         super().training_step()
-        known = partial(_set_state, {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()})
+        state = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()}
         if self.env_runner is not None:
-            known(self.env_runner)
-        self.env_runner_group.foreach_env_runner_async_fetch_ready(known, tag="env_steps")
+            self.env_runner.set_state(state)
+        self.env_runner_group.foreach_env_runner_async_fetch_ready(lambda r: r.set_state(state), tag="env_steps")
 
     def save_to_path(self, path: str | Path | None = None, *args: object, **kwargs: object) -> str:
         """Save RLlib's checkpoint and, beside it, the policies (`save_policies`).
@@ -381,7 +376,14 @@ class EconomyPPO(PPO):
             networks: By module, each of the kind that the module has.
         """
         states = {module_id: network.state_dict() for module_id, network in networks.items()}
-        self.learner_group.foreach_learner(partial(_fill, states))
+
+        def fill(learner: Learner) -> None:
+            for module_id, state in states.items():
+                network = learner.module[module_id].unwrapped().network
+                network.load_state_dict(state)
+                network.lift_mask()
+
+        self.learner_group.foreach_learner(fill)
         self._sync_env_runners()
 
     def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
@@ -429,7 +431,7 @@ class EconomyPPO(PPO):
         }
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
-                group.foreach_env_runner(partial(_set_state, state))
+                group.foreach_env_runner(lambda env_runner: env_runner.set_state(state))
 
 
 def _tensor(value: object) -> torch.Tensor:
@@ -447,7 +449,7 @@ def _check_finite_results(results: Mapping[str, Any], iteration: int) -> None:
     losses = {
         f"{key} of the {module_id}": reported[key]
         for module_id, reported in learners.items()
-        for key in LOSSES
+        for key in (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY)
         if key in reported and reported.get(NUM_MODULE_STEPS_TRAINED, 0) > 0  # of whom nothing was learnt it is NaN
     }
     for what, value in {**{f"the mean return of the {m}": value for m, value in returns.items()}, **losses}.items():
@@ -456,15 +458,3 @@ def _check_finite_results(results: Mapping[str, Any], iteration: int) -> None:
                 f"training stops in iteration {iteration}: {what} is {float(value)}; "
                 "check the sizes of prices, wages and interest_rate, reward_scale and lr"
             )
-
-
-def _fill(states: Mapping[str, Mapping[str, torch.Tensor]], learner: Learner) -> None:
-    """Fill a learner's modules with weights, and lift their masks."""
-    for module_id, state in states.items():
-        network = learner.module[module_id].unwrapped().network
-        network.load_state_dict(state)
-        network.lift_mask()
-
-
-def _set_state(state: dict[str, Any], env_runner: EnvRunner) -> None:
-    env_runner.set_state(state)

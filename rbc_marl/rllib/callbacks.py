@@ -145,10 +145,10 @@ class CurriculumCallback(RLlibCallback):
         Raises:
             ConfigError: The curriculum asks for what modules and env runners of RLlib's own cannot do.
         """
-        self._tracker = PhaseTracker(algorithm.config, "cpu", parse_curriculum(self.curriculum))
+        tracker = self._tracker = PhaseTracker(algorithm.config, "cpu", parse_curriculum(self.curriculum))
         if not _is_batched(algorithm) and algorithm.env_runner.module is not None:
-            build_curriculum(self._tracker.schedule, self._tracker.economy)
-            problems = self._tracker.not_followed(algorithm.env_runner.module)
+            build_curriculum(tracker.schedule, tracker.economy)
+            problems = tracker.not_followed(algorithm.env_runner.module)
             if problems:
                 raise ConfigError(
                     f"the curriculum {'; it '.join(problems)}: take EconomyPPO, make the modules "

@@ -86,7 +86,7 @@ class RolloutsToBatch(ConnectorV2):
         """
         rollout = Rollout.join(episodes)
         if self.device is not None:
-            rollout = rollout.to(torch.device(self.device))
+            rollout = rollout.to(self.device)
         shared = rollout.observations["global"].flatten(0, 1)
         for module_id in sorted(self.learning):
             agent_type = self.deviator.type if self.deviator and module_id == DEVIATOR else module_id

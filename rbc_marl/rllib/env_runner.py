@@ -153,7 +153,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             self._log_figures(rollouts, summaries, num_probes)
         self._call("on_sample_end", self._callbacks, samples=rollouts)
         self._steps_since_sync += steps
-        return [rollout.cpu() for rollout in rollouts] if self.worker_index else rollouts
+        return [rollout.to("cpu") for rollout in rollouts] if self.worker_index else rollouts
 
     def _play(
         self, count: int, behaviour: BehaviourSettings, generator: torch.Generator

@@ -155,7 +155,6 @@ class EconomyPPOLearner(PPOTorchLearner):
         values = fwd_out[Columns.VF_PREDS]
         choices = network.distribution(fwd_out[Columns.ACTION_DIST_INPUTS])
         logp, entropy = choices.logp_and_entropy(batch[Columns.ACTIONS])
-        entropy_weight = float(self.entropy_coeff_schedulers_per_module[module_id].get_current_value())
         terms = clipped_loss(
             logp,
             entropy,
@@ -165,7 +164,7 @@ class EconomyPPOLearner(PPOTorchLearner):
             value_targets=batch[Postprocessing.VALUE_TARGETS],
             clip=config.clip_param,
             value_weight=config.vf_loss_coeff,
-            entropy_weight=entropy_weight * self._phase.entropy[agent_type_of(self.config, module_id)],
+            entropy_weight=self._entropy_weight(module_id),
             huber_delta=config.huber_delta,
             weights=batch.get(Columns.LOSS_MASK),
         )
@@ -227,6 +226,10 @@ class EconomyPPOLearner(PPOTorchLearner):
             key=module_id,
             window=1,
         )
+
+    def _entropy_weight(self, module_id: str) -> float:
+        scheduled = float(self.entropy_coeff_schedulers_per_module[module_id].get_current_value())
+        return scheduled * self._phase.entropy[agent_type_of(self.config, module_id)]
 
 
 def _minibatch(batches: dict[str, dict[str, Any]], index: Tensor | None, rows: int) -> MultiAgentBatch:

@@ -93,11 +93,7 @@ class Rollout:
         """`__getitem__` under the name that RLlib's sharding uses; there is no lookback."""
         return self[steps]
 
-    def cpu(self) -> Rollout:
-        """A copy in host memory, to travel between processes."""
-        return self.to(torch.device("cpu"))
-
-    def to(self, device: torch.device) -> Rollout:
+    def to(self, device: torch.device | str) -> Rollout:
         """Move to a device."""
         return replace(self._map(lambda x: x.to(device)), is_probe=self.is_probe.to(device))
 
@@ -192,7 +188,8 @@ class EpisodeCollector:
                 state = env.require_state()
                 actions, logp = self._act(modules, observation, state, behaviour, generator)
                 periods.append({"observations": observation, "actions": actions, "logp": logp})
-                observation, rewards, _, flows = env.step(_indices(actions))
+                shaped = {"firm": actions["firm"].squeeze(-1), "government": actions["government"].flatten()}
+                observation, rewards, _, flows = env.step({**actions, **shaped})
                 periods[-1]["rewards"] = {**rewards, "government": rewards["government"].unsqueeze(-1)}
                 metrics.add(state, flows)
             after_period()
@@ -221,9 +218,16 @@ class EpisodeCollector:
         for agent_type in AGENT_TYPES:
             network = modules[agent_type].network
             if agent_type in self.scripted:
-                indices = decided[self.scripted[agent_type]][agent_type]
-                draw = (observation, behaviour, generator)
-                taken, logp[agent_type] = self._by_rules(modules, agent_type, indices, *draw)
+                shape = observation[agent_type].shape[:2]
+                taken = decided[self.scripted[agent_type]][agent_type].reshape(*shape, len(network.head_sizes))
+                logp[agent_type] = observation["global"].new_zeros(shape)  # 0 but for a deviator's
+                if self.deviator is not None and agent_type == self.deviator.type:
+                    own = modules[DEVIATOR].network.distribution(
+                        self._logits(modules, DEVIATOR, observation, behaviour)
+                    )
+                    rows = slice(self.deviator.agent, self.deviator.agent + 1)
+                    taken = taken.clone()
+                    taken[:, rows], logp[agent_type][:, rows] = _draw(own, behaviour.explore, generator)
             else:
                 choices = self._choices(modules, agent_type, observation, behaviour)
                 taken, logp[agent_type] = _draw(choices, behaviour.explore or agent_type in behaviour.random, generator)
@@ -234,11 +238,7 @@ class EpisodeCollector:
         return actions, logp
 
     def _choices(
-        self,
-        modules: MultiRLModule,
-        agent_type: str,
-        observation: dict[str, Tensor],
-        behaviour: BehaviourSettings,
+        self, modules: MultiRLModule, agent_type: str, observation: dict[str, Tensor], behaviour: BehaviourSettings
     ) -> FactorisedCategorical:
         """The action distribution of all agents of a type, the deviator among them."""
         network = modules[agent_type].network
@@ -266,26 +266,6 @@ class EpisodeCollector:
         ]
         return logits
 
-    def _by_rules(
-        self,
-        modules: MultiRLModule,
-        agent_type: str,
-        indices: Tensor,
-        observation: dict[str, Tensor],
-        behaviour: BehaviourSettings,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Actions [E, A, H] of a type that follows rules, and log-probabilities [E, A]: 0 but for a deviator's."""
-        shape = (*observation[agent_type].shape[:2], len(modules[agent_type].network.head_sizes))
-        taken, logp = indices.reshape(shape), observation["global"].new_zeros(shape[:2])
-        if self.deviator is not None and agent_type == self.deviator.type:
-            agent = self.deviator.agent
-            choices = modules[DEVIATOR].network.distribution(self._logits(modules, DEVIATOR, observation, behaviour))
-            taken = taken.clone()
-            own, own_logp = _draw(choices, behaviour.explore, generator)
-            taken[:, agent], logp[:, agent] = own[:, 0], own_logp[:, 0]
-        return taken, logp
-
 
 def _draw(choices: FactorisedCategorical, is_random: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Choices [E, A, H], drawn or the likeliest, and their log-probabilities [E, A]."""
@@ -293,15 +273,6 @@ def _draw(choices: FactorisedCategorical, is_random: bool, generator: torch.Gene
         return choices.sample_and_logp(generator)
     taken = choices.mode()
     return taken, choices.logp(taken)
-
-
-def _indices(actions: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Actions [E, A, H] in the shapes that VectorEconomy takes."""
-    return {
-        "consumer": actions["consumer"],
-        "firm": actions["firm"].squeeze(-1),
-        "government": actions["government"].flatten(),
-    }
 
 
 class Stream(IntEnum):
