@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY, Learner
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_MODULE_RETURN_MEAN,
@@ -33,11 +34,10 @@ from rbc_marl.errors import ConfigError, NonFiniteError
 from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import check_finite_weights, save_policies
-from rbc_marl.rllib.callbacks import CurriculumCallback
+from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, CurriculumCallback
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.modules import EconomyModule, check_evaluation, module_spec
-from rbc_marl.rllib.phases import STEPS_PER_ITERATION
 from rbc_marl.rllib.plain import check_registered, policy_mapping_fn
 from rbc_marl.rllib.settings import (
     MERGED_SETTINGS,
@@ -60,11 +60,6 @@ from rbc_marl.rllib.settings import (
     parse_setting,
 )
 from rbc_marl.settings import plain
-
-if TYPE_CHECKING:
-    from ray.rllib.env.env_runner import EnvRunner
-
-LOSSES = (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY)
 
 
 class EconomyPPOConfig(PPOConfig):
@@ -239,10 +234,7 @@ class EconomyPPOConfig(PPOConfig):
             super().training(train_batch_size_per_learner=episodes * economy.horizon // learners)
         if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
             self.minibatch_size = self.train_batch_size_per_learner
-        self._take_over_curriculum()
-        if build_curriculum(self.curriculum, economy) is not None:
-            self._follow_curriculum()
-            self._check_iteration(economy)
+        self._settle_curriculum(economy)
         count = self.probe_economies.count if self.probe_economies else 0
         if count >= self.num_envs_per_env_runner and not self.in_evaluation:  # which has no probes
             raise ConfigError(
@@ -255,36 +247,30 @@ class EconomyPPOConfig(PPOConfig):
         """Refuse classes of other kinds: they would fail in the midst of training, or be another path."""
         kinds = [("env_runner_cls", self.env_runner_cls, EconomyEnvRunner)]
         kinds += [("learner_class", self.learner_class, EconomyPPOLearner)]
-        kinds += [("callbacks_class", cls, RLlibCallback) for cls in self._callback_classes()]
+        kinds += [("callbacks_class", cls, RLlibCallback) for cls in force_list(self.callbacks_class)]
         for name, cls, kind in kinds:
             if not (isinstance(cls, type) and issubclass(cls, kind)):
                 raise ConfigError(f"{name} is {cls!r}; it must be a subclass of {kind.__name__}")
 
-    def _callback_classes(self) -> list[Any]:
-        classes = self.callbacks_class
-        return list(classes) if isinstance(classes, (list, tuple)) else [classes]
+    def _settle_curriculum(self, economy: EconomyConfig) -> None:
+        """Take over a callback's own curriculum: on this path the setting decides, and the callback reports.
 
-    def _take_over_curriculum(self) -> None:
-        """Follow a callback's own curriculum: on this path the callback reports, and the setting decides."""
-        for cls in self._callback_classes():
-            schedule = parse_curriculum(cls.curriculum) if issubclass(cls, CurriculumCallback) else None
-            if schedule is None:
-                continue
-            if self.curriculum is None:
-                self.curriculum = schedule
-            if self.curriculum != schedule:
-                raise ConfigError(
-                    "curriculum is given twice: as a setting, and to curriculum_callback another one; keep one"
-                )
-
-    def _follow_curriculum(self) -> None:
-        """Add the callback that reports where the run stands in its curriculum."""
-        classes = self._callback_classes()
-        if not any(issubclass(cls, CurriculumCallback) for cls in classes):
-            self.callbacks_class = [*classes, CurriculumCallback]
-
-    def _check_iteration(self, economy: EconomyConfig) -> None:
-        """Refuse iterations that end in the midst of what env runners play in one go: phases would fall out of step."""
+        Iterations that would end in the midst of what env runners play in one go are refused: phases would fall out of
+        step.
+        """
+        callbacks = force_list(self.callbacks_class)
+        reporters = [cls for cls in callbacks if issubclass(cls, CurriculumCallback)]
+        schedules = [self.curriculum, *(parse_curriculum(cls.curriculum) for cls in reporters)]
+        schedules = [schedule for schedule in schedules if schedule is not None]
+        if any(schedule != schedules[0] for schedule in schedules):
+            raise ConfigError(
+                "curriculum is given twice: as a setting, and to curriculum_callback another one; keep one"
+            )
+        self.curriculum = schedules[0] if schedules else None
+        if build_curriculum(self.curriculum, economy) is None:
+            return
+        if not reporters:
+            self.callbacks_class = [*callbacks, CurriculumCallback]
         in_one_go = self.num_envs_per_env_runner * max(self.num_env_runners, 1) * economy.horizon
         if self.total_train_batch_size % in_one_go and not self.in_evaluation:
             raise ConfigError(
@@ -336,10 +322,10 @@ class EconomyPPO(PPO):
         over its weights.
         """
         super().training_step()
-        known = partial(_set_state, {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()})
+        state = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()}
         if self.env_runner is not None:
-            known(self.env_runner)
-        self.env_runner_group.foreach_env_runner_async_fetch_ready(known, tag="env_steps")
+            self.env_runner.set_state(state)
+        self.env_runner_group.foreach_env_runner_async_fetch_ready(lambda r: r.set_state(state), tag="env_steps")
 
     def save_to_path(self, path: str | Path | None = None, *args: object, **kwargs: object) -> str:
         """Save RLlib's checkpoint and, beside it, the policies (`save_policies`).
@@ -390,7 +376,14 @@ class EconomyPPO(PPO):
             networks: By module, each of the kind that the module has.
         """
         states = {module_id: network.state_dict() for module_id, network in networks.items()}
-        self.learner_group.foreach_learner(partial(_fill, states))
+
+        def fill(learner: Learner) -> None:
+            for module_id, state in states.items():
+                network = learner.module[module_id].unwrapped().network
+                network.load_state_dict(state)
+                network.lift_mask()
+
+        self.learner_group.foreach_learner(fill)
         self._sync_env_runners()
 
     def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
@@ -402,7 +395,8 @@ class EconomyPPO(PPO):
         """Restore, and tell env runners how far the run is: RLlib does so before it knows."""
         super().set_state(state)
         self._steps_per_iteration = state.get(STEPS_PER_ITERATION, self._steps_per_iteration)
-        self.learner_group.foreach_learner(partial(_set_iteration_length, self.steps_per_iteration))
+        length = self.steps_per_iteration
+        self.learner_group.foreach_learner(lambda learner: setattr(learner.phases, STEPS_PER_ITERATION, length))
         self._sync_env_runners()
 
     def restore_from_path(self, path: str | Path, *args: object, **kwargs: object) -> None:
@@ -437,7 +431,7 @@ class EconomyPPO(PPO):
         }
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
-                group.foreach_env_runner(partial(_set_state, state))
+                group.foreach_env_runner(lambda env_runner: env_runner.set_state(state))
 
 
 def _tensor(value: object) -> torch.Tensor:
@@ -455,7 +449,7 @@ def _check_finite_results(results: Mapping[str, Any], iteration: int) -> None:
     losses = {
         f"{key} of the {module_id}": reported[key]
         for module_id, reported in learners.items()
-        for key in LOSSES
+        for key in (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY)
         if key in reported and reported.get(NUM_MODULE_STEPS_TRAINED, 0) > 0  # of whom nothing was learnt it is NaN
     }
     for what, value in {**{f"the mean return of the {m}": value for m, value in returns.items()}, **losses}.items():
@@ -464,22 +458,3 @@ def _check_finite_results(results: Mapping[str, Any], iteration: int) -> None:
                 f"training stops in iteration {iteration}: {what} is {float(value)}; "
                 "check the sizes of prices, wages and interest_rate, reward_scale and lr"
             )
-
-
-# What an algorithm tells its learners and env runners, as functions that can be sent to a process.
-
-
-def _fill(states: Mapping[str, Mapping[str, torch.Tensor]], learner: Learner) -> None:
-    """Fill a learner's modules with weights, and lift their masks."""
-    for module_id, state in states.items():
-        network = learner.module[module_id].unwrapped().network
-        network.load_state_dict(state)
-        network.lift_mask()
-
-
-def _set_iteration_length(env_steps: int, learner: EconomyPPOLearner) -> None:
-    learner.phases.steps_per_iteration = env_steps
-
-
-def _set_state(state: dict[str, Any], env_runner: EnvRunner) -> None:
-    env_runner.set_state(state)

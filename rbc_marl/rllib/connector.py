@@ -15,15 +15,11 @@ from torch import Tensor
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.learning import advantages_and_targets, standardise
 from rbc_marl.policies.slabs import slabs, take_rows
-from rbc_marl.rllib.phases import generator_at
-from rbc_marl.rllib.rollout import Rollout
+from rbc_marl.rllib.rollout import Rollout, Stream, generator_at
 from rbc_marl.rllib.settings import DEVIATOR, Deviator
 
 if TYPE_CHECKING:
     from ray.rllib.core.rl_module.rl_module import RLModule
-
-# Tells the draw of agents from other draws with the same seed.
-_AGENT_STREAM = 2
 
 
 class RolloutsToBatch(ConnectorV2):
@@ -68,8 +64,7 @@ class RolloutsToBatch(ConnectorV2):
         self.reward_scale = reward_scale
         self.device = device
         self.agents_per_update = dict(agents_per_update or {})
-        self.has_probes = probe_learners is not None
-        self.probe_learners = tuple(probe_learners or ())
+        self.probe_learners = probe_learners
         self.seed = seed
         self.deviator = deviator
         self.env_steps = 0
@@ -81,12 +76,7 @@ class RolloutsToBatch(ConnectorV2):
         self.learning = learning
 
     def __call__(
-        self,
-        *,
-        rl_module: MultiRLModule,
-        batch: dict[str, Any],
-        episodes: Sequence[Rollout],
-        **kwargs: object,
+        self, *, rl_module: MultiRLModule, batch: dict[str, Any], episodes: Sequence[Rollout], **kwargs: object
     ) -> dict[str, Any]:
         """Turn rollouts into one batch per module.
 
@@ -96,7 +86,7 @@ class RolloutsToBatch(ConnectorV2):
         """
         rollout = Rollout.join(episodes)
         if self.device is not None:
-            rollout = rollout.to(torch.device(self.device))
+            rollout = rollout.to(self.device)
         shared = rollout.observations["global"].flatten(0, 1)
         for module_id in sorted(self.learning):
             agent_type = self.deviator.type if self.deviator and module_id == DEVIATOR else module_id
@@ -107,12 +97,7 @@ class RolloutsToBatch(ConnectorV2):
         return batch
 
     def _columns(
-        self,
-        agent_type: str,
-        agents: Tensor | None,
-        module: RLModule,
-        rollout: Rollout,
-        shared: Tensor,
+        self, agent_type: str, agents: Tensor | None, module: RLModule, rollout: Rollout, shared: Tensor
     ) -> dict[str, Any]:
         """The batch of one module, from some agents of a type."""
 
@@ -122,7 +107,7 @@ class RolloutsToBatch(ConnectorV2):
         observations = {"global": shared, "private": some(rollout.observations[agent_type]).flatten(0, 1)}
         rewards = some(rollout.rewards[agent_type]) / self.reward_scale[agent_type]
         weights = None
-        if self.has_probes and agent_type not in self.probe_learners:
+        if self.probe_learners is not None and agent_type not in self.probe_learners:
             weights = (~rollout.is_probe).to(rewards.dtype).view(1, -1, 1)
         with torch.no_grad():
             values = values_in_slabs(module, observations).view_as(rewards)
@@ -140,21 +125,16 @@ class RolloutsToBatch(ConnectorV2):
 
     def _agents_of(self, module_id: str, agent_type: str, rollout: Rollout) -> Tensor | None:
         """Indices of the agents that a module learns from this time; None for all of its type."""
-        agents, device = rollout.actions[agent_type].shape[2], rollout.actions[agent_type].device
-        others = None  # a deviator's actions are not its type's
-        if self.deviator is not None:
-            own = self.deviator.agent
-            if module_id == DEVIATOR:
-                return torch.tensor([own], device=device)
-            if agent_type == self.deviator.type:
-                others = torch.tensor([agent for agent in range(agents) if agent != own], device=device)
-                agents = len(others)
+        actions = rollout.actions[agent_type]
+        agents = torch.arange(actions.shape[2])
+        if self.deviator is not None and agent_type == self.deviator.type:  # its actions are not its type's
+            is_deviator = agents == self.deviator.agent
+            agents = agents[is_deviator if module_id == DEVIATOR else ~is_deviator]
         wanted = self.agents_per_update.get(agent_type)
-        if wanted is None or wanted >= agents:
-            return others
-        generator = generator_at("cpu", self.seed, _AGENT_STREAM, self.env_steps)
-        drawn = torch.randperm(agents, generator=generator)[:wanted].sort().values.to(device)
-        return drawn if others is None else others[drawn]
+        if wanted is not None and wanted < len(agents):
+            generator = generator_at("cpu", self.seed, Stream.AGENTS, self.env_steps)
+            agents = agents[torch.randperm(len(agents), generator=generator)[:wanted].sort().values]
+        return None if len(agents) == actions.shape[2] else agents.to(actions.device)
 
 
 def values_in_slabs(module: RLModule, observations: dict[str, Tensor]) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from math import ceil
 from typing import Any
 
@@ -18,28 +17,35 @@ from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils import force_list
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.framework import get_device
 from ray.rllib.utils.metrics import (
+    EPISODE_LEN_MEAN,
+    EPISODE_MODULE_RETURN_MEAN,
+    EPISODE_RETURN_MAX,
+    EPISODE_RETURN_MEAN,
+    EPISODE_RETURN_MIN,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_MODULE_STEPS_SAMPLED,
     SAMPLE_TIMER,
     WEIGHTS_SEQ_NO,
 )
 from torch import Tensor
 
-from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase
 from rbc_marl.policies.slabs import keep_freed_memory
-from rbc_marl.rllib.episodes import BehaviourSettings, EpisodeCollector, log_rollouts
+from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, PhaseTracker
 from rbc_marl.rllib.modules import agent_spaces
-from rbc_marl.rllib.phases import STEPS_PER_ITERATION, PhaseTracker, generator_at
-from rbc_marl.rllib.rollout import Rollout
-from rbc_marl.rllib.settings import agent_type_of, economy_of, module_ids
+from rbc_marl.rllib.rollout import BehaviourSettings, EpisodeCollector, Rollout, Stream, generator_at
+from rbc_marl.rllib.settings import DEVIATOR, agent_type_of, economy_of, module_ids
 
 # Economies stepped together on a CPU: with more, their tensors leave the cache and each step costs more.
 CPU_SLAB = 128
-# Tells the draws of env runners from those of minibatches with the same seed.
-_ACTION_STREAM = 0
 
 
 class EconomyEnvRunner(EnvRunner, Checkpointable):
@@ -53,43 +59,28 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         """Build the economies and the modules from an algorithm's configuration."""
         super().__init__(config=config, **kwargs)
         keep_freed_memory()
-        is_local = not self.worker_index
         gpus = self.config.num_gpus_per_env_runner
-        if is_local:  # beside a local learner, economies live where it does
+        if not self.worker_index:  # beside a local learner, economies live where it does
             gpus = 0 if self.config.num_learners else self.config.num_gpus_per_learner
         self.device = torch.device(get_device(self.config, gpus))
-        self.economy: EconomyConfig
-        self.economy, self.encoding = economy_of(self.config)
-        self._callbacks: list[RLlibCallback] = _instances(self.config.callbacks_class)
+        self._callbacks: list[RLlibCallback] = [cls() for cls in force_list(self.config.callbacks_class)]
         self._weights_seq_no = 0
         self._steps_since_sync = 0
         self.make_env()
-        self.module: MultiRLModule
         self.make_module()
         self._phases = PhaseTracker(self.config, self.device)
 
     def make_env(self) -> None:
         """Make the batch of economies, and tell callbacks."""
         self.economy, self.encoding = economy_of(self.config)
-        roles = self.config.deviator, self.config.scripted
-        self._collector = EpisodeCollector(self.economy, self.encoding, self.device, *roles)
+        self._collector = EpisodeCollector(self.config, self.device)
         self.env = self._collector.env_of(self.config.num_envs_per_env_runner)
-        make_callback(
-            "on_environment_created",
-            callbacks_objects=self._callbacks,
-            callbacks_functions=self.config.callbacks_on_environment_created,
-            kwargs={
-                "env_runner": self,
-                "metrics_logger": self.metrics,
-                "env": self.env,
-                "env_context": self.config.env_config,
-            },
-        )
+        self._call("on_environment_created", self._callbacks, env=self.env, env_context=self.config.env_config)
 
     def make_module(self) -> None:
         """Make the modules of all agent types on this runner's device."""
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
-        self.module = spec.build()
+        self.module: MultiRLModule = spec.build()
         self.module.foreach_module(lambda _, module: module.to(self.device))
 
     def get_spaces(self) -> dict[str, tuple[gym.Space[Any], gym.Space[Any]]]:
@@ -147,32 +138,32 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         # A number of episodes or steps is asked for to evaluate, without probes; training samples without one.
         is_training = num_episodes is None and num_timesteps is None and not self.config.in_evaluation
         num_probes = probes.count if probes and is_training else 0
-        sizes = self._slab_sizes(count)
-        behaviours = [replace(behaviour, probes=of_slab) for of_slab in _last(num_probes, sizes)]
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        rollouts, summaries = [], []
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
-            played = [self._play(size, each, generator) for size, each in zip(sizes, behaviours, strict=True)]
-        rollouts = [replace(rollout, phase_step=self.num_env_steps_sampled_lifetime) for rollout, _ in played]
-        summaries = [summary for _, summary in played]
-        log_rollouts(self.metrics, self.config, self.economy, rollouts, summaries, num_probes)
-        make_callback(
-            "on_sample_end",
-            callbacks_objects=self._callbacks,
-            callbacks_functions=self.config.callbacks_on_sample_end,
-            kwargs={"env_runner": self, "metrics_logger": self.metrics, "samples": rollouts},
-        )
-        self._steps_since_sync += sum(len(rollout) for rollout in rollouts)
-        return [rollout.cpu() for rollout in rollouts] if self.worker_index else rollouts
+            for size in self._slab_sizes(count):
+                count -= size
+                probes_here = min(max(num_probes - count, 0), size)  # they are the last of all economies
+                rollout, summary = self._play(size, replace(behaviour, probes=probes_here), generator)
+                rollouts.append(replace(rollout, phase_step=self.num_env_steps_sampled_lifetime))
+                summaries.append(summary)
+        steps = sum(map(len, rollouts))
+        self._log_steps(steps, sum(rollout.economies for rollout in rollouts))
+        if rollouts:
+            self._log_figures(rollouts, summaries, num_probes)
+        self._call("on_sample_end", self._callbacks, samples=rollouts)
+        self._steps_since_sync += steps
+        return [rollout.to("cpu") for rollout in rollouts] if self.worker_index else rollouts
 
     def _play(
         self, count: int, behaviour: BehaviourSettings, generator: torch.Generator
     ) -> tuple[Rollout, dict[str, Tensor]]:
         """Play ``count`` economies from start to horizon: the rollout, and the reported quantities."""
-        self._call_episode_callbacks("on_episode_created", "on_episode_start")
+        self._call_of_episode("on_episode_created", "on_episode_start")
         played = self._collector.collect(
-            self.module, count, behaviour, generator, lambda: self._call_episode_callbacks("on_episode_step")
+            self.module, count, behaviour, generator, lambda: self._call_of_episode("on_episode_step")
         )
-        self._call_episode_callbacks("on_episode_end")
+        self._call_of_episode("on_episode_end")
         return played
 
     def phase(self) -> Phase:
@@ -192,32 +183,74 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         return generator_at(
             self.device,
             seed,
-            _ACTION_STREAM,
+            Stream.ACTIONS,
             self.worker_index or 0,
             int(self.config.in_evaluation),
             self.num_env_steps_sampled_lifetime,
             self._steps_since_sync,
         )
 
-    def _call_episode_callbacks(self, *names: str) -> None:
+    def _call(self, name: str, callbacks: Sequence[RLlibCallback], **kwargs: object) -> None:
+        """Call a method of callbacks, and the functions that the configuration has for the same event."""
+        make_callback(
+            name,
+            callbacks_objects=callbacks,
+            callbacks_functions=getattr(self.config, f"callbacks_{name}"),
+            kwargs={"env_runner": self, "metrics_logger": self.metrics, **kwargs},
+        )
+
+    def _call_of_episode(self, *names: str) -> None:
         """Call callbacks of episodes once for the whole batch, and only where a user wrote one."""
         for name in names:
-            overridden = [c for c in self._callbacks if getattr(type(c), name) is not getattr(RLlibCallback, name)]
-            functions = getattr(self.config, f"callbacks_{name}")
-            if overridden or functions:
-                make_callback(
-                    name,
-                    callbacks_objects=overridden,
-                    callbacks_functions=functions,
-                    kwargs={
-                        "episode": None,
-                        "env_runner": self,
-                        "metrics_logger": self.metrics,
-                        "env": self._collector.env,
-                        "rl_module": self.module,
-                        "env_index": 0,
-                    },
-                )
+            written = [c for c in self._callbacks if getattr(type(c), name) is not getattr(RLlibCallback, name)]
+            if written or getattr(self.config, f"callbacks_{name}"):
+                self._call(name, written, episode=None, env=self._collector.env, rl_module=self.module, env_index=0)
+
+    def _log_steps(self, steps: int, episodes: int) -> None:
+        """Count what was played; agent steps by agent type, as a thousand agents would make a thousand entries."""
+        counts: dict[tuple[str, ...], int] = {(NUM_ENV_STEPS_SAMPLED,): steps, (NUM_EPISODES,): episodes}
+        for agent_type in AGENT_TYPES:
+            agent_steps = steps * self.economy.agents(agent_type)
+            counts[NUM_AGENT_STEPS_SAMPLED, agent_type] = counts[NUM_MODULE_STEPS_SAMPLED, agent_type] = agent_steps
+        if self.config.deviator:  # one agent: its steps are env steps, and among those of its type above
+            counts[NUM_MODULE_STEPS_SAMPLED, DEVIATOR] = steps
+        for (name, *of_type), count in counts.items():
+            self.metrics.log_value((name, *of_type), count, reduce="sum")
+            has_throughput = name == NUM_ENV_STEPS_SAMPLED
+            lifetime = (f"{name}_lifetime", *of_type)  # as RLlib calls them
+            self.metrics.log_value(lifetime, count, reduce="lifetime_sum", with_throughput=has_throughput)
+
+    def _log_figures(
+        self, rollouts: Sequence[Rollout], summaries: Sequence[dict[str, Tensor]], num_probes: int
+    ) -> None:
+        """Log returns and reported quantities, one number each, of all economies but the probes, which are the last."""
+        episodes = sum(rollout.economies for rollout in rollouts)
+
+        def returns(agent_type: str, agents: slice = slice(None)) -> Tensor:
+            """[E - probes] sums over some agents of a type, as RLlib defines them."""
+            parts = [rollout.rewards[agent_type][..., agents].sum((0, 2)) for rollout in rollouts]
+            return torch.cat(parts)[: episodes - num_probes]
+
+        by_type = {agent_type: returns(agent_type) for agent_type in AGENT_TYPES}
+        total = torch.stack(list(by_type.values())).sum(0)
+        figures: dict[str | tuple[str, str], Tensor] = {
+            EPISODE_RETURN_MEAN: total.mean(),
+            EPISODE_RETURN_MIN: total.min(),
+            EPISODE_RETURN_MAX: total.max(),
+            **{(EPISODE_MODULE_RETURN_MEAN, agent_type): by_type[agent_type].mean() for agent_type in AGENT_TYPES},
+            **{name: torch.cat([summary[name] for summary in summaries]).mean() for name in summaries[0]},
+        }
+        if deviator := self.config.deviator:
+            own = returns(deviator.type, slice(deviator.agent, deviator.agent + 1))
+            figures[EPISODE_MODULE_RETURN_MEAN, DEVIATOR] = own.mean()
+        # All at once: a device is waited for with each read, and RLlib averages floats faster than tensors.
+        numbers = zip(figures, torch.stack(list(figures.values())).tolist(), strict=True)
+        smoothing = self.config.metrics_num_episodes_for_smoothing
+        window = max(1, smoothing // ((self.config.num_env_runners or 1) * episodes))
+        self.metrics.log_value(EPISODE_LEN_MEAN, self.economy.horizon, window=window)
+        extremes = {EPISODE_RETURN_MIN: "min", EPISODE_RETURN_MAX: "max"}
+        for key, number in numbers:
+            self.metrics.log_value(key, number, reduce=extremes.get(key, "mean"), window=window)
 
     def get_metrics(self) -> dict[str, Any]:
         """Everything logged since the last call, reduced."""
@@ -271,19 +304,5 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Check that economies and modules are there."""
-        if self._collector is None or self.module is None:
+        if self.env is None or self.module is None:
             raise AssertionError("the env runner has no economies or no modules")
-
-    def stop(self) -> None:
-        """Nothing to release."""
-
-
-def _last(count: int, sizes: Sequence[int]) -> list[int]:
-    """How many of the last ``count`` economies of all stand in each slab."""
-    ends = accumulate(sizes)
-    return [min(max(count - (sum(sizes) - end), 0), size) for end, size in zip(ends, sizes, strict=True)]
-
-
-def _instances(callbacks: type[RLlibCallback] | Sequence[type[RLlibCallback]]) -> list[RLlibCallback]:
-    classes = callbacks if isinstance(callbacks, Sequence) else [callbacks]
-    return [cls() for cls in classes]

@@ -18,16 +18,14 @@ from torch import Tensor
 
 from rbc_marl.policies.learning import LossTerms, clipped_loss
 from rbc_marl.policies.slabs import keep_freed_memory, slabs, take_rows
+from rbc_marl.rllib.callbacks import PhaseTracker
 from rbc_marl.rllib.connector import RolloutsToBatch
-from rbc_marl.rllib.phases import PhaseTracker, generator_at
+from rbc_marl.rllib.rollout import Stream, generator_at
 from rbc_marl.rllib.settings import agent_type_of
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
     from ray.rllib.core.learner.training_data import TrainingData
-
-# Tells the draws of minibatches from those of env runners with the same seed.
-_MINIBATCH_STREAM = 1
 
 
 class EconomyPPOLearner(PPOTorchLearner):
@@ -104,7 +102,9 @@ class EconomyPPOLearner(PPOTorchLearner):
         learning = set()
         for module_id in self.module.keys():  # noqa: SIM118 - a MultiRLModule is no mapping
             self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self._env_steps)
-            self._scale_learning_rate(module_id)
+            optimizer = self.get_optimizer(module_id)
+            rate = self._optimizer_lr_schedules[optimizer].update(timestep=self._env_steps)
+            self._set_optimizer_lr(optimizer, float(rate) * self._phase.learning_rate)
             is_due = agent_type_of(self.config, module_id) in self._phase.learning
             if is_due and module_id not in self.config.scripted.chosen and self.should_module_be_updated(module_id):
                 learning.add(module_id)
@@ -118,11 +118,6 @@ class EconomyPPOLearner(PPOTorchLearner):
             key = (module_id, f"{DEFAULT_OPTIMIZER}_{LR_KEY}")
             self.metrics.delete(*key, key_error=False)  # RLlib's own entry: a second value would be averaged with it
             self.metrics.log_value(key, rate, window=1)
-
-    def _scale_learning_rate(self, module_id: str) -> None:
-        optimizer = self.get_optimizer(module_id)
-        base = self._optimizer_lr_schedules[optimizer].update(timestep=self._env_steps)
-        self._set_optimizer_lr(optimizer, float(base) * self._phase.learning_rate)
 
     def _create_iterator_if_necessary(
         self,
@@ -140,7 +135,7 @@ class EconomyPPOLearner(PPOTorchLearner):
             return
         rows = batch.env_steps()
         size = min(minibatch_size or rows, rows)
-        generator = generator_at("cpu", self.config.seed or 0, _MINIBATCH_STREAM, self._env_steps)
+        generator = generator_at("cpu", self.config.seed or 0, Stream.MINIBATCHES, self._env_steps)
         for _ in range(num_epochs):
             if size == rows:
                 yield _minibatch(batches, None, rows)
@@ -153,19 +148,13 @@ class EconomyPPOLearner(PPOTorchLearner):
         return batch  # minibatches are made whole: nothing is sliced afterwards
 
     def compute_loss_for_module(
-        self,
-        *,
-        module_id: str,
-        config: AlgorithmConfig,
-        batch: dict[str, Any],
-        fwd_out: dict[str, Tensor],
+        self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
         """The clipped loss of one module; shapes as in `RolloutsToBatch`."""
         network = self.module[module_id].unwrapped().network
         values = fwd_out[Columns.VF_PREDS]
-        logp, entropy = network.distribution(fwd_out[Columns.ACTION_DIST_INPUTS]).logp_and_entropy(
-            batch[Columns.ACTIONS]
-        )
+        choices = network.distribution(fwd_out[Columns.ACTION_DIST_INPUTS])
+        logp, entropy = choices.logp_and_entropy(batch[Columns.ACTIONS])
         terms = clipped_loss(
             logp,
             entropy,

@@ -69,35 +69,28 @@ class EconomyModule(TorchRLModule, ValueFunctionAPI):
         return self._forward_train(batch, **kwargs)
 
     def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-        shared, private, is_whole = self._parts(batch[Columns.OBS])
+        shared, private, rows = self._parts(batch[Columns.OBS])
         logits = self.network.logits(self.network.features(shared, private))
-        return {Columns.ACTION_DIST_INPUTS: _restore(logits, batch[Columns.OBS]) if is_whole else logits}
+        return {Columns.ACTION_DIST_INPUTS: logits.view(*rows, logits.shape[-1])}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Logits and values from one pass: the value head shares the network's body."""
-        shared, private, is_whole = self._parts(batch[Columns.OBS])
+        shared, private, rows = self._parts(batch[Columns.OBS])
         logits, values = self.network(shared, private)
-        if is_whole:
-            logits, values = _restore(logits, batch[Columns.OBS]), values.view(batch[Columns.OBS].shape[:-1])
-        return {Columns.ACTION_DIST_INPUTS: logits, Columns.VF_PREDS: values}
+        return {Columns.ACTION_DIST_INPUTS: logits.view(*rows, logits.shape[-1]), Columns.VF_PREDS: values.view(rows)}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Values of a batch's observations: [N, A], or [...] for whole observations."""
-        shared, private, is_whole = self._parts(batch[Columns.OBS])
-        values = self.network.values(self.network.features(shared, private))
-        return values.view(batch[Columns.OBS].shape[:-1]) if is_whole else values
+        shared, private, rows = self._parts(batch[Columns.OBS])
+        return self.network.values(self.network.features(shared, private)).view(rows)
 
-    def _parts(self, observation: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor, bool]:
-        """Global and private parts, and whether they came as one whole observation per agent."""
+    def _parts(self, observation: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor, torch.Size]:
+        """Global and private parts, and the shape of what stands for one value each: [N, A], or [...]."""
         if isinstance(observation, Mapping):
-            return observation["global"], observation["private"], False
+            return observation["global"], observation["private"], observation["private"].shape[:2]
         flat = observation.reshape(-1, observation.shape[-1])
         shared_size = self.network.shared_size
-        return flat[:, :shared_size], flat[:, shared_size:].unsqueeze(1), True
-
-
-def _restore(logits: Tensor, observation: Tensor) -> Tensor:
-    return logits.view(*observation.shape[:-1], logits.shape[-1])
+        return flat[:, :shared_size], flat[:, shared_size:].unsqueeze(1), observation.shape[:-1]
 
 
 def agent_spaces(economy: EconomyConfig, agent_type: str, encoding: str) -> tuple[gym.spaces.Box, gym.Space[Any]]:
@@ -163,11 +156,7 @@ class EconomyDistribution(Distribution):
 
     @classmethod
     def from_logits(
-        cls,
-        logits: Tensor,
-        head_sizes: tuple[int, ...],
-        is_single: bool = False,
-        **kwargs: object,
+        cls, logits: Tensor, head_sizes: tuple[int, ...], is_single: bool = False, **kwargs: object
     ) -> EconomyDistribution:
         """The distribution of logits [..., K]."""
         return cls(FactorisedCategorical(logits, head_sizes), is_single)

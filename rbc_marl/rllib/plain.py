@@ -17,7 +17,7 @@ from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 from ray.rllib.utils.typing import AgentID, MultiAgentDict
 from ray.tune.registry import ENV_CREATOR, _global_registry, register_env
 
-from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.config import AGENT_TYPES
 from rbc_marl.envs.pettingzoo import ParallelEconomy
 from rbc_marl.errors import ConfigError
 from rbc_marl.rllib.settings import ENV_OPTIONS, RewardScale, parse_env_config
@@ -90,8 +90,8 @@ class EconomyMultiAgentEnv(ParallelPettingZooEnv):
         return self.par_env.render()
 
 
-def read_env_config(name: str, env_config: Mapping[str, Any] | None) -> tuple[EconomyConfig, dict[str, Any]]:
-    """The economy and the other options of an ``env_config``.
+def make_env(name: str, env_config: Mapping[str, Any] | None = None) -> EconomyMultiAgentEnv:
+    """The environment that Tune knows by a name.
 
     Args:
         name: "rbc_open" or "rbc_closed".
@@ -103,16 +103,10 @@ def read_env_config(name: str, env_config: Mapping[str, Any] | None) -> tuple[Ec
     """
     given = dict(env_config or {})
     options = {option: given.pop(option, default) for option, default in ENV_OPTIONS.items()}
-    config, options["encoding"] = parse_env_config(name, {**given, "encoding": options["encoding"]})
-    if options["reward_scale"] is not None:
-        RewardScale.parse(options["reward_scale"], "env_config.reward_scale")
-    return config, options
-
-
-def make_env(name: str, env_config: Mapping[str, Any] | None = None) -> EconomyMultiAgentEnv:
-    """The environment that Tune knows by a name ("rbc_open" or "rbc_closed"); see `read_env_config`."""
-    config, options = read_env_config(name, env_config)
+    config, _ = parse_env_config(name, {**given, "encoding": options["encoding"]})
     reward_scale = options.pop("reward_scale")
+    if reward_scale is not None:
+        RewardScale.parse(reward_scale, "env_config.reward_scale")
     return EconomyMultiAgentEnv(ParallelEconomy(config, **options), reward_scale)
 
 
@@ -123,7 +117,7 @@ def register() -> None:
 
 
 def check_registered(name: str) -> None:
-    """Refuse a name under which somebody has registered an environment of their own: EconomyPPO would not play in it.
+    """Refuse a name that somebody has given to an environment of their own: EconomyPPO would not play in it.
 
     Raises:
         ConfigError: There is one.

@@ -1,15 +1,32 @@
-"""Whole episodes of a batch of economies as tensors: what an env runner hands to a learner."""
+"""Whole episodes of a batch of economies: played with the modules of all agent types, and held as tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from ray.rllib.core.columns import Columns
 from torch import Tensor
 
+from rbc_marl.analysis.metrics import EpisodeMetrics
+from rbc_marl.choices import index_dtype
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.economy import EconomyState
+from rbc_marl.policies.deviating import replace_rows
+from rbc_marl.policies.distributions import FactorisedCategorical
+from rbc_marl.policies.scripted import Rules, ScriptedPolicies
+from rbc_marl.rllib.settings import DEVIATOR, economy_of
+from rbc_marl.vector_env import VectorEconomy
+
+if TYPE_CHECKING:
+    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+    from ray.rllib.core.rl_module.rl_module import RLModule
+
+    from rbc_marl.rllib.algorithm import EconomyPPOConfig
 
 _COLUMNS = ("observations", "actions", "logp", "rewards")
 
@@ -76,11 +93,7 @@ class Rollout:
         """`__getitem__` under the name that RLlib's sharding uses; there is no lookback."""
         return self[steps]
 
-    def cpu(self) -> Rollout:
-        """A copy in host memory, to travel between processes."""
-        return self.to(torch.device("cpu"))
-
-    def to(self, device: torch.device) -> Rollout:
+    def to(self, device: torch.device | str) -> Rollout:
         """Move to a device."""
         return replace(self._map(lambda x: x.to(device)), is_probe=self.is_probe.to(device))
 
@@ -108,26 +121,174 @@ class Rollout:
         )
 
 
-class RolloutBuilder:
-    """Collects periods one by one and stacks them once."""
+@dataclass(frozen=True)
+class BehaviourSettings:
+    """How agents act in the episodes to be played."""
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._columns: dict[str, dict[str, list[Tensor]]] = {
-            "observations": {"global": [], **{t: [] for t in AGENT_TYPES}},
-            "actions": {t: [] for t in AGENT_TYPES},
-            "logp": {t: [] for t in AGENT_TYPES},
-            "rewards": {t: [] for t in AGENT_TYPES},
-        }
+    explore: bool = True
+    """Whether to draw actions; else the likeliest are taken."""
+    random: frozenset[str] = frozenset()
+    """Agent types that act uniformly at random within their mask."""
+    labour_disutility: float = 1.0
+    """Factor on the disutility of labour."""
+    probes: int = 0
+    """Of the economies, how many (the last ones) are probes."""
+    probe_random: str = "firm"
+    """Agent type that acts uniformly at random, without a mask, in probes."""
 
-    def add(self, column: str, values: dict[str, Tensor]) -> None:
-        """Add one period of a column."""
-        for key, value in values.items():
-            self._columns[column][key].append(value)
 
-    def build(self, is_probe: Tensor) -> Rollout:
-        """The rollout of all periods added; ``is_probe`` [E] says which economies are probes."""
+class EpisodeCollector:
+    """A batch of economies that is played from start to horizon, again and again."""
+
+    def __init__(self, config: EconomyPPOConfig, device: torch.device) -> None:
+        """Fix the economy and who plays in it; its batch is made when its size is known."""
+        self.economy, self.encoding = economy_of(config)
+        self.device = device
+        self.deviator = config.deviator
+        # Rules decide for all agents at once: types that follow the same ones share them.
+        rules: dict[str, Rules] = config.scripted.chosen
+        shared = {each: ScriptedPolicies(self.economy, each, self.encoding, device) for each in set(rules.values())}
+        self.scripted = {agent_type: shared[each] for agent_type, each in rules.items()}
+        self.env: VectorEconomy | None = None
+
+    def env_of(self, count: int) -> VectorEconomy:
+        """A batch of ``count`` economies, made anew only when the number changes."""
+        if self.env is None or self.env.num_envs != count:
+            self.env = VectorEconomy(
+                self.economy, num_envs=count, device=self.device, autoreset=False, encoding=self.encoding
+            )
+        return self.env
+
+    def collect(
+        self,
+        modules: MultiRLModule,
+        count: int,
+        behaviour: BehaviourSettings,
+        generator: torch.Generator,
+        after_period: Callable[[], None] = lambda: None,
+    ) -> tuple[Rollout, dict[str, Tensor]]:
+        """Play one episode of ``count`` economies.
+
+        Args:
+            modules: One module per agent type.
+            count: Economies (E).
+            behaviour: How agents act.
+            generator: Behind every draw.
+            after_period: Called after each period.
+
+        Returns:
+            The rollout, and the reported quantities [E - probes] of its economies; probes are left out of them.
+        """
+        env = self.env_of(count)
+        env.labour_disutility_scale = behaviour.labour_disutility
+        observation, metrics = env.reset(), EpisodeMetrics(self.economy)
+        periods: list[dict[str, dict[str, Tensor]]] = []
+        for _ in range(self.economy.horizon):
+            with torch.inference_mode():  # the rollout is stacked outside: a learner could not use such tensors
+                state = env.require_state()
+                actions, logp = self._act(modules, observation, state, behaviour, generator)
+                periods.append({"observations": observation, "actions": actions, "logp": logp})
+                shaped = {"firm": actions["firm"].squeeze(-1), "government": actions["government"].flatten()}
+                observation, rewards, _, flows = env.step({**actions, **shaped})
+                periods[-1]["rewards"] = {**rewards, "government": rewards["government"].unsqueeze(-1)}
+                metrics.add(state, flows)
+            after_period()
         columns: dict[str, Any] = {
-            name: {key: torch.stack(rows) for key, rows in column.items()} for name, column in self._columns.items()
+            name: {key: torch.stack([period[name][key] for period in periods]) for key in column}
+            for name, column in periods[0].items()
         }
-        return Rollout(**columns, is_probe=is_probe)
+        is_probe = torch.arange(count, device=self.device) >= count - behaviour.probes
+        reported = {name: values[: count - behaviour.probes] for name, values in metrics.result().items()}
+        return Rollout(**columns, is_probe=is_probe), reported
+
+    def _act(
+        self,
+        modules: MultiRLModule,
+        observation: dict[str, Tensor],
+        state: EconomyState,
+        behaviour: BehaviourSettings,
+        generator: torch.Generator,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Actions [E, A, H] of every agent type, in the smallest integers, and their log-probabilities [E, A]."""
+        actions, logp = {}, {}
+        decided = {
+            policies: policies.act(observation, generator, not behaviour.explore, state=state)
+            for policies in dict.fromkeys(self.scripted.values())
+        }
+        for agent_type in AGENT_TYPES:
+            network = modules[agent_type].network
+            if agent_type in self.scripted:
+                shape = observation[agent_type].shape[:2]
+                taken = decided[self.scripted[agent_type]][agent_type].reshape(*shape, len(network.head_sizes))
+                logp[agent_type] = observation["global"].new_zeros(shape)  # 0 but for a deviator's
+                if self.deviator is not None and agent_type == self.deviator.type:
+                    own = modules[DEVIATOR].network.distribution(
+                        self._logits(modules, DEVIATOR, observation, behaviour)
+                    )
+                    rows = slice(self.deviator.agent, self.deviator.agent + 1)
+                    taken = taken.clone()
+                    taken[:, rows], logp[agent_type][:, rows] = _draw(own, behaviour.explore, generator)
+            else:
+                choices = self._choices(modules, agent_type, observation, behaviour)
+                taken, logp[agent_type] = _draw(choices, behaviour.explore or agent_type in behaviour.random, generator)
+            if behaviour.probes and agent_type == behaviour.probe_random:
+                for head, size in enumerate(network.head_sizes):
+                    taken[-behaviour.probes :, :, head].random_(size, generator=generator)
+            actions[agent_type] = taken.to(index_dtype(network.head_sizes))
+        return actions, logp
+
+    def _choices(
+        self, modules: MultiRLModule, agent_type: str, observation: dict[str, Tensor], behaviour: BehaviourSettings
+    ) -> FactorisedCategorical:
+        """The action distribution of all agents of a type, the deviator among them."""
+        network = modules[agent_type].network
+        if agent_type in behaviour.random:
+            uniform = network.log_mask.expand(*observation[agent_type].shape[:2], -1)
+            return FactorisedCategorical(uniform, network.head_sizes)
+        logits = self._logits(modules, agent_type, observation, behaviour)
+        if self.deviator is not None and agent_type == self.deviator.type:
+            own = self._logits(modules, DEVIATOR, observation, behaviour)
+            logits = replace_rows(logits, own, self.deviator.agent)
+        return network.distribution(logits)
+
+    def _logits(
+        self, modules: MultiRLModule, module_id: str, observation: dict[str, Tensor], behaviour: BehaviourSettings
+    ) -> Tensor:
+        """Logits [E, A, K] of the agents that a module acts for."""
+        if self.deviator is not None and module_id == DEVIATOR:
+            private = observation[self.deviator.type][:, self.deviator.agent : self.deviator.agent + 1]
+        else:
+            private = observation[module_id]
+        module: RLModule = modules[module_id]
+        forward = module.forward_exploration if behaviour.explore else module.forward_inference
+        logits: Tensor = forward({Columns.OBS: {"global": observation["global"], "private": private}})[
+            Columns.ACTION_DIST_INPUTS
+        ]
+        return logits
+
+
+def _draw(choices: FactorisedCategorical, is_random: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Choices [E, A, H], drawn or the likeliest, and their log-probabilities [E, A]."""
+    if is_random:
+        return choices.sample_and_logp(generator)
+    taken = choices.mode()
+    return taken, choices.logp(taken)
+
+
+class Stream(IntEnum):
+    """What is drawn: draws of different kinds with one seed must differ."""
+
+    ACTIONS = 0
+    MINIBATCHES = 1
+    AGENTS = 2
+
+
+def generator_at(device: torch.device | str, *path: int) -> torch.Generator:
+    """A generator seeded by a sequence of non-negative integers, such as (seed, stream, worker, env steps).
+
+    RLlib does not checkpoint the random state of remote workers, and replaces killed ones. So nobody keeps a generator:
+    each draw is a function of (seed, who draws, env steps so far), and a run that is resumed or loses a worker draws
+    what it would have drawn.
+    """
+    state = np.random.SeedSequence(path).generate_state(2, np.uint32)
+    return torch.Generator(device=device).manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)

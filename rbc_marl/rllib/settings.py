@@ -38,13 +38,12 @@ ENV_OPTIONS: dict[str, Any] = {
 }
 
 
-def parse_env_config(env: str, env_config: Mapping[str, Any], where: str = "env_config") -> tuple[EconomyConfig, str]:
+def parse_env_config(env: str, env_config: Mapping[str, Any]) -> tuple[EconomyConfig, str]:
     """The economy and the observation encoding of an ``env_config``.
 
     Args:
         env: "rbc_open" or "rbc_closed".
         env_config: Fields of `EconomyConfig`, and optionally ``encoding``.
-        where: Its place in a file, for messages.
 
     Raises:
         ConfigError: The env or a key is unknown, a value is invalid, or the two name different economies.
@@ -54,7 +53,7 @@ def parse_env_config(env: str, env_config: Mapping[str, Any], where: str = "env_
     fields = {**PRESETS[ENV_PRESETS[env]], **env_config}
     encoding = check_encoding(fields.pop("encoding", "symlog"))
     fields.pop("render_mode", None)  # of the PettingZoo environment
-    return check_env(env, parse_config(fields, where), where), encoding
+    return check_env(env, parse_config(fields, "env_config"), "env_config"), encoding
 
 
 def check_env(env: str, economy: EconomyConfig, where: str) -> EconomyConfig:
@@ -72,12 +71,6 @@ def check_env(env: str, economy: EconomyConfig, where: str) -> EconomyConfig:
 def economy_of(config: AlgorithmConfig) -> tuple[EconomyConfig, str]:
     """The economy and the observation encoding of an AlgorithmConfig."""
     return parse_env_config(config.env, dict(config.env_config))
-
-
-def economy_on_any_path(config: AlgorithmConfig) -> EconomyConfig:
-    """The economy of an AlgorithmConfig whose ``env_config`` may hold options of the plain path as well."""
-    fields = {name: value for name, value in config.env_config.items() if name not in ENV_OPTIONS}
-    return parse_env_config(config.env, fields)[0]
 
 
 # The settings of EconomyPPO that RLlib's PPO does not have
@@ -242,9 +235,8 @@ def agent_type_of(config: AlgorithmConfig, module_id: str) -> str:
 
 def network_spec(config: EconomyPPOConfig, module_id: str) -> NetworkSpec:
     """The description of a module's network; a deviator has its type's unless it is given another."""
-    if module_id == DEVIATOR and config.deviator is not None and config.deviator.network is not None:
-        return config.deviator.network
-    spec: NetworkSpec = getattr(config.networks, agent_type_of(config, module_id))
+    own = config.deviator.network if config.deviator and module_id == DEVIATOR else None
+    spec: NetworkSpec = own or getattr(config.networks, agent_type_of(config, module_id))
     return spec
 
 
