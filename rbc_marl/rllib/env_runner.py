@@ -75,7 +75,8 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         self.economy, self.encoding = economy_of(self.config)
         self._collector = EpisodeCollector(self.config, self.device)
         self.env = self._collector.env_of(self.config.num_envs_per_env_runner)
-        self._call("on_environment_created", self._callbacks, env=self.env, env_context=self.config.env_config)
+        functions, context = self.config.callbacks_on_environment_created, self.config.env_config
+        self._call("on_environment_created", self._callbacks, functions, env=self.env, env_context=context)
 
     def make_module(self) -> None:
         """Make the modules of all agent types on this runner's device."""
@@ -151,7 +152,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         self._log_steps(steps, sum(rollout.economies for rollout in rollouts))
         if rollouts:
             self._log_figures(rollouts, summaries, num_probes)
-        self._call("on_sample_end", self._callbacks, samples=rollouts)
+        self._call("on_sample_end", self._callbacks, self.config.callbacks_on_sample_end, samples=rollouts)
         self._steps_since_sync += steps
         return [rollout.to("cpu") for rollout in rollouts] if self.worker_index else rollouts
 
@@ -190,21 +191,19 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             self._steps_since_sync,
         )
 
-    def _call(self, name: str, callbacks: Sequence[RLlibCallback], **kwargs: object) -> None:
-        """Call a method of callbacks, and the functions that the configuration has for the same event."""
-        make_callback(
-            name,
-            callbacks_objects=callbacks,
-            callbacks_functions=getattr(self.config, f"callbacks_{name}"),
-            kwargs={"env_runner": self, "metrics_logger": self.metrics, **kwargs},
-        )
+    def _call(self, name: str, callbacks: Sequence[RLlibCallback], functions: object, **kwargs: object) -> None:
+        """Call a method of callbacks, and functions for the same event."""
+        kwargs = {"env_runner": self, "metrics_logger": self.metrics, **kwargs}
+        make_callback(name, callbacks_objects=callbacks, callbacks_functions=functions, kwargs=kwargs)
 
     def _call_of_episode(self, *names: str) -> None:
         """Call callbacks of episodes once for the whole batch, and only where a user wrote one."""
         for name in names:
             written = [c for c in self._callbacks if getattr(type(c), name) is not getattr(RLlibCallback, name)]
-            if written or getattr(self.config, f"callbacks_{name}"):
-                self._call(name, written, episode=None, env=self._collector.env, rl_module=self.module, env_index=0)
+            functions = getattr(self.config, f"callbacks_{name}")
+            if written or functions:
+                kwargs = {"env": self._collector.env, "rl_module": self.module, "env_index": 0}
+                self._call(name, written, functions, episode=None, **kwargs)
 
     def _log_steps(self, steps: int, episodes: int) -> None:
         """Count what was played; agent steps by agent type, as a thousand agents would make a thousand entries."""
