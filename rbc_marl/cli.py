@@ -363,7 +363,8 @@ def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> 
 def _schema(kind: str) -> dict[str, object]:
     from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
     from rbc_marl.equilibrium.study import StudyFile
-    from rbc_marl.experiments.presets import experiment_schema, file_schema
+    from rbc_marl.experiments.presets import experiment_schema
+    from rbc_marl.schema import file_schema
 
     if kind == "experiment":
         return experiment_schema()
@@ -467,7 +468,7 @@ def _names(experiments: Sequence[Experiment]) -> str:
 def _describe(experiment: Experiment) -> str:
     """What `check` prints of an experiment: plain lines, in the order in which a reader asks."""
     from rbc_marl.experiments.file import setting_name
-    from rbc_marl.experiments.own_code import origin
+    from rbc_marl.own_code import origin
 
     config, economy = experiment.config.copy(copy_frozen=False), experiment.env_config
     config.validate()  # fills in sizes that follow from others

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.experiments.algorithm_keys import SECTIONS, SPELLINGS, apply_keys, first_line, flatten_sections
+from rbc_marl.errors import ConfigError, first_line, nearest
+from rbc_marl.experiments.algorithm_keys import CLASSES, SECTIONS, SPELLINGS, apply_keys, flatten_sections
 from rbc_marl.experiments.build import Base, ExperimentSettings, build, build_python
 from rbc_marl.experiments.build import Experiment as Experiment  # part of this module's interface
 from rbc_marl.experiments.build import to_yaml as to_yaml
-from rbc_marl.experiments.own_code import allow_folder, allow_import, named_code
 from rbc_marl.experiments.presets import find_file
 from rbc_marl.experiments.spaces import Space, find_spaces
+from rbc_marl.own_code import allow_folder, allow_import, named_code
 from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, with_value
 
 # Settings of the old command, and where they stand now.
@@ -37,10 +37,8 @@ _MISPLACED = {
     "local_dir": "is a name of older RLlib versions; write storage_path",
     **dict.fromkeys(SECTIONS, "is not a setting of an experiment; it belongs under config"),
 }
-
-
 # Keys whose values can name classes of one's own.
-_CODE = ("callbacks_class", "env_runner_cls", "learner_class", "curriculum", "networks", "deviator")
+_CODE = (*CLASSES, "curriculum", "networks", "deviator")
 
 
 # Settings and overrides
@@ -254,8 +252,8 @@ class _Reader:
             file, experiment = self._base(path, name, base)
         parent = self.spec(file, experiment, (*before, step))
         data = merged(parent.data, own)
-        for space_path, _ in find_spaces(own.get("config", {}), f"{name}.config"):  # a space replaces, it has no keys
-            data["config"] = with_value(data["config"], space_path, _at(own["config"], space_path))
+        for space_path, space in find_spaces(own["config"], f"{name}.config"):  # a space replaces, it has no keys
+            data["config"] = with_value(data["config"], space_path, space.plain())
         return ExperimentSpec(name, path, data, {**parent.places, **places}, (path, *parent.files))
 
     def _base(self, path: Path, name: str, value: Any) -> tuple[Path, str]:  # noqa: ANN401 - from a file
@@ -274,10 +272,6 @@ class _Reader:
         if key not in self._files:
             self._files[key] = {str(name): value for name, value in load_yaml_file(path).items()}
         return self._files[key]
-
-
-def _at(tree: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 - plain data
-    return _at(tree[path[0]], path[1:]) if path else tree
 
 
 def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[str, str]]:  # noqa: ANN401 - from a file
@@ -337,8 +331,6 @@ def _read_python(path: Path, sets: Sequence[str]) -> Experiment:
 
 
 def _run_python(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist; give the path of a YAML or a Python file")
     try:
         return runpy.run_path(str(path))
     except Exception as error:

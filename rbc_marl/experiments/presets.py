@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.schema import changeable, file_schema
 from rbc_marl.settings import UNSET
-
-if TYPE_CHECKING:
-    from rbc_marl.settings import Section
 
 # Kinds of files, and their folders among the presets.
 FOLDERS = {"experiment": ".", "sweep": "sweeps"}
@@ -92,25 +90,12 @@ def copy_presets(target: Path, *, force: bool = False) -> list[Path]:
 # Schemas
 
 
-def file_schema(section: type[Section], title: str) -> dict[str, Any]:
-    """JSON schema of files that hold names, and under each what a section has.
-
-    Args:
-        section: The model.
-        title: What such a file is called.
-    """
-    schema = section.model_json_schema(by_alias=True)
-    definitions = schema.pop("$defs", {})
-    head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": title, "type": "object"}
-    return {**head, "additionalProperties": schema, "$defs": definitions}
-
-
 def experiment_schema() -> dict[str, Any]:
     """JSON schema of files of experiments: the keys of EconomyPPO, or any for RLlib's other algorithms."""
     from rbc_marl.config import EconomyConfig
     from rbc_marl.curriculum import Curriculum
-    from rbc_marl.experiments.algorithm_keys import SECTIONS, key_schema, known_keys
-    from rbc_marl.experiments.build import ExperimentSettings, everyday
+    from rbc_marl.experiments.algorithm_keys import SECTIONS, everyday, key_schema, known_keys
+    from rbc_marl.experiments.build import ExperimentSettings
     from rbc_marl.experiments.spaces import SPACES
     from rbc_marl.rllib.algorithm import EconomyPPOConfig
     from rbc_marl.rllib.settings import ENV_OPTIONS
@@ -130,7 +115,7 @@ def experiment_schema() -> dict[str, Any]:
     experiment = schema["additionalProperties"]
     experiment["properties"]["config"] = {"type": ["object", "null"]}
     definitions |= {"experiment": experiment, "config": ours}
-    definitions = {name: _open(value) for name, value in definitions.items()}
+    definitions = {name: changeable(value) for name, value in definitions.items()}
     shared = {name: {"$ref": f"#/$defs/config/properties/{name}"} for name in keys}
     definitions["section"] = {**flat, "properties": shared}
     other = {"properties": {"run": {"not": {"const": "EconomyPPO"}}}, "required": ["run"]}
@@ -141,21 +126,3 @@ def experiment_schema() -> dict[str, Any]:
     space |= {"properties": {name: {"type": "array"} for name in SPACES}}
     definitions["change"] = {"anyOf": [space, {"const": UNSET}]}
     return {**schema, "additionalProperties": {"$ref": "#/$defs/experiment"}, "$defs": definitions}
-
-
-def _open(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema whose values can each be changed to a search space, or taken out of a base; nothing is required."""
-    result = {key: value for key, value in schema.items() if key != "required"}
-    if "properties" in schema:
-        result["properties"] = {name: _changeable(value) for name, value in schema["properties"].items()}
-    if isinstance(schema.get("additionalProperties"), dict):
-        result["additionalProperties"] = _changeable(schema["additionalProperties"])
-    if "anyOf" in schema:
-        result["anyOf"] = [_open(value) for value in schema["anyOf"]]
-    return result
-
-
-def _changeable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    described = {key: schema[key] for key in ("description", "default") if key in schema}
-    bare = {key: value for key, value in schema.items() if key not in ("title", *described)}
-    return {**described, "anyOf": [_open(bare), {"$ref": "#/$defs/change"}]} if bare else described

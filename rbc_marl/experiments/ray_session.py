@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbc_marl.errors import UserError
-from rbc_marl.experiments.algorithm_keys import first_line
-from rbc_marl.experiments.own_code import worker_setup
+from rbc_marl.errors import UserError, first_line
+from rbc_marl.own_code import worker_setup
 
 if TYPE_CHECKING:
     from ray.job_config import JobConfig

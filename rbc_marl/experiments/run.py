@@ -20,8 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from rbc_marl.analysis.outcomes import BEST, outcome
-from rbc_marl.errors import UserError
-from rbc_marl.experiments.algorithm_keys import first_line
+from rbc_marl.errors import UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
 from rbc_marl.experiments.folder import RunFolder, folder_lock, git_commit, iteration_of, replace_file, versions
 from rbc_marl.experiments.progress import Progress

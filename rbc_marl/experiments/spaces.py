@@ -6,28 +6,24 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
+from ray import tune
+
 from rbc_marl.analysis.composition import COMPOSITION
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.settings import plain
 
 GRID = "grid_search"
 # How many arguments each of Ray Tune's spaces takes; None: a list of any length, the choices themselves.
 SPACES: dict[str, int | None] = {
-    GRID: None,
-    "choice": None,
-    "uniform": 2,
-    "loguniform": 2,
-    "quniform": 3,
-    "qloguniform": 3,
-    "randint": 2,
-    "lograndint": 2,
-    "qrandint": 3,
-    "randn": 2,
+    **{GRID: None, "choice": None, "uniform": 2, "loguniform": 2, "quniform": 3, "qloguniform": 3},
+    **{"randint": 2, "lograndint": 2, "qrandint": 3, "randn": 2},
 }
 LONGEST_NAME = 100
 MOST_VARIANTS = 100_000
@@ -57,20 +53,16 @@ class Space:
         low, high = self.arguments[:2]
         return (low, high - 1) if "randint" in self.kind else (float(low), float(high))
 
-    def to_tune(self) -> Any:  # noqa: ANN401 - Tune's domains share no public type
-        """The same space as Ray Tune's object (for a grid, its dictionary)."""
-        from ray import tune
-
-        function: Callable[..., Any] = getattr(tune, self.kind)
-        return function(list(self.arguments)) if SPACES[self.kind] is None else function(*self.arguments)
+    def plain(self) -> dict[str, list[Any]]:
+        """The space as a file has it."""
+        return {self.kind: list(self.arguments)}
 
     def draws(self, key: str, count: int, seed: int) -> list[Any]:
         """Values drawn for a setting, as plain data. Each setting has draws of its own, whatever else is drawn."""
-        import numpy as np
-
-        generator, domain = np.random.default_rng([seed, zlib.crc32(key.encode())]), self.to_tune()
-        values = [domain.sample(random_state=generator) for _ in range(count)]
-        return [value.item() if isinstance(value, np.generic) else value for value in values]
+        generator = np.random.default_rng([seed, zlib.crc32(key.encode())])
+        arguments = [list(self.arguments)] if SPACES[self.kind] is None else self.arguments
+        domain = getattr(tune, self.kind)(*arguments)
+        return [plain(domain.sample(random_state=generator)) for _ in range(count)]
 
 
 def find_spaces(
@@ -197,18 +189,14 @@ def _problem(kind: str, arguments: Any) -> str:  # noqa: ANN401 - from a file
 def _columns(keys: list[str]) -> dict[str, str]:
     """Names of columns: the last words of a setting, as few as tell it from the others and from results."""
 
-    def ending(key: str, words: int) -> str:
-        return ".".join(key.split(".")[-words:])
+    def is_free(name: str, key: str) -> bool:
+        return name not in COLUMNS and not any(f".{other}".endswith(f".{name}") for other in keys if other != key)
 
     columns = {}
     for key in keys:
-        words = 1
-        while words < key.count(".") + 1 and (
-            ending(key, words) in COLUMNS
-            or any(ending(other, words) == ending(key, words) for other in keys if other != key)
-        ):
-            words += 1
-        columns[key] = ending(key, words)
+        words = key.split(".")
+        endings = (".".join(words[-count:]) for count in range(1, len(words)))
+        columns[key] = next((name for name in endings if is_free(name, key)), key)
     return columns
 
 
