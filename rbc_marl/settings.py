@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any data
     """Numbers and sequences of NumPy, pandas and torch, and ranges, as Python's own; other values as they are."""
+    if type(value) in (str, int, float, bool):  # most are, and soon told
+        return value
     if isinstance(value, Mapping):
         return {plain(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -17,10 +17,11 @@ import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -31,9 +32,6 @@ from rbc_marl.config import EconomyConfig
 from rbc_marl.curriculum import Curriculum
 from rbc_marl.errors import ConfigError, first_line
 from rbc_marl.settings import Section, explain, load_named
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 # Methods of AlgorithmConfig, in the order in which they are called.
 SECTIONS = (

@@ -7,10 +7,12 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import gymnasium
 from pydantic import AfterValidator, Field
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS, _get_algorithm_class
 
 from rbc_marl.config import AGENT_TYPES, PRESETS, EconomyConfig, parse_config
@@ -24,10 +26,6 @@ from rbc_marl.rllib.algorithm import EconomyPPO
 from rbc_marl.rllib.plain import ENV_PRESETS, policies, policy_mapping_fn, register
 from rbc_marl.rllib.settings import DEVIATOR, ENV_OPTIONS, check_env, check_restored
 from rbc_marl.settings import Section, dump_yaml, plain, with_value
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm import Algorithm
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 DEFAULT_RESULTS = "results"
 OUR_ALGORITHMS: dict[str, type[Algorithm]] = {"EconomyPPO": EconomyPPO}

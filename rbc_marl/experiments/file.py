@@ -219,6 +219,18 @@ def _one_of(names: Sequence[str], only: str | None, path: Path) -> Sequence[str]
     return [name for name in names if only in (None, name)]
 
 
+def folder_problem(name: object, what: str) -> str:
+    """Why a name cannot be that of something that gets a folder of that name; empty where it can.
+
+    Args:
+        name: From a file.
+        what: Gets it.
+    """
+    text = str(name)
+    is_fit = text and "/" not in text and not text.startswith(".") and text.isprintable()
+    return "" if is_fit else f"{text!r} cannot name {what}; its results get a folder of that name"
+
+
 class _Reader:
     """Reads files and their bases."""
 
@@ -283,10 +295,9 @@ def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[st
     problem = ""
     if not isinstance(raw, Mapping):
         problem = f"{name} is {raw!r}; an experiment is a name, and under it run, env and config"
-    elif "/" in name or name.startswith(".") or not name.isprintable() or not name:
-        problem = f"{name!r} cannot name an experiment; its results get a folder of that name"
     elif {"base", "seeds"} <= raw.keys():
         problem = f"it is a sweep file; rbc-marl sweep {path} runs it; --dry-run shows what would run"
+    problem = problem or folder_problem(name, "an experiment")
     if problem:
         raise ConfigError(f"{path}: {problem}")
     data = {setting: value for setting, value in raw.items() if setting not in OLD_SETTINGS}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import io
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rbc_marl.errors import UserError
 
@@ -38,6 +39,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._table = path / "progress.csv"
         self._columns: list[str] = []
         self._events: _EventFile | None = None
 
@@ -61,6 +63,11 @@ class RunFolder:
             else:
                 return cls(path)
         raise UserError(f"{experiment_folder} is not a folder; choose another storage_path")
+
+    @classmethod
+    def all_in(cls, experiment_folder: Path) -> list[Self]:
+        """The folders of an experiment's runs, the newest first."""
+        return [cls(path.parent) for path in sorted(experiment_folder.glob("*/run.json"), reverse=True)]
 
     # What the run is
 
@@ -89,8 +96,8 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        found = [path for path in self.path.glob(f"{CHECKPOINT}*") if path.is_dir()]
-        return sorted((path for path in found if path.name.removeprefix(CHECKPOINT).isdigit()), key=iteration_of)
+        found = (path for path in self.path.glob(f"{CHECKPOINT}*") if path.name.removeprefix(CHECKPOINT).isdigit())
+        return sorted(filter(Path.is_dir, found), key=iteration_of)
 
     def save_checkpoint(self, iteration: int, write: Callable[[Path], object], keep: int | None) -> Path:
         """Write a checkpoint under a temporary name, give it its own, and remove those too many.
@@ -137,25 +144,17 @@ class RunFolder:
         Returns:
             The results of that iteration; empty where there are none.
         """
-        last: dict[str, Any] = {}
-        lines = []
-        for line, results in self._read_results():
-            if results.get("training_iteration", 0) <= iteration:
-                lines.append(line)
-                last = results
-        replace_file(self.path / "result.json", "".join(f"{line}\n" for line in lines))
-        table = self.path / "progress.csv"
-        if table.exists():
-            columns, rows = _read_csv(table)
-            self._columns = columns
+        kept = [pair for pair in self._read_results() if pair[1].get("training_iteration", 0) <= iteration]
+        replace_file(self.path / "result.json", "".join(f"{line}\n" for line, _ in kept))
+        if self._table.exists():
+            self._columns, rows = self._read_csv()
             self._write_csv([row for row in rows if float(row.get("training_iteration") or "inf") <= iteration])
-        return last
+        return kept[-1][1] if kept else {}
 
     def close(self) -> None:
         """Close the TensorBoard events."""
         if self._events is not None:
             self._events.close()
-            self._events = None
 
     def _read_results(self) -> Iterator[tuple[str, dict[str, Any]]]:
         file = self.path / "result.json"
@@ -166,22 +165,25 @@ class RunFolder:
                 continue
 
     def _append_csv(self, numbers: Mapping[str, float]) -> None:
-        table = self.path / "progress.csv"
-        new = [key for key in numbers if key not in self._columns]
-        if new:  # evaluation results, for one, come later than the first row
-            rows = _read_csv(table)[1] if table.exists() else []
+        if new := [key for key in numbers if key not in self._columns]:  # of evaluations, for one: they come later
+            rows = self._read_csv()[1] if self._table.exists() else []
             self._columns = [*self._columns, *new]
             self._write_csv(rows)
-        with table.open("a", newline="", encoding="utf-8") as file:
+        with self._table.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerow(numbers)
 
+    def _read_csv(self) -> tuple[list[str], list[dict[str, str]]]:
+        with self._table.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if None not in row.values()]  # drops the last row of a run that was killed
+        return list(reader.fieldnames or []), rows
+
     def _write_csv(self, rows: list[dict[str, str]]) -> None:
-        temporary = self.path / ".progress.csv.tmp"
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(self.path / "progress.csv")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_file(self._table, text.getvalue())
 
 
 def iteration_of(checkpoint: Path) -> int:
@@ -267,13 +269,6 @@ class _EventFile:
         length = struct.pack("<Q", len(content))
         checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, content)]
         self._file.write(length + checksums[0] + content + checksums[1])
-
-
-def _read_csv(table: Path) -> tuple[list[str], list[dict[str, str]]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if None not in row.values()]  # drops the last row of a run that was killed
-    return list(reader.fieldnames or []), rows
 
 
 @contextmanager
