@@ -178,7 +178,7 @@ def presets(
     force: Annotated[bool, typer.Option("--force", help="Write over files of the same names.")] = False,
 ) -> None:
     """List the files that come with the package; `train` and `sweep` take their names."""
-    from rbc_marl.experiments.presets import copy_presets, describe_presets
+    from rbc_marl.presets import copy_presets, describe_presets
 
     if copy is not None:
         copies = copy_presets(copy, force=force)
@@ -219,7 +219,7 @@ def sweep(
     verbose: Verbose = 0,
 ) -> None:
     """Train and evaluate every variant and seed of FILE, in one table. Run again, it goes on where it stopped."""
-    from rbc_marl.experiments.presets import find_file
+    from rbc_marl.presets import find_file
 
     file = find_file(file, "sweep")
     require("ray.rllib", "rllib")
@@ -349,7 +349,7 @@ def _fail(message: str) -> int:
 
 
 def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> list[Experiment]:
-    from rbc_marl.experiments.presets import find_file
+    from rbc_marl.presets import find_file
 
     file = find_file(file)  # before Ray is imported, which takes seconds
     require("ray.rllib", "rllib")
@@ -363,7 +363,7 @@ def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> 
 def _schema(kind: str) -> dict[str, object]:
     from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
     from rbc_marl.equilibrium.study import StudyFile
-    from rbc_marl.experiments.presets import experiment_schema
+    from rbc_marl.experiments.build import experiment_schema
     from rbc_marl.schema import file_schema
 
     if kind == "experiment":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,16 +15,26 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS, _get_algorithm_class
 
 from rbc_marl.config import AGENT_TYPES, PRESETS, EconomyConfig, parse_config
-from rbc_marl.curriculum import parse_curriculum
+from rbc_marl.curriculum import Curriculum, parse_curriculum
 from rbc_marl.errors import ConfigError, first_line, nearest, one_of
-from rbc_marl.experiments.algorithm_keys import check_keys, check_value, everyday, known_keys, model_keys, set_keys
-from rbc_marl.experiments.spaces import Space
+from rbc_marl.experiments.algorithm_keys import (
+    SECTIONS,
+    check_keys,
+    check_value,
+    everyday,
+    key_schema,
+    known_keys,
+    model_keys,
+    set_keys,
+)
+from rbc_marl.experiments.spaces import SPACES, Space
 from rbc_marl.experiments.stopping import parse_stop
 from rbc_marl.observations import ENCODINGS
-from rbc_marl.rllib.algorithm import EconomyPPO
+from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig
 from rbc_marl.rllib.plain import ENV_PRESETS, policies, policy_mapping_fn, register
 from rbc_marl.rllib.settings import DEVIATOR, ENV_OPTIONS, check_env, check_restored
-from rbc_marl.settings import Section, dump_yaml, plain, with_value
+from rbc_marl.schema import changeable, file_schema
+from rbc_marl.settings import UNSET, Section, dump_yaml, plain, with_value
 
 DEFAULT_RESULTS = "results"
 OUR_ALGORITHMS: dict[str, type[Algorithm]] = {"EconomyPPO": EconomyPPO}
@@ -149,31 +158,12 @@ def build(
     examples: dict[str, Any] = {**data, "config": data.get("config", {})}
     for path, space in spaces.items():
         examples = with_value(examples, path, space.examples()[0])
-    config, keys = configured(name, settings.run, settings.env, examples["config"], places)
+    config, keys, economy = configured(name, settings.run, settings.env, examples["config"], places)
     for path, space in spaces.items():
         for value in space.examples()[1:]:
             configured(name, settings.run, settings.env, with_value(examples, path, value)["config"], places)
         keys = with_value(keys, [everyday(path[1]), *path[2:]], space.plain())
-    config_class: Any = type(config)
-    custom = config.callbacks_class is not _usual_callbacks(config_class)
-    stop = parse_stop(settings.stop, f"{name}.stop", custom_metrics=custom)
-    asked = [key for key in stop if key.startswith("evaluation/")]
-    problem = ""
-    if settings.num_samples > 1 and not spaces:
-        mend = "add a search space to config, such as seed: {randint: [0, 1000000]}"
-        problem = f"num_samples is {settings.num_samples}, and all would be the same; {mend}"
-    elif asked and not config.evaluation_interval:
-        problem = f"stop.{asked[0]} needs evaluations; give config.evaluation_interval"
-    elif spaces and not stop:
-        problem = "stop is missing; a sweep needs one, such as stop: {training_iteration: 100}"
-    if problem:
-        raise ConfigError(f"{name}.{problem}")
-    return _experiment(name, source, settings, config, stop, keys, spaces)
-
-
-@functools.cache
-def _usual_callbacks(config_class: type[AlgorithmConfig]) -> object:
-    return config_class().callbacks_class
+    return _experiment(name, source, settings, config, economy, keys, spaces)
 
 
 def build_python(name: str, source: Path, config: AlgorithmConfig, data: Mapping[str, Any]) -> Experiment:
@@ -191,13 +181,12 @@ def build_python(name: str, source: Path, config: AlgorithmConfig, data: Mapping
     if config.algo_class is None or config.env is None:
         missing = "algorithm" if config.algo_class is None else "environment"
         raise ConfigError(f"{source}: config has no {missing}; start from PPOConfig().environment(...)")
-    economy_of(config.env, config.env_config or {}, f"{name}.config.env_config")
+    economy = economy_of(config.env, config.env_config or {}, f"{name}.config.env_config")
     config.seed = 0 if config.seed is None else config.seed
     _finish(config, name)
     algorithm = config.algo_class if isinstance(config.algo_class, str) else config.algo_class.__name__
     settings = ExperimentSettings.parse({**data, "run": algorithm, "env": str(config.env)}, name)
-    stop = parse_stop(settings.stop, f"{name}.stop", custom_metrics=True)
-    return _experiment(name, source, settings, config, stop, None, {})
+    return _experiment(name, source, settings, config, economy, None, {})
 
 
 def _experiment(
@@ -205,11 +194,24 @@ def _experiment(
     source: Path,
     settings: ExperimentSettings,
     config: AlgorithmConfig,
-    stop: Mapping[str, float],
+    economy: EconomyConfig | None,
     keys: Mapping[str, Any] | None,
     spaces: Mapping[tuple[str, ...], Space],
 ) -> Experiment:
-    """An experiment whose parts are built."""
+    """An experiment with a finished configuration; the keys are None where a Python file made it."""
+    reports_anything = keys is None or keys.get("callbacks") is not None
+    stop = parse_stop(settings.stop, f"{name}.stop", custom_metrics=reports_anything)
+    asked = [key for key in stop if key.startswith("evaluation/")]
+    problem = ""
+    if settings.num_samples > 1 and not spaces:
+        mend = "add a search space to config, such as seed: {randint: [0, 1000000]}"
+        problem = f"num_samples is {settings.num_samples}, and all would be the same; {mend}"
+    elif asked and not config.evaluation_interval:
+        problem = f"stop.{asked[0]} needs evaluations; give config.evaluation_interval"
+    elif spaces and not stop:
+        problem = "stop is missing; a sweep needs one, such as stop: {training_iteration: 100}"
+    if problem:
+        raise ConfigError(f"{name}.{problem}")
     restore = Path(settings.restore) if settings.restore else None
     if restore is not None and settings.run == "EconomyPPO":
         check_restored(restore, config, f"{name}.restore")
@@ -218,7 +220,7 @@ def _experiment(
         name=name,
         run=settings.run,
         env=str(settings.env),
-        env_config=economy_of(settings.env, config.env_config or {}, f"{name}.config.env_config"),
+        env_config=economy,
         stop=stop,
         config=config,
         resolved=resolved if keys is None else {**resolved, "config": keys},
@@ -234,8 +236,8 @@ def _experiment(
 
 def configured(
     name: str, run: str, env: object, keys: Mapping[str, Any], places: Mapping[str, str]
-) -> tuple[AlgorithmConfig, dict[str, Any]]:
-    """The AlgorithmConfig of flat keys, and the keys with everything written out, in their everyday spelling.
+) -> tuple[AlgorithmConfig, dict[str, Any], EconomyConfig | None]:
+    """The AlgorithmConfig of flat keys, the keys written out in their everyday spelling, and the economy if it is ours.
 
     Raises:
         ConfigError: A key is unknown, a value wrong, or RLlib refuses the combination.
@@ -267,12 +269,42 @@ def configured(
     config.environment(env=env)
     set_keys(config, checked, own)
     _finish(config, name)
-    return config, {everyday(key): value for key, value in resolved.items()}
+    return config, {everyday(key): value for key, value in resolved.items()}, economy
 
 
 def to_yaml(experiment: Experiment) -> str:
     """The resolved experiment as the text of a YAML file that `load_experiments` reads back."""
     return dump_yaml({experiment.name: experiment.resolved})
+
+
+def experiment_schema() -> dict[str, Any]:
+    """JSON schema of files of experiments: the keys of EconomyPPO, or any for RLlib's other algorithms."""
+    schema = file_schema(ExperimentSettings, "Experiments of rbc-marl")
+    economy, curriculum = EconomyConfig.model_json_schema(), Curriculum.model_json_schema()
+    economy["properties"] |= {name: {} for name in ENV_OPTIONS}
+    definitions = schema["$defs"] | curriculum.pop("$defs") | {"economy": economy, "curriculum": curriculum}
+    keys: dict[str, Any] = {everyday(name): key_schema(key) for name, key in known_keys(EconomyPPOConfig).items()}
+    keys.pop("model")
+    for key in keys.values():  # a key's own definitions belong to the whole
+        definitions |= key.pop("$defs", {})
+    keys["env_config"] = {"$ref": "#/$defs/economy"}
+    keys["curriculum"] = {"anyOf": [{"$ref": "#/$defs/curriculum"}, {"type": ["string", "null"]}]}
+    flat = {"type": "object", "properties": keys, "additionalProperties": False}
+    ours = {**flat, "properties": {**{section: {"$ref": "#/$defs/section"} for section in SECTIONS}, **keys}}
+    experiment = schema["additionalProperties"]
+    experiment["properties"]["config"] = {"type": ["object", "null"]}
+    definitions |= {"experiment": experiment, "config": ours}
+    definitions = {name: changeable(value) for name, value in definitions.items()}
+    shared = {name: {"$ref": f"#/$defs/config/properties/{name}"} for name in keys}
+    definitions["section"] = {**flat, "properties": shared}
+    other = {"properties": {"run": {"not": {"const": "EconomyPPO"}}}, "required": ["run"]}
+    closed = {"properties": {"config": {"$ref": "#/$defs/config"}}}
+    definitions["experiment"] |= {"if": other, "else": closed}
+    # What can stand in place of a value: a search space, or the word that takes out a key of the base.
+    space = {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": False}
+    space |= {"properties": {name: {"type": "array"} for name in SPACES}}
+    definitions["change"] = {"anyOf": [space, {"const": UNSET}]}
+    return {**schema, "additionalProperties": {"$ref": "#/$defs/experiment"}, "$defs": definitions}
 
 
 # RLlib's configuration

@@ -21,9 +21,9 @@ from rbc_marl.experiments.algorithm_keys import CLASSES, SECTIONS, SPELLINGS, ap
 from rbc_marl.experiments.build import Base, ExperimentSettings, build, build_python
 from rbc_marl.experiments.build import Experiment as Experiment  # part of this module's interface
 from rbc_marl.experiments.build import to_yaml as to_yaml
-from rbc_marl.experiments.presets import find_file
 from rbc_marl.experiments.spaces import Space, find_spaces
 from rbc_marl.own_code import allow_folder, allow_import, named_code
+from rbc_marl.presets import find_file
 from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, with_value
 
 # Settings of the old command, and where they stand now.
@@ -210,7 +210,7 @@ def read_specs(path: str | Path, only: str | None = None) -> list[ExperimentSpec
         ConfigError: A file is missing, is not YAML or no file of experiments, or bases lead in a circle.
     """
     path, reader = find_file(path), _Reader()
-    return [reader.spec(path, name) for name in _one_of(reader.names(path), only, path)]
+    return [reader.spec(path, name) for name in _one_of([*reader.file(path)], only, path)]
 
 
 def _one_of(names: Sequence[str], only: str | None, path: Path) -> Sequence[str]:
@@ -237,12 +237,14 @@ class _Reader:
     def __init__(self) -> None:
         self._files: dict[Path, dict[str, Any]] = {}
 
-    def names(self, path: Path) -> list[str]:
-        """The experiments of a file."""
-        names = list(self._file(path))
-        if not names:
+    def file(self, path: Path) -> dict[str, Any]:
+        """The experiments of a file, by name."""
+        key = path.resolve()
+        if key not in self._files:
+            self._files[key] = {str(name): value for name, value in load_yaml_file(path).items()}
+        if not self._files[key]:
             raise ConfigError(f"{path} is empty; it must hold an experiment: a name, and under it run, env and config")
-        return names
+        return self._files[key]
 
     def spec(self, path: Path, name: str, before: tuple[tuple[Path, str], ...] = ()) -> ExperimentSpec:
         """One experiment, with its base.
@@ -257,7 +259,7 @@ class _Reader:
             circle = " -> ".join(f"{file.name}: {experiment}" for file, experiment in (*before, step))
             raise ConfigError(f"{path}: {name}.base leads back to where it began ({circle}); leave one base out")
         with line_numbers(path):
-            own, places = _canonical(path, name, self._file(path)[name])
+            own, places = _canonical(path, name, self.file(path)[name])
             base = own.pop("base", None)
             if base is None:
                 return ExperimentSpec(name, path, merged({}, own), places, (path,))
@@ -272,18 +274,12 @@ class _Reader:
         """The file and the name of a base."""
         base = Base.parse({"file": value} if isinstance(value, str) else value, f"{name}.base")
         file = find_file(base.file, folder=path.parent)
-        names = self.names(file)
+        names = [*self.file(file)]
         wanted = base.experiment or (names[0] if len(names) == 1 else name)
         if wanted not in names:
             mend = f"name one: {{file: {base.file}, experiment: {names[0]}}}"
             raise ConfigError(f"{name}.base is {base.file}, which holds {', '.join(names)}; {mend}")
         return file, wanted
-
-    def _file(self, path: Path) -> dict[str, Any]:
-        key = path.resolve()
-        if key not in self._files:
-            self._files[key] = {str(name): value for name, value in load_yaml_file(path).items()}
-        return self._files[key]
 
 
 def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[str, str]]:  # noqa: ANN401 - from a file

@@ -7,16 +7,13 @@ complete.
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import json
 import math
 import os
-import platform
 import shutil
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +24,6 @@ from typing import Any, Self
 from rbc_marl.errors import UserError
 
 CHECKPOINT = "checkpoint_"
-PACKAGES = ("torch", "ray", "numpy", "gymnasium", "pettingzoo", "rbc_marl")
 
 
 class RunFolder:
@@ -55,13 +51,12 @@ class RunFolder:
             path = experiment_folder / (stem if attempt == 0 else f"{stem}_{attempt + 1}")
             try:
                 path.mkdir(parents=True)
+                return cls(path)
             except FileExistsError:
                 if not experiment_folder.is_dir():
                     break
             except OSError as error:
                 raise UserError(f"{path} cannot be made ({error.strerror}); choose another storage_path") from None
-            else:
-                return cls(path)
         raise UserError(f"{experiment_folder} is not a folder; choose another storage_path")
 
     @classmethod
@@ -201,34 +196,6 @@ def replace_file(path: Path, content: str | bytes) -> None:
 def finite(value: Any) -> Any:  # noqa: ANN401 - a number or anything else
     """The value, or None for NaN and infinities, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides a run: Python and the packages that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
-            if package == "rbc_marl":
-                from rbc_marl import __version__
-
-                found[package] = __version__
-    return found
-
-
-def git_commit() -> str | None:
-    """The commit of the current folder, with "+changes" where files differ from it; None outside a repository."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    return f"{commit}+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
 
 
 class _EventFile:

@@ -83,11 +83,15 @@ def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's processes find the modules that this one finds, and no others.
+    here, setup = {str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent)}, worker_setup()
+    paths = [path for path in dict.fromkeys(str(Path(path).resolve()) for path in sys.path) if path in here]
+    runtime_env = {"worker_process_setup_hook": setup} if setup else None
     try:
         ray.init(
             log_to_driver=options.verbosity > 0,
             logging_level=logging.INFO if options.verbosity > 1 else logging.ERROR,
-            job_config=_job_config(),
+            job_config=_OwnPaths(runtime_env=runtime_env, _py_driver_sys_path=paths),
             **_where(options, cpus),
         )
     except Exception as error:
@@ -120,14 +124,6 @@ class _OwnPaths(JobConfig):
 
     def _runtime_env_has_working_dir(self) -> bool:
         return True
-
-
-def _job_config() -> JobConfig:
-    """Let Ray's processes find the modules that this one finds, and no others."""
-    here = {str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent)}
-    paths = [path for path in dict.fromkeys(str(Path(path).resolve()) for path in sys.path) if path in here]
-    setup = worker_setup()
-    return _OwnPaths(runtime_env={"worker_process_setup_hook": setup} if setup else None, _py_driver_sys_path=paths)
 
 
 @contextmanager

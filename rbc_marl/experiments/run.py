@@ -24,10 +24,11 @@ from rich.console import Console
 from rbc_marl.analysis.outcomes import BEST, outcome
 from rbc_marl.errors import UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
-from rbc_marl.experiments.folder import RunFolder, folder_lock, git_commit, iteration_of, replace_file, versions
+from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of, replace_file
 from rbc_marl.experiments.progress import Progress
 from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
+from rbc_marl.provenance import git_commit, versions
 
 # Parts of RLlib's result that are not numbers of the run.
 NOT_REPORTED = ("config", "pid", "timestamp", "done")
@@ -164,6 +165,11 @@ def _run(
 ) -> Outcome:
     """The training loop, and how it ends."""
     checkpoints, seconds_before, checked = experiment.checkpoints, results.get("time_total_s") or 0.0, False
+
+    def save() -> None:
+        write = algorithm.save_to_path
+        folder.save_checkpoint(algorithm.iteration, lambda path: write(str(path.resolve())), checkpoints.num_to_keep)
+
     try:
         while not (done := should_stop(experiment.stop, results)) and request.signal is None:
             results = flat_results(algorithm.train(), seconds_before)
@@ -175,9 +181,9 @@ def _run(
             if after_iteration is not None:
                 after_iteration(results)
             if checkpoints.checkpoint_frequency and algorithm.iteration % checkpoints.checkpoint_frequency == 0:
-                save(algorithm, folder, checkpoints.num_to_keep)
+                save()
         if checkpoints.checkpoint_at_end or not done:
-            save(algorithm, folder, checkpoints.num_to_keep)
+            save()
     except KeyboardInterrupt:
         request.signal, done = request.signal or signal.SIGINT, False
     except Exception as error:
@@ -202,11 +208,6 @@ def _failure(error: Exception, iteration: int, name: str, folder: RunFolder) -> 
         kind, message = UserError, f"{name} failed in iteration {iteration}: {reason(error)}; {where}"
     saved = folder.checkpoints()
     return kind(f"{message}; {f'the last checkpoint is {saved[-1]}' if saved else 'no checkpoint was saved before'}")
-
-
-def save(algorithm: Algorithm, folder: RunFolder, keep: int | None) -> Path:
-    """Save a checkpoint of RLlib under the number of iterations done."""
-    return folder.save_checkpoint(algorithm.iteration, lambda path: algorithm.save_to_path(str(path.resolve())), keep)
 
 
 def flat_results(result: Mapping[str, Any], seconds_before: float = 0.0) -> dict[str, Any]:

@@ -163,27 +163,25 @@ def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str
 
 
 def _space(kind: str, arguments: Any, where: str) -> Space:  # noqa: ANN401 - from a file
-    if problem := _problem(kind, arguments):
+    """A search space, whose arguments are checked."""
+    given, count = arguments if isinstance(arguments, list) else [], SPACES[kind]
+    numbers = [a for a in given if isinstance(a, int | float) and not isinstance(a, bool) and math.isfinite(a)]
+    problem = ""
+    if not given:
+        problem = "it must be a list"
+    elif count is None:
+        pass
+    elif len(numbers) != len(given) or len(given) != count:
+        problem = f"it must be a list of {count} numbers"
+    elif kind != "randn" and given[0] >= given[1]:
+        problem = "the first number must be below the second"
+    elif "log" in kind and given[0] <= 0:
+        problem = "a logarithmic space begins above 0"
+    elif "randint" in kind and not all(isinstance(a, int) for a in given):
+        problem = "they must be whole numbers"
+    if problem:
         raise ConfigError(f"{where} is {arguments!r}; {problem}")
-    return Space(kind, tuple(arguments))
-
-
-def _problem(kind: str, arguments: Any) -> str:  # noqa: ANN401 - from a file
-    """What is wrong with the arguments of a space; empty where nothing is."""
-    if not isinstance(arguments, list) or not arguments:
-        return "it must be a list"
-    if (count := SPACES[kind]) is None:
-        return ""
-    numbers = [a for a in arguments if isinstance(a, int | float) and not isinstance(a, bool) and math.isfinite(a)]
-    if len(numbers) != len(arguments) or len(arguments) != count:
-        return f"it must be a list of {count} numbers"
-    if kind != "randn" and arguments[0] >= arguments[1]:
-        return "the first number must be below the second"
-    if "log" in kind and arguments[0] <= 0:
-        return "a logarithmic space begins above 0"
-    if "randint" in kind and not all(isinstance(a, int) for a in arguments):
-        return "they must be whole numbers"
-    return ""
+    return Space(kind, tuple(given))
 
 
 def _columns(keys: list[str]) -> dict[str, str]:

@@ -27,14 +27,12 @@ OPEN_KEYS = re.compile(
 )
 # Names of older RLlib versions.
 OLD_NAMES = {
-    "timesteps_total": "num_env_steps_sampled_lifetime",
-    "num_env_steps_sampled": "num_env_steps_sampled_lifetime",
+    **dict.fromkeys(("timesteps_total", "num_env_steps_sampled"), "num_env_steps_sampled_lifetime"),
     "episodes_total": "env_runners/num_episodes_lifetime",
-    "episode_reward_mean": "env_runners/episode_return_mean",
-    "episode_return_mean": "env_runners/episode_return_mean",
-    "evaluation/episode_reward_mean": "evaluation/env_runners/episode_return_mean",
+    **dict.fromkeys(("episode_reward_mean", "episode_return_mean"), "env_runners/episode_return_mean"),
     "env_runners/episode_reward_mean": "env_runners/episode_return_mean",
     "sampler_results/episode_reward_mean": "env_runners/episode_return_mean",
+    "evaluation/episode_reward_mean": "evaluation/env_runners/episode_return_mean",
 }
 # Criteria that only grow, and so say how far a run has come.
 PROGRESS_KEYS = (*TOP_KEYS, "env_runners/num_env_steps_sampled_lifetime", "env_runners/num_episodes_lifetime")

@@ -125,7 +125,7 @@ class RunSpec:
             is_evaluated=experiment.run == "EconomyPPO" and bool(experiment.env_config) and not scripted_types(config),
             iterations=experiment.stop.get("training_iteration", math.inf),
             bundles=bundles,
-            fingerprint=digest(decisive),
+            fingerprint=hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16],
         )
 
 
@@ -140,8 +140,11 @@ class Sweep:
     """In the order in which they begin."""
     groups: Thresholds
     scheduler: Asha | None = None
-    varied: tuple[str, ...] = ()
-    """Columns that say what was varied."""
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Columns that say what was varied."""
+        return tuple(dict.fromkeys(column for run in self.runs for column, _ in run.columns))
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -195,11 +198,6 @@ def scripted_types(config: AlgorithmConfig) -> list[str]:
     """Agent types that follow rules in a run: it saves no policies."""
     scripted = getattr(config, "scripted", None)
     return list(scripted.chosen) if scripted is not None else []
-
-
-def digest(decisive: object) -> str:
-    """A short hash of plain data."""
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:

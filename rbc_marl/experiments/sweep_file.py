@@ -25,10 +25,10 @@ from rbc_marl.experiments.file import (
     setting_name,
     setting_path,
 )
-from rbc_marl.experiments.presets import find_file
 from rbc_marl.experiments.schedulers import AnyScheduler
 from rbc_marl.experiments.spaces import Variant, expand, parse_variants
 from rbc_marl.experiments.sweep import Measure, RunSpec, Sweep, interleaved, scripted_types
+from rbc_marl.presets import find_file
 from rbc_marl.settings import Section, line_numbers, load_yaml_file
 
 MOST_SEEDS = 100_000
@@ -254,7 +254,6 @@ class SweepReader(Generic[F]):
                 runs=interleaved(runs, self.name),
                 groups=self.file.groups,
                 scheduler=asha,
-                varied=tuple(dict.fromkeys(column for run in runs for column, _ in run.columns)),
             )
 
     def _run(self, arm: ArmSpec) -> tuple[RunSpec, Experiment]:
@@ -369,8 +368,7 @@ def sweep_of(spec: ExperimentSpec) -> Sweep:
         run = replace(run, rules=getattr(experiment.config, "rules", BEST)).checked(experiment)
         own_seeds = [seeds[variant.draw or 0]] if draws_seeds and is_drawn else dict.fromkeys(seeds)
         runs += [replace(run, seed=int(value)) for value in own_seeds]
-    columns = tuple(dict.fromkeys(column for run in runs for column, _ in run.columns))
-    return Sweep(spec.name, spec.source, interleaved(runs, spec.name), Thresholds(), varied=columns)
+    return Sweep(spec.name, spec.source, interleaved(runs, spec.name), Thresholds())
 
 
 def check_not_taken(change: Override, problem: str) -> None:
