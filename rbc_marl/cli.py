@@ -396,9 +396,8 @@ def _train_one(
 
 
 def _report_run(outcome: Outcome, again: str) -> None:
-    iterations = int(outcome.results.get("training_iteration", 0))
     became = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8")).get("outcome")
-    print(f"{outcome.status} after {iterations} iterations" + (f": the economy is {became}" if became else ""))
+    print(f"{outcome.status} after {outcome.iterations} iterations" + (f": the economy is {became}" if became else ""))
     print(f"results: {outcome.folder} (progress.csv, result.json, TensorBoard events)")
     if outcome.checkpoint is not None:
         print(f"checkpoint: {outcome.checkpoint}")

@@ -119,9 +119,8 @@ def flatten_sections(keys: Mapping[str, Any], where: str) -> tuple[dict[str, Any
 @functools.cache
 def model_keys() -> dict[str, Key]:
     """The settings of RLlib's own models, by name."""
-    hints = typing.get_type_hints(DefaultModelConfig)
-    names = [field.name for field in dataclasses.fields(DefaultModelConfig)]
-    return {name: Key(name, (), hints[name], DefaultModelConfig.__module__) for name in names}
+    hints, fields = typing.get_type_hints(DefaultModelConfig), dataclasses.fields(DefaultModelConfig)
+    return {field.name: Key(field.name, (), hints[field.name], DefaultModelConfig.__module__) for field in fields}
 
 
 @functools.cache

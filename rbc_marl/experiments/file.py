@@ -7,7 +7,6 @@ what is wrong (`open-economy.config.lr_shedule`), its line, and how to mend it.
 
 from __future__ import annotations
 
-import copy
 import runpy
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from rbc_marl.experiments.build import to_yaml as to_yaml
 from rbc_marl.experiments.spaces import Space, find_spaces
 from rbc_marl.own_code import allow_folder, allow_import, named_code
 from rbc_marl.presets import find_file
-from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, with_value
+from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, plain, with_value
 
 # Settings of the old command, and where they stand now.
 OLD_SETTINGS = {
@@ -39,9 +38,6 @@ _MISPLACED = {
 }
 # Keys whose values can name classes of one's own.
 _CODE = (*CLASSES, "curriculum", "networks", "deviator")
-
-
-# Settings and overrides
 
 
 @dataclass(frozen=True)
@@ -143,8 +139,7 @@ class ExperimentSpec:
         Raises:
             ConfigError: A space has the wrong arguments.
         """
-        config = self.data.get("config", {})
-        return {("config", *path): space for path, space in find_spaces(config, f"{self.name}.config")}
+        return dict(find_spaces({"config": self.data.get("config", {})}, self.name))
 
     def build(self) -> Experiment:
         """Validate everything, and make the algorithm's configuration. Nothing is started.
@@ -220,12 +215,7 @@ def _one_of(names: Sequence[str], only: str | None, path: Path) -> Sequence[str]
 
 
 def folder_problem(name: object, what: str) -> str:
-    """Why a name cannot be that of something that gets a folder of that name; empty where it can.
-
-    Args:
-        name: From a file.
-        what: Gets it.
-    """
+    """Why a name cannot be that of, say, "an arm", whose results get a folder of that name; empty where it can."""
     text = str(name)
     is_fit = text and "/" not in text and not text.startswith(".") and text.isprintable()
     return "" if is_fit else f"{text!r} cannot name {what}; its results get a folder of that name"
@@ -266,8 +256,8 @@ class _Reader:
             file, experiment = self._base(path, name, base)
         parent = self.spec(file, experiment, (*before, step))
         data = merged(parent.data, own)
-        for space_path, space in find_spaces(own["config"], f"{name}.config"):  # a space replaces, it has no keys
-            data["config"] = with_value(data["config"], space_path, space.plain())
+        for space_path, space in find_spaces({"config": own["config"]}, name):  # a space replaces, it has no keys
+            data = with_value(data, space_path, space.plain())
         return ExperimentSpec(name, path, data, {**parent.places, **places}, (path, *parent.files))
 
     def _base(self, path: Path, name: str, value: Any) -> tuple[Path, str]:  # noqa: ANN401 - from a file
@@ -328,7 +318,7 @@ def _read_python(path: Path, sets: Sequence[str]) -> Experiment:
     overrides = read_overrides(sets)
     # An override inside a mapping starts from what the file's config holds.
     starts = {override.path[1]: getattr(config, override.path[1], None) for override in overrides if override.path[1:]}
-    keys = {key: copy.deepcopy(value) for key, value in starts.items() if isinstance(value, dict)}
+    keys = {key: plain(value) for key, value in starts.items() if isinstance(value, dict)}
     spec = ExperimentSpec(name, path, {"stop": module.get("stop"), "config": keys}).with_overrides(overrides)
     if fixed := {"run", "env"} & set(spec.data):
         raise ConfigError(f"--set {fixed.pop()}: a Python file sets this itself; change it there")

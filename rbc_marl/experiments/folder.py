@@ -16,7 +16,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -78,14 +78,6 @@ class RunFolder:
         """Change entries of run.json."""
         text = json.dumps({**self.read_info(), **changes}, indent=2, allow_nan=False)
         replace_file(self.path / "run.json", text + "\n")
-
-    def is_alive(self) -> bool:
-        """Whether a process holds this folder."""
-        try:
-            with folder_lock(self.path):
-                return False
-        except UserError:
-            return True
 
     # Checkpoints
 
@@ -154,10 +146,8 @@ class RunFolder:
     def _read_results(self) -> Iterator[tuple[str, dict[str, Any]]]:
         file = self.path / "result.json"
         for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-            try:
+            with suppress(ValueError):  # the last line of a run that was killed
                 yield line, json.loads(line)
-            except ValueError:  # the last line of a run that was killed
-                continue
 
     def _append_csv(self, numbers: Mapping[str, float]) -> None:
         if new := [key for key in numbers if key not in self._columns]:  # of evaluations, for one: they come later
@@ -239,11 +229,12 @@ class _EventFile:
 
 
 @contextmanager
-def folder_lock(path: Path) -> Iterator[None]:
+def folder_lock(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold a folder for this process alone. A process that dies lets go of it.
 
     Args:
         path: The folder; made if there is none.
+        patience: Seconds to wait for another process to let go of it.
 
     Raises:
         UserError: Another process holds it, or it cannot be locked; the message names who holds it.
@@ -251,7 +242,7 @@ def folder_lock(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     owner = path / ".lock.json"
-    lock = FileLock(path / ".lock", timeout=0)
+    lock = FileLock(path / ".lock", timeout=patience)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -62,14 +62,13 @@ def read_json(path: Path, report: Callable[[str], object] = print) -> dict[str, 
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return value
+        problem = f"it holds a {type(value).__name__}, not a mapping"
     except FileNotFoundError:
         return None
     except ValueError as error:
-        value, problem = None, str(error)
-    else:
-        problem = f"it holds a {type(value).__name__}, not a mapping"
-    if isinstance(value, dict):
-        return value
+        problem = str(error)
     torn = path.with_name(f"{path.name}.torn")
     path.replace(torn)
     report(f"{path} is torn ({problem}); it is set aside as {torn.name} and made again")

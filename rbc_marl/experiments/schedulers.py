@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, Literal
@@ -90,11 +91,9 @@ AnyScheduler = Annotated[Scheduler, BeforeValidator(_named), WithJsonSchema(_SCH
 def reports_of(folder: Path, record: str) -> Iterator[dict[str, Any]]:
     """What a run, by its record's name, has reported so far, oldest first, without a line that a kill cut short."""
     path = folder / REPORTS / f"{record}.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
+    with suppress(ValueError):
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             yield json.loads(line)
-        except ValueError:
-            return
 
 
 class _ByKey(AsyncHyperBandScheduler):

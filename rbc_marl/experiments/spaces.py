@@ -154,10 +154,11 @@ def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str
     listed = tuple(columns[key] for key in lists)
     variants = []
     for draw, combination in product(range(samples), product(*lists.values())):
-        drawn = {key: values[draw] for key, values in draws.items()}
-        values = {**dict(zip(lists, combination, strict=True)), **drawn}
+        values = dict(zip(lists, combination, strict=True)) | {key: drawn[draw] for key, drawn in draws.items()}
         ordered = tuple((key, values[key]) for key in spaces)
-        cells = tuple((columns[key], _cell(value)) for key, value in ordered)
+        # A table has lists and mappings as text.
+        texts = [json.dumps(x, default=str) if isinstance(x, list | Mapping) else x for _, x in ordered]
+        cells = tuple(zip((columns[key] for key in spaces), texts, strict=True))
         variants.append(Variant(ordered, cells, draw if draws else None, listed))
     return variants
 
@@ -169,11 +170,9 @@ def _space(kind: str, arguments: Any, where: str) -> Space:  # noqa: ANN401 - fr
     problem = ""
     if not given:
         problem = "it must be a list"
-    elif count is None:
-        pass
-    elif len(numbers) != len(given) or len(given) != count:
+    elif count is not None and not len(numbers) == len(given) == count:
         problem = f"it must be a list of {count} numbers"
-    elif kind != "randn" and given[0] >= given[1]:
+    elif count is not None and kind != "randn" and given[0] >= given[1]:
         problem = "the first number must be below the second"
     elif "log" in kind and given[0] <= 0:
         problem = "a logarithmic space begins above 0"
@@ -204,8 +203,3 @@ def _text(value: Any) -> str:  # noqa: ANN401 - from a file
     else:
         text = value if isinstance(value, str) else json.dumps(value, default=str)  # what is no plain data fails later
     return re.sub(r"[^\w.+-]+", "_", text).strip("_")
-
-
-def _cell(value: Any) -> Any:  # noqa: ANN401 - from a file
-    """A value as a cell of a table."""
-    return json.dumps(value, default=str) if isinstance(value, list | Mapping) else value

@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
 from rbc_marl.experiments import run as training
 from rbc_marl.experiments.build import Experiment, algorithm_class, to_yaml
 from rbc_marl.experiments.file import ExperimentSpec, Override
-from rbc_marl.experiments.folder import RunFolder
+from rbc_marl.experiments.folder import RunFolder, folder_lock
 from rbc_marl.experiments.progress import tell
 from rbc_marl.experiments.ray_session import cpus_needed
 from rbc_marl.experiments.rows import HASH, RowStore
@@ -449,7 +448,6 @@ def _trained(folder: RunFolder) -> Outcome | None:
 
 def _is_free(folder: RunFolder) -> bool:
     """Whether nobody else runs it. Its number may have passed to another process since: then a new run is begun."""
-    deadline = time.monotonic() + PATIENCE
-    while folder.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return not folder.is_alive()
+    with suppress(UserError), folder_lock(folder.path, PATIENCE):
+        return True
+    return False

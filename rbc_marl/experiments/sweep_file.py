@@ -26,7 +26,7 @@ from rbc_marl.experiments.file import (
     setting_path,
 )
 from rbc_marl.experiments.schedulers import AnyScheduler
-from rbc_marl.experiments.spaces import Variant, expand, parse_variants
+from rbc_marl.experiments.spaces import GRID, Space, Variant, expand, parse_variants
 from rbc_marl.experiments.sweep import Measure, RunSpec, Sweep, interleaved, scripted_types
 from rbc_marl.presets import find_file
 from rbc_marl.settings import Section, line_numbers, load_yaml_file
@@ -173,7 +173,7 @@ class SweepReader(Generic[F]):
         self.path = find_file(path, "sweep")
         self.command = read_overrides(sets)
         for change in self.command:
-            check_not_taken(change, f"{change.place}: every run of a sweep gets its own")
+            _check_not_taken(change, f"{change.place}: every run of a sweep gets its own")
         self._bases: dict[Path, ExperimentSpec] = {}
         self.name, settings = self._read()
         self.is_small = small
@@ -299,7 +299,7 @@ class SweepReader(Generic[F]):
             ConfigError: The value is none that a setting can have, such as a date, or the setting is the sweep's own.
         """
         change = Override(setting_path(key), value, f"{place}.{key}", key)
-        check_not_taken(change, f"{change.place} cannot {verb} here")
+        _check_not_taken(change, f"{change.place} cannot {verb} here")
         try:
             json.dumps(value)
         except TypeError:
@@ -349,17 +349,15 @@ def sweep_of(spec: ExperimentSpec) -> Sweep:
         ConfigError: A run is not valid.
     """
     samples, spaces = int(spec.data.get("num_samples", 1)), dict(spec.spaces)
-    seed = spec.data["config"].get("seed")
-    of_seed = spaces.pop(("config", "seed"), None)
-    seeds = [int(seed or 0)] if of_seed is None else list(dict.fromkeys(of_seed.arguments))
-    draws_seeds = of_seed is not None and not of_seed.is_grid
-    if of_seed is not None and draws_seeds:
-        seeds = of_seed.draws("seed", samples, 0)
+    of_seed = spaces.pop(("config", "seed"), None) or Space(GRID, (spec.data["config"].get("seed") or 0,))
+    draws_seeds = not of_seed.is_grid
+    seeds = of_seed.draws("seed", samples, 0) if draws_seeds else list(dict.fromkeys(of_seed.arguments))
     is_drawn = any(not space.is_grid for space in spaces.values())
     by_name = {setting_name(path): space for path, space in spaces.items()}
     count = 1 if draws_seeds and not is_drawn else samples
     runs: list[RunSpec] = []
-    for variant in expand(by_name, count, seeds[0] if of_seed is None else 0, spec.name):
+    draw_seed = 0 if ("config", "seed") in spec.spaces else int(seeds[0])
+    for variant in expand(by_name, count, draw_seed, spec.name):
         changes = [Override(setting_path(key), value, f"{spec.name}.{key}", key) for key, value in variant.values]
         varied = spec.with_overrides([*changes, Override(("num_samples",), 1, "a sweep")])
         run = RunSpec(variant.name or spec.name, int(seeds[0]), varied, in_words(changes), variant.columns)
@@ -371,12 +369,8 @@ def sweep_of(spec: ExperimentSpec) -> Sweep:
     return Sweep(spec.name, spec.source, interleaved(runs, spec.name), Thresholds())
 
 
-def check_not_taken(change: Override, problem: str) -> None:
-    """Refuse a setting that every run of a sweep gets from the sweep; the message begins with the problem.
-
-    Raises:
-        ConfigError: It is such a setting; the message says what to use.
-    """
+def _check_not_taken(change: Override, problem: str) -> None:
+    """Refuse a setting that every run of a sweep gets from the sweep, and say what to use; the message begins so."""
     if change.path in TAKEN:
         raise ConfigError(f"{problem}; use {TAKEN[change.path]}")
 

@@ -32,18 +32,13 @@ class Job(Protocol):
     @property
     def key(self) -> str:
         """Name of its file: all that decides the result must be in it."""
-        ...
 
     def run(self, folder: Path) -> dict[str, Any]:
-        """Do it.
-
-        Args:
-            folder: Where files beside the result can be left.
+        """Do it; files beside the result can be left in the folder.
 
         Returns:
             The result: plain data, with ``line``, what to say of it.
         """
-        ...
 
 
 def run_jobs(
@@ -184,11 +179,10 @@ class _Listener(tune.Callback):
 @contextmanager
 def _sigterm_as_sigint() -> Iterator[None]:
     """Tune ends cleanly, with its state saved, on Ctrl-C only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    is_main = threading.current_thread() is threading.main_thread()  # which alone can
+    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)) if is_main else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if is_main:
+            signal.signal(signal.SIGTERM, previous)
