@@ -77,10 +77,10 @@ class Progress:
         self._console = console or Console(highlight=False)
         self._start, self._last_line = time.monotonic(), -math.inf
         self._done_at_start = fraction_done(stop, started_at or {}) or 0.0
-        self._live = Live(console=self._console, get_renderable=self._table) if self._console.is_terminal else None
         self._results: Mapping[str, Any] = {}
         self._printed: Mapping[str, Any] = self._results
         self._notice = ""
+        self._live = Live(console=self._console, get_renderable=self._table) if self._console.is_terminal else None
 
     def __enter__(self) -> Self:
         """Start the live display, on a terminal."""
