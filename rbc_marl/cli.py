@@ -178,7 +178,7 @@ def presets(
     force: Annotated[bool, typer.Option("--force", help="Write over files of the same names.")] = False,
 ) -> None:
     """List the files that come with the package; `train` and `sweep` take their names."""
-    from rbc_marl.experiments.presets import copy_presets, describe_presets
+    from rbc_marl.presets import copy_presets, describe_presets
 
     if copy is not None:
         copies = copy_presets(copy, force=force)
@@ -219,7 +219,7 @@ def sweep(
     verbose: Verbose = 0,
 ) -> None:
     """Train and evaluate every variant and seed of FILE, in one table. Run again, it goes on where it stopped."""
-    from rbc_marl.experiments.presets import find_file
+    from rbc_marl.presets import find_file
 
     file = find_file(file, "sweep")
     require("ray.rllib", "rllib")
@@ -349,7 +349,7 @@ def _fail(message: str) -> int:
 
 
 def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> list[Experiment]:
-    from rbc_marl.experiments.presets import find_file
+    from rbc_marl.presets import find_file
 
     file = find_file(file)  # before Ray is imported, which takes seconds
     require("ray.rllib", "rllib")
@@ -363,7 +363,8 @@ def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> 
 def _schema(kind: str) -> dict[str, object]:
     from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
     from rbc_marl.equilibrium.study import StudyFile
-    from rbc_marl.experiments.presets import experiment_schema, file_schema
+    from rbc_marl.experiments.build import experiment_schema
+    from rbc_marl.schema import file_schema
 
     if kind == "experiment":
         return experiment_schema()
@@ -395,9 +396,8 @@ def _train_one(
 
 
 def _report_run(outcome: Outcome, again: str) -> None:
-    iterations = int(outcome.results.get("training_iteration", 0))
     became = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8")).get("outcome")
-    print(f"{outcome.status} after {iterations} iterations" + (f": the economy is {became}" if became else ""))
+    print(f"{outcome.status} after {outcome.iterations} iterations" + (f": the economy is {became}" if became else ""))
     print(f"results: {outcome.folder} (progress.csv, result.json, TensorBoard events)")
     if outcome.checkpoint is not None:
         print(f"checkpoint: {outcome.checkpoint}")
@@ -467,7 +467,7 @@ def _names(experiments: Sequence[Experiment]) -> str:
 def _describe(experiment: Experiment) -> str:
     """What `check` prints of an experiment: plain lines, in the order in which a reader asks."""
     from rbc_marl.experiments.file import setting_name
-    from rbc_marl.experiments.own_code import origin
+    from rbc_marl.own_code import origin
 
     config, economy = experiment.config.copy(copy_frozen=False), experiment.env_config
     config.validate()  # fills in sizes that follow from others

@@ -50,6 +50,12 @@ def require(module: str, extra: str) -> ModuleType:
         ) from None
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for errors of libraries that write paragraphs."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Suggest the known name closest to a misspelt one.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_a
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.errors import ConfigError, first_line, nearest
 
 # What a mapping says in place of a value, to take out a key that a file's `base` has.
 UNSET = "unset"
@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any data
     """Numbers and sequences of NumPy, pandas and torch, and ranges, as Python's own; other values as they are."""
+    if type(value) in (str, int, float, bool):  # most are, and soon told
+        return value
     if isinstance(value, Mapping):
         return {plain(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -299,8 +301,7 @@ def load_named(dotted: str, where: str, is_meant: Callable[[Any], bool], meant: 
     try:
         named = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f'{where} is "{dotted}", which cannot be imported ({reason})') from None
+        raise ConfigError(f'{where} is "{dotted}", which cannot be imported ({first_line(error)})') from None
     if not isinstance(named, type) or not is_meant(named):
         raise ConfigError(f'{where} is "{dotted}", which is not {meant}; name one as package.module.Class')
     return named

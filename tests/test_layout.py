@@ -14,6 +14,7 @@ PACKAGE = ROOT / "rbc_marl"
 LAYERS = (
     ("errors",),
     ("settings",),
+    ("own_code", "presets", "provenance", "schema"),
     ("config",),
     ("economy",),
     ("choices", "observations"),

@@ -21,15 +21,15 @@ BEST = "best"
 CANDIDATES = ("monopoly", "cost_plus", "redistribution")
 
 
-def check_reference(rules: object) -> str:
-    """Return the name of a rule-based economy that runs can be held against.
+def check_reference(rules: str) -> str:
+    """Return the name of a rule-based economy that runs can be held against, for a field of a settings model.
 
     Raises:
-        ConfigError: There is none of that name; the message begins with what was given.
+        ConfigError: There is none of that name; the message says what it must be.
     """
     known = (BEST, *RULES)
-    if not isinstance(rules, str) or rules not in known:
-        raise ConfigError(f"{rules!r}; it must be one of {', '.join(known)}{nearest(str(rules), known)}")
+    if rules not in known:
+        raise ConfigError(f"it must be one of {', '.join(known)}{nearest(rules, known)}")
     return rules
 
 

@@ -112,7 +112,8 @@ class BestResponseReport:
         Returns:
             Names of the files written.
         """
-        from rbc_marl.experiments.folder import git_commit, replace_file, versions
+        from rbc_marl.experiments.folder import replace_file
+        from rbc_marl.provenance import git_commit, versions
 
         folder.mkdir(parents=True, exist_ok=True)
         record = {"command": list(command) or sys.argv, "versions": versions(), "git_commit": git_commit()}

@@ -281,7 +281,8 @@ def begin(
     study: Study, folder: Path, command: Sequence[str] = (), report: Callable[[str], None] = print
 ) -> None:
     """Note in ``sweep.json`` what is about to run."""
-    from rbc_marl.experiments.folder import git_commit, replace_file, versions
+    from rbc_marl.experiments.folder import replace_file
+    from rbc_marl.provenance import git_commit, versions
 
     earlier = read_json(folder / "sweep.json", report) or {}
     now = {

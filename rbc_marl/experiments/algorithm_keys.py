@@ -10,44 +10,34 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import itertools
 import json
 import math
 import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.from_config import NotProvided
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.curriculum import Curriculum
-from rbc_marl.errors import ConfigError
+from rbc_marl.errors import ConfigError, first_line
 from rbc_marl.settings import Section, explain, load_named
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 # Methods of AlgorithmConfig, in the order in which they are called.
 SECTIONS = (
-    "api_stack",
-    "resources",
-    "framework",
-    "environment",
-    "env_runners",
-    "learners",
-    "training",
-    "callbacks",
-    "evaluation",
-    "offline_data",
-    "multi_agent",
-    "reporting",
-    "checkpointing",
-    "debugging",
-    "fault_tolerance",
-    "rl_module",
-    "experimental",
+    *("api_stack", "resources", "framework", "environment", "env_runners", "learners", "training", "callbacks"),
+    *("evaluation", "offline_data", "multi_agent", "reporting", "checkpointing", "debugging", "fault_tolerance"),
+    *("rl_module", "experimental"),
 )
 # Keys whose everyday name is not the name of the parameter.
 SPELLINGS = {"lambda": "lambda_", "input": "input_", "callbacks": "callbacks_class"}
@@ -71,29 +61,17 @@ OLD_NAMES = {
 }
 # Coefficients that RLlib also takes as a schedule: [[env step, value], ...].
 SCHEDULED = ("lr", "entropy_coeff")
-# Keys that hold a class, which a file names by its dotted path.
-CLASSES = ("callbacks_class", "env_runner_cls", "learner_class")
-# What the numbers may be; RLlib checks few of them. Both ends are allowed; None: no bound.
-RANGES: dict[str, tuple[float, float | None]] = {
-    "lr": (0.0, None),
-    "gamma": (0.0, 1.0),
-    "lambda_": (0.0, 1.0),
-    "clip_param": (0.0, None),
-    "entropy_coeff": (0.0, None),
-    "vf_loss_coeff": (0.0, None),
-    "vf_clip_param": (0.0, None),
-    "kl_coeff": (0.0, None),
-    "grad_clip": (0.0, None),
-    "num_epochs": (1, None),
-    "minibatch_size": (1, None),
-    "train_batch_size": (1, None),
-    "train_batch_size_per_learner": (1, None),
-    "num_envs_per_env_runner": (1, None),
-    "num_env_runners": (0, None),
-    "num_learners": (0, None),
-    "evaluation_num_env_runners": (0, None),
-    "evaluation_interval": (1, None),
-    "seed": (0, None),
+# Keys that hold a class, which a file names by its dotted path, and the kind of class.
+CLASSES: dict[str, type] = {"callbacks_class": RLlibCallback, "env_runner_cls": EnvRunner, "learner_class": Learner}
+# What the numbers may be, both ends included; RLlib checks few of them.
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("gamma", "lambda_"), (0.0, 1.0)),
+    **dict.fromkeys(("lr", "clip_param", "entropy_coeff", "vf_loss_coeff", "vf_clip_param"), (0.0, math.inf)),
+    **dict.fromkeys(("kl_coeff", "grad_clip", "seed"), (0.0, math.inf)),
+    **dict.fromkeys(("num_env_runners", "num_learners", "evaluation_num_env_runners"), (0.0, math.inf)),
+    **dict.fromkeys(("num_epochs", "minibatch_size", "train_batch_size"), (1.0, math.inf)),
+    **dict.fromkeys(("train_batch_size_per_learner", "num_envs_per_env_runner"), (1.0, math.inf)),
+    "evaluation_interval": (1.0, math.inf),
 }
 _UNIONS = (typing.Union, types.UnionType)
 
@@ -106,6 +84,11 @@ class Key:
     sections: tuple[str, ...]
     annotation: Any
     owner: str  # module of the class that declares it: tells RLlib's `model` from ours
+
+
+def everyday(key: str) -> str:
+    """The name of a key as files spell it: ``lambda`` for ``lambda_``."""
+    return next((spelling for spelling, parameter in SPELLINGS.items() if parameter == key), key)
 
 
 def flatten_sections(keys: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -136,34 +119,22 @@ def flatten_sections(keys: Mapping[str, Any], where: str) -> tuple[dict[str, Any
 @functools.cache
 def model_keys() -> dict[str, Key]:
     """The settings of RLlib's own models, by name."""
-    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-
-    hints = typing.get_type_hints(DefaultModelConfig)
-    names = [field.name for field in dataclasses.fields(DefaultModelConfig)]
-    return {name: Key(name, (), hints[name], DefaultModelConfig.__module__) for name in names}
+    hints, fields = typing.get_type_hints(DefaultModelConfig), dataclasses.fields(DefaultModelConfig)
+    return {field.name: Key(field.name, (), hints[field.name], DefaultModelConfig.__module__) for field in fields}
 
 
 @functools.cache
 def known_keys(config_class: type) -> dict[str, Key]:
     """Every key that a kind of AlgorithmConfig takes, by name. A subclass's declaration comes before its base's."""
-    from ray.rllib.utils.from_config import NotProvided
-
     found: dict[str, Key] = {}
-    for section in SECTIONS:
-        for owner in config_class.__mro__:
-            method = vars(owner).get(section)
-            if method is None:
-                continue
-            for parameter in inspect.signature(method).parameters.values():
-                if parameter.default is not NotProvided:  # self, **kwargs, and what RLlib has deprecated
-                    continue
-                name = parameter.name
-                if name not in found:
-                    annotation = _annotation(parameter, method)
-                    found[name] = Key(name, (section,), annotation, owner.__module__)
-                elif section not in found[name].sections:
-                    found[name] = dataclasses.replace(found[name], sections=(*found[name].sections, section))
-    return {name: key for name, key in found.items() if name not in OLD_NAMES}
+    for section, owner in itertools.product(SECTIONS, config_class.__mro__):
+        method = vars(owner).get(section)
+        for name, parameter in inspect.signature(method).parameters.items() if method else ():
+            # Others are self, **kwargs, and what RLlib has deprecated.
+            if parameter.default is NotProvided and name not in OLD_NAMES:
+                first = found.get(name) or Key(name, (), _annotation(parameter, method), owner.__module__)
+                found[name] = dataclasses.replace(first, sections=(*first.sections, section))
+    return found
 
 
 def find_key(config_class: type, name: str, path: str) -> Key:
@@ -188,9 +159,7 @@ def find_key(config_class: type, name: str, path: str) -> Key:
 
 def _suggest(name: str, keys: Mapping[str, Key]) -> str:
     """The nearest key in today's spelling, also where a name of older versions or one inside a mapping is misspelt."""
-    everyday = {parameter: spelling for spelling, parameter in SPELLINGS.items()}
-    spellings = {everyday.get(known, known): everyday.get(known, known) for known in keys}
-    spellings |= {section: section for section in SECTIONS} | OLD_NAMES
+    spellings = {name: name for name in (*map(everyday, keys), *SECTIONS)} | OLD_NAMES
     inside: dict[str, type[Section]] = {"env_config": EconomyConfig}
     inside |= {"curriculum": Curriculum} if "curriculum" in keys else {}
     for outer, section_class in inside.items():
@@ -208,8 +177,9 @@ def check_value(key: Key, value: Any, path: str) -> Any:  # noqa: ANN401 - keys 
     Raises:
         ConfigError: The type or the number is not allowed. A number in quotes is a text, and refused as one.
     """
-    if key.name in CLASSES and isinstance(value, str):
-        return _load_class(key.name, value, path)
+    if isinstance(value, str) and (kind := CLASSES.get(key.name)):
+        meant = f"a subclass of RLlib's {kind.__name__}"
+        return load_named(value, path, lambda named: issubclass(named, kind), meant)
     try:
         _adapter(key).validate_json(json.dumps(value, default=repr), strict=True)
     except ValidationError as error:
@@ -227,10 +197,10 @@ def _out_of_range(name: str, value: Any) -> str:  # noqa: ANN401 - keys have man
             if not (isinstance(point, list) and len(point) == 2 and all(type(part) in (int, float) for part in point)):
                 return f"holds {point!r}; a schedule is a list of [env step, value] pairs"
         numbers = [point[1] for point in value]
-    low, high = RANGES.get(name, (-math.inf, None))
+    low, high = RANGES.get(name, (-math.inf, math.inf))
     for number in numbers:
-        if type(number) in (int, float) and not low <= number <= (math.inf if high is None else high):
-            allowed = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+        if type(number) in (int, float) and not low <= number <= high:
+            allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
             return f"is {number!r}; it must be {allowed}"
     return ""
 
@@ -270,18 +240,7 @@ def _readable(annotation: Any) -> Any:  # noqa: ANN401 - annotations are anythin
     return typing.Union[parts] if origin in _UNIONS else origin[parts]  # noqa: UP007 - of values
 
 
-def _load_class(name: str, dotted: str, path: str) -> type:
-    """A class of one's own, of the kind that its key takes."""
-    from ray.rllib.callbacks.callbacks import RLlibCallback
-    from ray.rllib.core.learner.learner import Learner
-    from ray.rllib.env.env_runner import EnvRunner
-
-    kinds = {"callbacks_class": RLlibCallback, "env_runner_cls": EnvRunner, "learner_class": Learner}
-    kind: type = kinds[name]
-    return load_named(dotted, path, lambda named: issubclass(named, kind), f"a subclass of RLlib's {kind.__name__}")
-
-
-def check_keys(config_class: type, values: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, tuple[Key, Any]]:
+def check_keys(config_class: type, values: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
     """Check the names and types of all keys.
 
     Args:
@@ -290,13 +249,13 @@ def check_keys(config_class: type, values: Mapping[str, Any], places: Mapping[st
         places: The place of each in the file, for messages.
 
     Returns:
-        Each with its key; classes that are named have taken the place of their names.
+        The values; classes that are named have taken the place of their names.
 
     Raises:
         ConfigError: A key is unknown, or its value is wrong.
     """
     keys = {name: find_key(config_class, str(name), places[name]) for name in values}
-    return {name: (key, check_value(key, values[name], places[name])) for name, key in keys.items()}
+    return {name: check_value(key, values[name], places[name]) for name, key in keys.items()}
 
 
 def apply_keys(config: AlgorithmConfig, values: Mapping[str, Any], places: Mapping[str, str]) -> None:
@@ -304,7 +263,7 @@ def apply_keys(config: AlgorithmConfig, values: Mapping[str, Any], places: Mappi
 
     Args:
         config: Changed in place.
-        values: By the name in the file.
+        values: By the name of the parameter.
         places: The place of each in the file, for messages.
 
     Raises:
@@ -313,32 +272,23 @@ def apply_keys(config: AlgorithmConfig, values: Mapping[str, Any], places: Mappi
     set_keys(config, check_keys(type(config), values, places), places)
 
 
-def set_keys(config: AlgorithmConfig, checked: Mapping[str, tuple[Key, Any]], places: Mapping[str, str]) -> None:
+def set_keys(config: AlgorithmConfig, checked: Mapping[str, Any], places: Mapping[str, str]) -> None:
     """Set keys that `check_keys` has checked on an AlgorithmConfig, through its own methods."""
+    config_class: type = type(config)
+    known = known_keys(config_class)
     for section in SECTIONS:
-        calls = {key.name: value for key, value in checked.values() if key.sections[0] == section}
+        calls = {name: value for name, value in checked.items() if known[name].sections[0] == section}
         if not calls:
             continue
         try:
             getattr(config, section)(**calls)
         except Exception as error:
-            where = {key.name: places[name] for name, (key, _) in checked.items() if key.name in calls}
-            raise ConfigError(_placed(first_line(error), where, isinstance(error, ConfigError))) from error
-
-
-def _placed(reason: str, places: Mapping[str, str], is_ours: bool) -> str:
-    """A message of RLlib's or of EconomyPPO's with the places of the keys that it is about."""
-    own = next((name for name in places if re.match(rf"{name}\b", reason)), None)
-    if is_ours and own is not None:  # ours already say what is wrong with which key
-        return places[own] + reason.removeprefix(own)
-    named = [place for name, place in places.items() if name in reason]
-    return f"{', '.join(named) or next(iter(places.values()))}: {reason}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for errors of libraries that write paragraphs."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
+            where, reason = {name: places[name] for name in calls}, first_line(error)
+            own = next((name for name in where if re.match(rf"{name}\b", reason)), None)
+            if isinstance(error, ConfigError) and own is not None:  # ours already say what is wrong with which key
+                raise ConfigError(where[own] + reason.removeprefix(own)) from error
+            named = [place for name, place in where.items() if name in reason] or list(where.values())[:1]
+            raise ConfigError(f"{', '.join(named)}: {reason}") from error
 
 
 def _annotation(parameter: inspect.Parameter, method: Any) -> Any:  # noqa: ANN401 - annotations are anything

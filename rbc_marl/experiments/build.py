@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import gymnasium
 from pydantic import AfterValidator, Field
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.registry import ALGORITHMS, _get_algorithm_class
 
 from rbc_marl.config import AGENT_TYPES, PRESETS, EconomyConfig, parse_config
-from rbc_marl.curriculum import parse_curriculum
-from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.curriculum import Curriculum, parse_curriculum
+from rbc_marl.errors import ConfigError, first_line, nearest, one_of
 from rbc_marl.experiments.algorithm_keys import (
-    SPELLINGS,
-    Key,
+    SECTIONS,
     check_keys,
     check_value,
-    first_line,
+    everyday,
+    key_schema,
     known_keys,
     model_keys,
     set_keys,
 )
-from rbc_marl.experiments.spaces import Space
+from rbc_marl.experiments.spaces import SPACES, Space
 from rbc_marl.experiments.stopping import parse_stop
 from rbc_marl.observations import ENCODINGS
-from rbc_marl.rllib import plain
+from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig
+from rbc_marl.rllib.plain import ENV_PRESETS, policies, policy_mapping_fn, register
 from rbc_marl.rllib.settings import DEVIATOR, ENV_OPTIONS, check_env, check_restored
-from rbc_marl.settings import Section, dump_yaml, with_value
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm import Algorithm
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from rbc_marl.schema import changeable, file_schema
+from rbc_marl.settings import UNSET, Section, dump_yaml, plain, with_value
 
 DEFAULT_RESULTS = "results"
-OUR_ALGORITHMS = ("EconomyPPO",)
-# What a resolved experiment says although its file need not.
-_WRITTEN_OUT = ("env_config", "seed", "num_env_runners")
+OUR_ALGORITHMS: dict[str, type[Algorithm]] = {"EconomyPPO": EconomyPPO}
 
 
 def _folder(text: str) -> str:
@@ -159,31 +158,12 @@ def build(
     examples: dict[str, Any] = {**data, "config": data.get("config", {})}
     for path, space in spaces.items():
         examples = with_value(examples, path, space.examples()[0])
-    config, keys = configured(name, settings.run, settings.env, examples["config"], places)
+    config, keys, economy = configured(name, settings.run, settings.env, examples["config"], places)
     for path, space in spaces.items():
         for value in space.examples()[1:]:
             configured(name, settings.run, settings.env, with_value(examples, path, value)["config"], places)
-        keys = with_value(keys, [everyday(path[1]), *path[2:]], {space.kind: list(space.arguments)})
-    config_class: Any = type(config)
-    custom = config.callbacks_class is not _usual_callbacks(config_class)
-    stop = parse_stop(settings.stop, f"{name}.stop", custom_metrics=custom)
-    asked = [key for key in stop if key.startswith("evaluation/")]
-    problem = ""
-    if settings.num_samples > 1 and not spaces:
-        mend = "add a search space to config, such as seed: {randint: [0, 1000000]}"
-        problem = f"num_samples is {settings.num_samples}, and all would be the same; {mend}"
-    elif asked and not config.evaluation_interval:
-        problem = f"stop.{asked[0]} needs evaluations; give config.evaluation_interval"
-    elif spaces and not stop:
-        problem = "stop is missing; a sweep needs one, such as stop: {training_iteration: 100}"
-    if problem:
-        raise ConfigError(f"{name}.{problem}")
-    return _experiment(name, source, settings, config, stop, keys, spaces)
-
-
-@functools.cache
-def _usual_callbacks(config_class: type[AlgorithmConfig]) -> object:
-    return config_class().callbacks_class
+        keys = with_value(keys, [everyday(path[1]), *path[2:]], space.plain())
+    return _experiment(name, source, settings, config, economy, keys, spaces)
 
 
 def build_python(name: str, source: Path, config: AlgorithmConfig, data: Mapping[str, Any]) -> Experiment:
@@ -201,13 +181,12 @@ def build_python(name: str, source: Path, config: AlgorithmConfig, data: Mapping
     if config.algo_class is None or config.env is None:
         missing = "algorithm" if config.algo_class is None else "environment"
         raise ConfigError(f"{source}: config has no {missing}; start from PPOConfig().environment(...)")
-    economy_of(config.env, config.env_config or {}, f"{name}.config.env_config")
+    economy = economy_of(config.env, config.env_config or {}, f"{name}.config.env_config")
     config.seed = 0 if config.seed is None else config.seed
     _finish(config, name)
     algorithm = config.algo_class if isinstance(config.algo_class, str) else config.algo_class.__name__
     settings = ExperimentSettings.parse({**data, "run": algorithm, "env": str(config.env)}, name)
-    stop = parse_stop(settings.stop, f"{name}.stop", custom_metrics=True)
-    return _experiment(name, source, settings, config, stop, None, {})
+    return _experiment(name, source, settings, config, economy, None, {})
 
 
 def _experiment(
@@ -215,11 +194,24 @@ def _experiment(
     source: Path,
     settings: ExperimentSettings,
     config: AlgorithmConfig,
-    stop: Mapping[str, float],
+    economy: EconomyConfig | None,
     keys: Mapping[str, Any] | None,
     spaces: Mapping[tuple[str, ...], Space],
 ) -> Experiment:
-    """An experiment whose parts are built."""
+    """An experiment with a finished configuration; the keys are None where a Python file made it."""
+    reports_anything = keys is None or keys.get("callbacks") is not None
+    stop = parse_stop(settings.stop, f"{name}.stop", custom_metrics=reports_anything)
+    asked = [key for key in stop if key.startswith("evaluation/")]
+    problem = ""
+    if settings.num_samples > 1 and not spaces:
+        mend = "add a search space to config, such as seed: {randint: [0, 1000000]}"
+        problem = f"num_samples is {settings.num_samples}, and all would be the same; {mend}"
+    elif asked and not config.evaluation_interval:
+        problem = f"stop.{asked[0]} needs evaluations; give config.evaluation_interval"
+    elif spaces and not stop:
+        problem = "stop is missing; a sweep needs one, such as stop: {training_iteration: 100}"
+    if problem:
+        raise ConfigError(f"{name}.{problem}")
     restore = Path(settings.restore) if settings.restore else None
     if restore is not None and settings.run == "EconomyPPO":
         check_restored(restore, config, f"{name}.restore")
@@ -228,12 +220,12 @@ def _experiment(
         name=name,
         run=settings.run,
         env=str(settings.env),
-        env_config=economy_of(settings.env, config.env_config or {}, f"{name}.config.env_config"),
+        env_config=economy,
         stop=stop,
         config=config,
         resolved=resolved if keys is None else {**resolved, "config": keys},
         checkpoints=settings.checkpoint_config or CheckpointSettings(),
-        seed=int(config.seed),  # `_resolved` and `build_python` see to it that there is one
+        seed=int(config.seed),  # `configured` and `build_python` see to it that there is one
         storage=Path(settings.storage_path or DEFAULT_RESULTS),
         source=source,
         restore=restore,
@@ -244,49 +236,75 @@ def _experiment(
 
 def configured(
     name: str, run: str, env: object, keys: Mapping[str, Any], places: Mapping[str, str]
-) -> tuple[AlgorithmConfig, dict[str, Any]]:
-    """The AlgorithmConfig of flat keys, and the keys with everything written out, in their everyday spelling.
+) -> tuple[AlgorithmConfig, dict[str, Any], EconomyConfig | None]:
+    """The AlgorithmConfig of flat keys, the keys written out in their everyday spelling, and the economy if it is ours.
 
     Raises:
         ConfigError: A key is unknown, a value wrong, or RLlib refuses the combination.
     """
     where = f"{name}.config"
-    cls = algorithm_class(run, f"{name}.run")
+    config = algorithm_class(run, f"{name}.run").get_default_config()
     _check_env(env, f"{name}.env")
-    config = cls.get_default_config()
+    # What a file leaves open. In this process, for an economy is too small to send elsewhere.
+    resolved = {**keys, **{key: value for key, value in {"seed": 0, "num_env_runners": 0}.items() if key not in keys}}
+    if resolved["seed"] is None:
+        resolved["seed"] = secrets.randbelow(2**31)
+    given = resolved.get("env_config") or {}
+    if env in ENV_PRESETS:
+        resolved["env_config"] = given
+    own = {key: places.get(key, f"{where}.{key}") for key in resolved}
     # All names and types first, so that the first mistake named is a plain one.
-    own = {key: places.get(key, f"{where}.{key}") for key in (*keys, *_WRITTEN_OUT)}
-    checked = check_keys(type(config), keys, own)
-    resolved = _resolved(env, keys, own["env_config"])
-    checked |= check_keys(type(config), {key: resolved[key] for key in _WRITTEN_OUT if key in resolved}, own)
-    checked, own = _with_model(type(config), checked, own)
+    checked = check_keys(type(config), resolved, own)
+    if (economy := economy_of(env, given, own.get("env_config", where))) is not None:
+        options = {name: value for name, value in given.items() if name in ENV_OPTIONS}
+        whole = {**economy.model_dump(mode="json"), "encoding": ENCODINGS[0], **options}
+        resolved["env_config"] = checked["env_config"] = whole
+    _move_model(type(config), checked, own)
     for key in ("evaluation_config", "algorithm_config_overrides_per_module"):
         if resolved.get(key):
             _check_overrides(type(config), key, resolved, own[key], env)
-    checked = {key: (entry, _copied(value)) for key, (entry, value) in checked.items()}  # RLlib may change what it gets
+    checked = plain(checked)  # RLlib may change what it gets
     if resolved.get("curriculum") is not None:  # parsed once: from here on it is typed
-        curriculum = parse_curriculum(resolved["curriculum"], own["curriculum"])
-        checked["curriculum"] = (checked["curriculum"][0], curriculum)
+        checked["curriculum"] = parse_curriculum(resolved["curriculum"], own["curriculum"])
     config.environment(env=env)
     set_keys(config, checked, own)
     _finish(config, name)
-    return config, {everyday(key): value for key, value in resolved.items()}
-
-
-def _copied(value: Any) -> Any:  # noqa: ANN401 - plain data
-    if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list) else value
-
-
-def everyday(key: str) -> str:
-    """The name of a key as files spell it: ``lambda`` for ``lambda_``."""
-    return next((spelling for spelling, parameter in SPELLINGS.items() if parameter == key), key)
+    return config, {everyday(key): value for key, value in resolved.items()}, economy
 
 
 def to_yaml(experiment: Experiment) -> str:
     """The resolved experiment as the text of a YAML file that `load_experiments` reads back."""
     return dump_yaml({experiment.name: experiment.resolved})
+
+
+def experiment_schema() -> dict[str, Any]:
+    """JSON schema of files of experiments: the keys of EconomyPPO, or any for RLlib's other algorithms."""
+    schema = file_schema(ExperimentSettings, "Experiments of rbc-marl")
+    economy, curriculum = EconomyConfig.model_json_schema(), Curriculum.model_json_schema()
+    economy["properties"] |= {name: {} for name in ENV_OPTIONS}
+    definitions = schema["$defs"] | curriculum.pop("$defs") | {"economy": economy, "curriculum": curriculum}
+    keys: dict[str, Any] = {everyday(name): key_schema(key) for name, key in known_keys(EconomyPPOConfig).items()}
+    keys.pop("model")
+    for key in keys.values():  # a key's own definitions belong to the whole
+        definitions |= key.pop("$defs", {})
+    keys["env_config"] = {"$ref": "#/$defs/economy"}
+    keys["curriculum"] = {"anyOf": [{"$ref": "#/$defs/curriculum"}, {"type": ["string", "null"]}]}
+    flat = {"type": "object", "properties": keys, "additionalProperties": False}
+    ours = {**flat, "properties": {**{section: {"$ref": "#/$defs/section"} for section in SECTIONS}, **keys}}
+    experiment = schema["additionalProperties"]
+    experiment["properties"]["config"] = {"type": ["object", "null"]}
+    definitions |= {"experiment": experiment, "config": ours}
+    definitions = {name: changeable(value) for name, value in definitions.items()}
+    shared = {name: {"$ref": f"#/$defs/config/properties/{name}"} for name in keys}
+    definitions["section"] = {**flat, "properties": shared}
+    other = {"properties": {"run": {"not": {"const": "EconomyPPO"}}}, "required": ["run"]}
+    closed = {"properties": {"config": {"$ref": "#/$defs/config"}}}
+    definitions["experiment"] |= {"if": other, "else": closed}
+    # What can stand in place of a value: a search space, or the word that takes out a key of the base.
+    space = {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": False}
+    space |= {"properties": {name: {"type": "array"} for name in SPACES}}
+    definitions["change"] = {"anyOf": [space, {"const": UNSET}]}
+    return {**schema, "additionalProperties": {"$ref": "#/$defs/experiment"}, "$defs": definitions}
 
 
 # RLlib's configuration
@@ -298,17 +316,11 @@ def algorithm_class(name: Any, where: str) -> type[Algorithm]:  # noqa: ANN401 -
     Raises:
         ConfigError: There is none of that name.
     """
-    from ray.rllib.algorithms.registry import ALGORITHMS, _get_algorithm_class
-
     known = [*OUR_ALGORITHMS, *ALGORITHMS]
     if name not in known:
         mend = nearest(str(name), known) or f"; there are {', '.join(known)}"
         raise ConfigError(f"{where} is {name!r}, which is not an algorithm{mend}")
-    if name in OUR_ALGORITHMS:
-        from rbc_marl.rllib import algorithm
-
-        return getattr(algorithm, name)
-    return _get_algorithm_class(name)
+    return OUR_ALGORITHMS.get(name) or _get_algorithm_class(name)
 
 
 def economy_of(env: object, env_config: Mapping[str, Any], where: str) -> EconomyConfig | None:
@@ -322,33 +334,15 @@ def economy_of(env: object, env_config: Mapping[str, Any], where: str) -> Econom
     Raises:
         ConfigError: A field is unknown or wrong, or contradicts the environment's name.
     """
-    if not isinstance(env, str) or env not in plain.ENV_PRESETS:
+    if not isinstance(env, str) or env not in ENV_PRESETS:
         return None
-    names = [*EconomyConfig.model_fields, *ENV_OPTIONS]
-    encoding = env_config.get("encoding", ENCODINGS[0])
-    problem = f"encoding is {encoding!r}; it must be {' or '.join(ENCODINGS)}" if encoding not in ENCODINGS else ""
-    for name in env_config:
-        if name not in names:
-            problem = f"{name} is not {EconomyConfig.noun}{nearest(str(name), names)}"
-    if problem:
-        raise ConfigError(f"{where}.{problem}")
     fields = {name: value for name, value in env_config.items() if name not in ENV_OPTIONS}
-    return check_env(env, parse_config({**PRESETS[plain.ENV_PRESETS[env]], **fields}, where=where), where)
-
-
-def _resolved(env: object, keys: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Write out what a file leaves open: the whole economy, the seed and where environments run."""
-    resolved = dict(keys)
-    given = keys.get("env_config") or {}
-    economy = economy_of(env, given, where)
-    if economy is not None:
-        options = {name: value for name, value in given.items() if name in ENV_OPTIONS}
-        resolved["env_config"] = {**economy.model_dump(mode="json"), "encoding": ENCODINGS[0], **options}
-    if keys.get("seed", 0) is None:
-        resolved["seed"] = secrets.randbelow(2**31)
-    resolved.setdefault("seed", 0)
-    resolved.setdefault("num_env_runners", 0)  # in this process: an economy is too small to send elsewhere
-    return resolved
+    for name in fields:
+        if name not in EconomyConfig.model_fields:
+            known = [*EconomyConfig.model_fields, *ENV_OPTIONS]
+            raise ConfigError(f"{where}.{name} is not {EconomyConfig.noun}{nearest(str(name), known)}")
+    one_of(env_config.get("encoding", ENCODINGS[0]), ENCODINGS, f"{where}.encoding")
+    return check_env(env, parse_config({**PRESETS[ENV_PRESETS[env]], **fields}, where), where)
 
 
 def _finish(config: AlgorithmConfig, where: str) -> None:
@@ -357,7 +351,7 @@ def _finish(config: AlgorithmConfig, where: str) -> None:
     Raises:
         ConfigError: RLlib refuses the configuration.
     """
-    if config.env in plain.ENV_PRESETS:
+    if config.env in ENV_PRESETS:
         _fill_policies(config, where)
     try:
         config.copy(copy_frozen=False).validate()
@@ -367,38 +361,32 @@ def _finish(config: AlgorithmConfig, where: str) -> None:
 
 
 def _check_env(env: object, where: str) -> None:
-    if isinstance(env, str) and env in plain.ENV_PRESETS:
-        plain.register()
+    if isinstance(env, str) and env in ENV_PRESETS:
+        register()
         return
-    import gymnasium
-
-    known = [*plain.ENV_PRESETS, *gymnasium.registry]
+    known = [*ENV_PRESETS, *gymnasium.registry]
     if not isinstance(env, str) or not (env in known or ":" in env or env.count(".") > 1):
         wrong = f"{env!r}, which is not an environment{nearest(str(env), known)}"
         missing = "missing; name an environment, such as rbc_open"
         raise ConfigError(f"{where} is {missing if env is None else wrong}")
 
 
-def _with_model(
-    config_class: type, checked: dict[str, tuple[Key, Any]], places: dict[str, str]
-) -> tuple[dict[str, tuple[Key, Any]], dict[str, str]]:
+def _move_model(config_class: type, checked: dict[str, Any], places: dict[str, str]) -> None:
     """Send `model`, with RLlib a setting of its old API stack, where it belongs: to `rl_module(model_config=...)`."""
-    known = known_keys(config_class)
+    known, ours = known_keys(config_class), model_keys()
     if "model" in checked and known["model"].owner.startswith("ray."):
         problem = "is the old name of networks; write networks" if "networks" in known else ""
         if "model_config" in checked:
             problem = f"is given twice, also as {places['model_config']}; keep one"
         if problem:
             raise ConfigError(f"{places['model']} {problem}")
-        value = (known["model_config"], checked.pop("model")[1])
-        checked, places = {**checked, "model_config": value}, {**places, "model_config": places["model"]}
-    model = checked.get("model_config", (None, None))[1]
+        checked["model_config"], places["model_config"] = checked.pop("model"), places["model"]
+    model = checked.get("model_config")
     for name, value in model.items() if isinstance(model, Mapping) else ():
-        place, ours = f"{places['model_config']}.{name}", model_keys()
+        place = f"{places['model_config']}.{name}"
         if name not in ours:
             raise ConfigError(f"{place} is not a setting of RLlib's models{nearest(str(name), ours)}")
         check_value(ours[name], value, place)
-    return checked, places
 
 
 def _check_overrides(
@@ -407,18 +395,18 @@ def _check_overrides(
     """Check the keys inside `evaluation_config` or inside each module's overrides as strictly as the outer ones."""
     economy, groups, problem = values.get("env_config", {}), {where: values[name]}, ""
     if name == "algorithm_config_overrides_per_module":
-        policies = values.get("policies") or (AGENT_TYPES if env in plain.ENV_PRESETS else values[name])
-        policies = [*policies, DEVIATOR] if values.get("deviator") else policies
+        known = [*(values.get("policies") or (AGENT_TYPES if env in ENV_PRESETS else values[name]))]
+        known += [DEVIATOR] if values.get("deviator") else []
         for module in values[name]:
-            if module not in policies:
-                problem = f"{where}.{module} is not a policy{nearest(str(module), policies)}"
+            if module not in known:
+                problem = f"{where}.{module} is not a policy{nearest(str(module), known)}"
         groups = {f"{where}.{module}": keys for module, keys in values[name].items()}
     for place, keys in groups.items():
         if not isinstance(keys, Mapping):
             problem = problem or f"{place} is {keys!r}; it must be a mapping, such as {{lr: 3e-4}}"
             continue
         check_keys(config_class, keys, {key: f"{place}.{key}" for key in keys})
-        if "env_config" in keys and env in plain.ENV_PRESETS:
+        if "env_config" in keys and env in ENV_PRESETS:
             changed = keys["env_config"] or {}
             encoding = economy.get("encoding", ENCODINGS[0])
             if changed.get("encoding", encoding) != encoding:
@@ -432,11 +420,11 @@ def _fill_policies(config: AlgorithmConfig, where: str) -> None:
     """One shared policy per agent type, unless the file says otherwise."""
     unmapped, problem = config.policy_mapping_fn is type(config).DEFAULT_POLICY_MAPPING_FN, ""
     if not config.is_multi_agent:
-        config.multi_agent(policies=plain.policies())
+        config.multi_agent(policies=policies())
     elif unmapped and set(config.policies) != set(AGENT_TYPES):
         problem = f" must be {', '.join(AGENT_TYPES)}; others need a Python file and policy_mapping_fn"
     if unmapped:
-        config.multi_agent(policy_mapping_fn=plain.policy_mapping_fn)
+        config.multi_agent(policy_mapping_fn=policy_mapping_fn)
     trained = config.policies_to_train
     if trained is not None and not callable(trained):
         unknown = [policy for policy in trained if policy not in config.policies]

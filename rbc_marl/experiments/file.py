@@ -7,7 +7,6 @@ what is wrong (`open-economy.config.lr_shedule`), its line, and how to mend it.
 
 from __future__ import annotations
 
-import copy
 import runpy
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.experiments.algorithm_keys import SECTIONS, SPELLINGS, apply_keys, first_line, flatten_sections
+from rbc_marl.errors import ConfigError, first_line, nearest
+from rbc_marl.experiments.algorithm_keys import CLASSES, SECTIONS, SPELLINGS, apply_keys, flatten_sections
 from rbc_marl.experiments.build import Base, ExperimentSettings, build, build_python
 from rbc_marl.experiments.build import Experiment as Experiment  # part of this module's interface
 from rbc_marl.experiments.build import to_yaml as to_yaml
-from rbc_marl.experiments.own_code import allow_folder, allow_import, named_code
-from rbc_marl.experiments.presets import find_file
 from rbc_marl.experiments.spaces import Space, find_spaces
-from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, with_value
+from rbc_marl.own_code import allow_folder, allow_import, named_code
+from rbc_marl.presets import find_file
+from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, plain, with_value
 
 # Settings of the old command, and where they stand now.
 OLD_SETTINGS = {
@@ -37,13 +36,8 @@ _MISPLACED = {
     "local_dir": "is a name of older RLlib versions; write storage_path",
     **dict.fromkeys(SECTIONS, "is not a setting of an experiment; it belongs under config"),
 }
-
-
 # Keys whose values can name classes of one's own.
-_CODE = ("callbacks_class", "env_runner_cls", "learner_class", "curriculum", "networks", "deviator")
-
-
-# Settings and overrides
+_CODE = (*CLASSES, "curriculum", "networks", "deviator")
 
 
 @dataclass(frozen=True)
@@ -145,8 +139,7 @@ class ExperimentSpec:
         Raises:
             ConfigError: A space has the wrong arguments.
         """
-        config = self.data.get("config", {})
-        return {("config", *path): space for path, space in find_spaces(config, f"{self.name}.config")}
+        return dict(find_spaces({"config": self.data.get("config", {})}, self.name))
 
     def build(self) -> Experiment:
         """Validate everything, and make the algorithm's configuration. Nothing is started.
@@ -212,7 +205,7 @@ def read_specs(path: str | Path, only: str | None = None) -> list[ExperimentSpec
         ConfigError: A file is missing, is not YAML or no file of experiments, or bases lead in a circle.
     """
     path, reader = find_file(path), _Reader()
-    return [reader.spec(path, name) for name in _one_of(reader.names(path), only, path)]
+    return [reader.spec(path, name) for name in _one_of([*reader.file(path)], only, path)]
 
 
 def _one_of(names: Sequence[str], only: str | None, path: Path) -> Sequence[str]:
@@ -221,18 +214,27 @@ def _one_of(names: Sequence[str], only: str | None, path: Path) -> Sequence[str]
     return [name for name in names if only in (None, name)]
 
 
+def folder_problem(name: object, what: str) -> str:
+    """Why a name cannot be that of, say, "an arm", whose results get a folder of that name; empty where it can."""
+    text = str(name)
+    is_fit = text and "/" not in text and not text.startswith(".") and text.isprintable()
+    return "" if is_fit else f"{text!r} cannot name {what}; its results get a folder of that name"
+
+
 class _Reader:
     """Reads files and their bases."""
 
     def __init__(self) -> None:
         self._files: dict[Path, dict[str, Any]] = {}
 
-    def names(self, path: Path) -> list[str]:
-        """The experiments of a file."""
-        names = list(self._file(path))
-        if not names:
+    def file(self, path: Path) -> dict[str, Any]:
+        """The experiments of a file, by name."""
+        key = path.resolve()
+        if key not in self._files:
+            self._files[key] = {str(name): value for name, value in load_yaml_file(path).items()}
+        if not self._files[key]:
             raise ConfigError(f"{path} is empty; it must hold an experiment: a name, and under it run, env and config")
-        return names
+        return self._files[key]
 
     def spec(self, path: Path, name: str, before: tuple[tuple[Path, str], ...] = ()) -> ExperimentSpec:
         """One experiment, with its base.
@@ -247,37 +249,27 @@ class _Reader:
             circle = " -> ".join(f"{file.name}: {experiment}" for file, experiment in (*before, step))
             raise ConfigError(f"{path}: {name}.base leads back to where it began ({circle}); leave one base out")
         with line_numbers(path):
-            own, places = _canonical(path, name, self._file(path)[name])
+            own, places = _canonical(path, name, self.file(path)[name])
             base = own.pop("base", None)
             if base is None:
                 return ExperimentSpec(name, path, merged({}, own), places, (path,))
             file, experiment = self._base(path, name, base)
         parent = self.spec(file, experiment, (*before, step))
         data = merged(parent.data, own)
-        for space_path, _ in find_spaces(own.get("config", {}), f"{name}.config"):  # a space replaces, it has no keys
-            data["config"] = with_value(data["config"], space_path, _at(own["config"], space_path))
+        for space_path, space in find_spaces({"config": own["config"]}, name):  # a space replaces, it has no keys
+            data = with_value(data, space_path, space.plain())
         return ExperimentSpec(name, path, data, {**parent.places, **places}, (path, *parent.files))
 
     def _base(self, path: Path, name: str, value: Any) -> tuple[Path, str]:  # noqa: ANN401 - from a file
         """The file and the name of a base."""
         base = Base.parse({"file": value} if isinstance(value, str) else value, f"{name}.base")
         file = find_file(base.file, folder=path.parent)
-        names = self.names(file)
+        names = [*self.file(file)]
         wanted = base.experiment or (names[0] if len(names) == 1 else name)
         if wanted not in names:
             mend = f"name one: {{file: {base.file}, experiment: {names[0]}}}"
             raise ConfigError(f"{name}.base is {base.file}, which holds {', '.join(names)}; {mend}")
         return file, wanted
-
-    def _file(self, path: Path) -> dict[str, Any]:
-        key = path.resolve()
-        if key not in self._files:
-            self._files[key] = {str(name): value for name, value in load_yaml_file(path).items()}
-        return self._files[key]
-
-
-def _at(tree: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 - plain data
-    return _at(tree[path[0]], path[1:]) if path else tree
 
 
 def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[str, str]]:  # noqa: ANN401 - from a file
@@ -289,10 +281,9 @@ def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[st
     problem = ""
     if not isinstance(raw, Mapping):
         problem = f"{name} is {raw!r}; an experiment is a name, and under it run, env and config"
-    elif "/" in name or name.startswith(".") or not name.isprintable() or not name:
-        problem = f"{name!r} cannot name an experiment; its results get a folder of that name"
     elif {"base", "seeds"} <= raw.keys():
         problem = f"it is a sweep file; rbc-marl sweep {path} runs it; --dry-run shows what would run"
+    problem = problem or folder_problem(name, "an experiment")
     if problem:
         raise ConfigError(f"{path}: {problem}")
     data = {setting: value for setting, value in raw.items() if setting not in OLD_SETTINGS}
@@ -327,7 +318,7 @@ def _read_python(path: Path, sets: Sequence[str]) -> Experiment:
     overrides = read_overrides(sets)
     # An override inside a mapping starts from what the file's config holds.
     starts = {override.path[1]: getattr(config, override.path[1], None) for override in overrides if override.path[1:]}
-    keys = {key: copy.deepcopy(value) for key, value in starts.items() if isinstance(value, dict)}
+    keys = {key: plain(value) for key, value in starts.items() if isinstance(value, dict)}
     spec = ExperimentSpec(name, path, {"stop": module.get("stop"), "config": keys}).with_overrides(overrides)
     if fixed := {"run", "env"} & set(spec.data):
         raise ConfigError(f"--set {fixed.pop()}: a Python file sets this itself; change it there")
@@ -337,8 +328,6 @@ def _read_python(path: Path, sets: Sequence[str]) -> Experiment:
 
 
 def _run_python(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist; give the path of a YAML or a Python file")
     try:
         return runpy.run_path(str(path))
     except Exception as error:

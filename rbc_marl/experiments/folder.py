@@ -7,26 +7,23 @@ complete.
 from __future__ import annotations
 
 import csv
-import importlib.metadata
+import io
 import json
 import math
 import os
-import platform
 import shutil
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rbc_marl.errors import UserError
 
 CHECKPOINT = "checkpoint_"
-PACKAGES = ("torch", "ray", "numpy", "gymnasium", "pettingzoo", "rbc_marl")
 
 
 class RunFolder:
@@ -38,6 +35,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._table = path / "progress.csv"
         self._columns: list[str] = []
         self._events: _EventFile | None = None
 
@@ -53,14 +51,18 @@ class RunFolder:
             path = experiment_folder / (stem if attempt == 0 else f"{stem}_{attempt + 1}")
             try:
                 path.mkdir(parents=True)
+                return cls(path)
             except FileExistsError:
                 if not experiment_folder.is_dir():
                     break
             except OSError as error:
                 raise UserError(f"{path} cannot be made ({error.strerror}); choose another storage_path") from None
-            else:
-                return cls(path)
         raise UserError(f"{experiment_folder} is not a folder; choose another storage_path")
+
+    @classmethod
+    def all_in(cls, experiment_folder: Path) -> list[Self]:
+        """The folders of an experiment's runs, the newest first."""
+        return [cls(path.parent) for path in sorted(experiment_folder.glob("*/run.json"), reverse=True)]
 
     # What the run is
 
@@ -77,20 +79,12 @@ class RunFolder:
         text = json.dumps({**self.read_info(), **changes}, indent=2, allow_nan=False)
         replace_file(self.path / "run.json", text + "\n")
 
-    def is_alive(self) -> bool:
-        """Whether a process holds this folder."""
-        try:
-            with folder_lock(self.path):
-                return False
-        except UserError:
-            return True
-
     # Checkpoints
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        found = [path for path in self.path.glob(f"{CHECKPOINT}*") if path.is_dir()]
-        return sorted((path for path in found if path.name.removeprefix(CHECKPOINT).isdigit()), key=iteration_of)
+        found = (path for path in self.path.glob(f"{CHECKPOINT}*") if path.name.removeprefix(CHECKPOINT).isdigit())
+        return sorted(filter(Path.is_dir, found), key=iteration_of)
 
     def save_checkpoint(self, iteration: int, write: Callable[[Path], object], keep: int | None) -> Path:
         """Write a checkpoint under a temporary name, give it its own, and remove those too many.
@@ -137,51 +131,44 @@ class RunFolder:
         Returns:
             The results of that iteration; empty where there are none.
         """
-        last: dict[str, Any] = {}
-        lines = []
-        for line, results in self._read_results():
-            if results.get("training_iteration", 0) <= iteration:
-                lines.append(line)
-                last = results
-        replace_file(self.path / "result.json", "".join(f"{line}\n" for line in lines))
-        table = self.path / "progress.csv"
-        if table.exists():
-            columns, rows = _read_csv(table)
-            self._columns = columns
+        kept = [pair for pair in self._read_results() if pair[1].get("training_iteration", 0) <= iteration]
+        replace_file(self.path / "result.json", "".join(f"{line}\n" for line, _ in kept))
+        if self._table.exists():
+            self._columns, rows = self._read_csv()
             self._write_csv([row for row in rows if float(row.get("training_iteration") or "inf") <= iteration])
-        return last
+        return kept[-1][1] if kept else {}
 
     def close(self) -> None:
         """Close the TensorBoard events."""
         if self._events is not None:
             self._events.close()
-            self._events = None
 
     def _read_results(self) -> Iterator[tuple[str, dict[str, Any]]]:
         file = self.path / "result.json"
         for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-            try:
+            with suppress(ValueError):  # the last line of a run that was killed
                 yield line, json.loads(line)
-            except ValueError:  # the last line of a run that was killed
-                continue
 
     def _append_csv(self, numbers: Mapping[str, float]) -> None:
-        table = self.path / "progress.csv"
-        new = [key for key in numbers if key not in self._columns]
-        if new:  # evaluation results, for one, come later than the first row
-            rows = _read_csv(table)[1] if table.exists() else []
+        if new := [key for key in numbers if key not in self._columns]:  # of evaluations, for one: they come later
+            rows = self._read_csv()[1] if self._table.exists() else []
             self._columns = [*self._columns, *new]
             self._write_csv(rows)
-        with table.open("a", newline="", encoding="utf-8") as file:
+        with self._table.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerow(numbers)
 
+    def _read_csv(self) -> tuple[list[str], list[dict[str, str]]]:
+        with self._table.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if None not in row.values()]  # drops the last row of a run that was killed
+        return list(reader.fieldnames or []), rows
+
     def _write_csv(self, rows: list[dict[str, str]]) -> None:
-        temporary = self.path / ".progress.csv.tmp"
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(self.path / "progress.csv")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_file(self._table, text.getvalue())
 
 
 def iteration_of(checkpoint: Path) -> int:
@@ -199,34 +186,6 @@ def replace_file(path: Path, content: str | bytes) -> None:
 def finite(value: Any) -> Any:  # noqa: ANN401 - a number or anything else
     """The value, or None for NaN and infinities, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides a run: Python and the packages that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
-            if package == "rbc_marl":
-                from rbc_marl import __version__
-
-                found[package] = __version__
-    return found
-
-
-def git_commit() -> str | None:
-    """The commit of the current folder, with "+changes" where files differ from it; None outside a repository."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    return f"{commit}+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
 
 
 class _EventFile:
@@ -269,19 +228,13 @@ class _EventFile:
         self._file.write(length + checksums[0] + content + checksums[1])
 
 
-def _read_csv(table: Path) -> tuple[list[str], list[dict[str, str]]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if None not in row.values()]  # drops the last row of a run that was killed
-    return list(reader.fieldnames or []), rows
-
-
 @contextmanager
-def folder_lock(path: Path) -> Iterator[None]:
+def folder_lock(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold a folder for this process alone. A process that dies lets go of it.
 
     Args:
         path: The folder; made if there is none.
+        patience: Seconds to wait for another process to let go of it.
 
     Raises:
         UserError: Another process holds it, or it cannot be locked; the message names who holds it.
@@ -289,7 +242,7 @@ def folder_lock(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     owner = path / ".lock.json"
-    lock = FileLock(path / ".lock", timeout=0)
+    lock = FileLock(path / ".lock", timeout=patience)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -5,30 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 
 from rbc_marl.analysis.metrics import collapsed
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.experiments.folder import finite
 from rbc_marl.experiments.stopping import fraction_done
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.live import Live
-    from rich.progress import Progress as Bar
-    from rich.table import Table
-
 SECONDS_BETWEEN_LINES = 10.0
-# What is shown, in this order, where a run reports it: label, names in the results, and how a number is written.
-QUANTITIES: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("return", ("env_runners/episode_return_mean",), "{:.4g}"),
-    ("hours", ("env_runners/hours",), "{:.0f}"),
-    ("consumption", ("env_runners/consumption",), "{:.2f}"),
-    ("price", ("env_runners/price",), "{:.0f}"),
-    ("wage", ("env_runners/wage",), "{:.1f}"),
-    ("income tax", ("env_runners/income_tax",), "{:.0%}"),
-    ("corporate tax", ("env_runners/corporate_tax",), "{:.0%}"),
-    ("phase", ("phase", "env_runners/phase", "curriculum/phase"), "{}"),
-)
+# What is shown of an economy, in this order, where a run reports it, and how each number is written.
+QUANTITIES = {"hours": "{:.0f}", "consumption": "{:.2f}", "price": "{:.0f}", "wage": "{:.1f}"}
+QUANTITIES |= {"income_tax": "{:.0%}", "corporate_tax": "{:.0%}"}
 
 
 def clock(seconds: float) -> str:
@@ -45,29 +39,19 @@ def shown(results: Mapping[str, Any], economy: EconomyConfig | None = None) -> l
         results: Flat results.
         economy: Where there is one, rewards are shown per agent, also where RLlib reports sums over a policy's agents.
     """
+    reported = {key.removeprefix("env_runners/"): x for key, x in results.items() if finite(x) is not None}
     found = []
     for agent_type in AGENT_TYPES:
-        means = {f"env_runners/{agent_type}_return": results.get(f"env_runners/{agent_type}_return")}
-        for name in ("module_episode_returns_mean", "module_episode_return_mean"):
-            total = results.get(f"env_runners/{name}/{agent_type}")
-            means[name] = total / (economy.agents(agent_type) if economy else 1) if total is not None else None
-        found.append((f"{agent_type} reward", _text(means, tuple(means), "{:.4g}")))
-    by_type = any(text for _, text in found)
-    for label, keys, form in QUANTITIES:
-        if not (label == "return" and by_type):  # the sum over all agents adds money to utility
-            found.append((label, _text(results, keys, form)))
-    hours = results.get("env_runners/hours")
-    if economy is not None and hours is not None and collapsed(economy, hours):
-        found.append(("state", "COLLAPSED: hardly anybody works"))
-    return [(label, text) for label, text in found if text]
-
-
-def _text(results: Mapping[str, Any], names: tuple[str, ...], form: str) -> str:
-    for name in names:
-        value = results.get(name)
-        if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
-            return form.format(value)
-    return ""
+        total = reported.get(f"module_episode_returns_mean/{agent_type}")
+        mean = None if total is None else total / (economy.agents(agent_type) if economy else 1)
+        found.append((f"{agent_type} reward", reported.get(f"{agent_type}_return", mean), "{:.4g}"))
+    if all(reward is None for _, reward, _ in found):  # else not: the sum over all agents adds money to utility
+        found.append(("return", reported.get("episode_return_mean"), "{:.4g}"))
+    found += [(name.replace("_", " "), reported.get(name), form) for name, form in QUANTITIES.items()]
+    found.append(("phase", reported.get("curriculum/phase"), "{}"))
+    if economy is not None and "hours" in reported and collapsed(economy, reported["hours"]):
+        found.append(("state", "COLLAPSED: hardly anybody works", "{}"))
+    return [(label, form.format(value)) for label, value, form in found if value is not None]
 
 
 class Progress:
@@ -89,67 +73,49 @@ class Progress:
         started_at: Mapping[str, Any] | None = None,
         console: Console | None = None,
     ) -> None:
-        from rich.console import Console
-
         self._name, self._stop, self._economy = name, stop, economy
         self._console = console or Console(highlight=False)
-        self._start = time.monotonic()
+        self._start, self._last_line = time.monotonic(), -math.inf
         self._done_at_start = fraction_done(stop, started_at or {}) or 0.0
-        self._live: Live | None = None
-        self._last_line = -math.inf
         self._results: Mapping[str, Any] = {}
         self._printed: Mapping[str, Any] = self._results
         self._notice = ""
+        self._live = Live(console=self._console, get_renderable=self._table) if self._console.is_terminal else None
 
     def __enter__(self) -> Self:
         """Start the live display, on a terminal."""
-        if self._console.is_terminal:
-            from rich.live import Live
-
-            self._live = Live(self._table(), console=self._console, refresh_per_second=4, transient=False)
+        if self._live is not None:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave the last state on the screen."""
         if self._live is not None:
-            self._live.update(self._table(), refresh=True)
             self._live.stop()
-            self._live = None
         elif self._results is not self._printed:
             self._print_line()
 
     def update(self, results: Mapping[str, Any]) -> None:
         """Show the flat results of an iteration."""
         self._results = results
-        if self._live is not None:
-            self._live.update(self._table())
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        if self._live is None and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._print_line()
 
     def notice(self, text: str) -> None:
         """Say something beside the numbers."""
         self._notice = text
         if self._live is not None:
-            self._live.update(self._table(), refresh=True)
+            self._live.refresh()
         else:
             self._console.print(text, soft_wrap=True)
 
-    def time_left(self) -> float | None:
-        """Seconds to go at the speed so far; None where no criterion tells."""
-        done = fraction_done(self._stop, self._results)
-        elapsed = time.monotonic() - self._start
-        if done is None or done <= self._done_at_start:
-            return None
-        return elapsed * (1.0 - done) / (done - self._done_at_start)
-
     def _position(self) -> list[str]:
-        iteration = int(self._results.get("training_iteration", 0))
-        total = self._stop.get("training_iteration")
-        left = self.time_left()
-        words = [f"iteration {iteration}/{total:.0f}" if total else f"iteration {iteration}"]
-        words.append(f"{clock(time.monotonic() - self._start)} gone")
-        return [*words, f"{clock(left)} left"] if left is not None else words
+        iteration, total = int(self._results.get("training_iteration", 0)), self._stop.get("training_iteration")
+        elapsed, done = time.monotonic() - self._start, fraction_done(self._stop, self._results) or 0.0
+        words = [f"iteration {iteration}/{total:.0f}" if total else f"iteration {iteration}", f"{clock(elapsed)} gone"]
+        if done > self._done_at_start:  # at the speed so far
+            words.append(f"{clock(elapsed * (1.0 - done) / (done - self._done_at_start))} left")
+        return words
 
     def _print_line(self) -> None:
         self._last_line, self._printed = time.monotonic(), self._results
@@ -157,9 +123,6 @@ class Progress:
         self._console.print("  ".join(words), soft_wrap=True)
 
     def _table(self) -> Table:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-
         table = Table.grid(padding=(0, 2))
         table.add_row(f"[bold]{self._name}[/bold]", "  ".join(self._position()))
         done = fraction_done(self._stop, self._results)
@@ -183,30 +146,23 @@ class SweepProgress:
     """
 
     def __init__(self, name: str, console: Console | None = None) -> None:
-        from rich.console import Console
-
-        self._name, self._console = name, console or Console(highlight=False)
-        self._bar: Bar | None = None
+        self._console = console or Console(highlight=False)
+        words = TextColumn("{task.fields[words]}", markup=False)
+        columns = (TextColumn("{task.description}", style="bold", markup=False), BarColumn(), words)
+        self._bar = Bar(*columns, console=self._console, auto_refresh=False, disable=not self._console.is_terminal)
+        self._task = self._bar.add_task(name, total=None, words="")
         self._start = self._last = time.monotonic()
         self._done_at_start = self._total = 0
 
     def __enter__(self) -> Self:
         """Start the bar, on a terminal."""
-        if self._console.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            words = TextColumn("{task.fields[words]}", markup=False)
-            columns = (TextColumn("{task.description}", style="bold", markup=False), BarColumn(), words)
-            self._bar = Progress(*columns, console=self._console, auto_refresh=False)
-            self._bar.add_task(self._name, total=None, words="")
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave the bar as it is."""
-        if self._bar is not None:
+        if not self._bar.disable:
             self._bar.stop()
-            self._bar = None
 
     def __call__(self, text: str) -> None:
         """Say something beside the bar."""
@@ -223,11 +179,11 @@ class SweepProgress:
         if total != self._total:  # other work begins
             self._total, self._done_at_start, self._start = total, done - 1, self._last
         self._last = time.monotonic()
-        if self._bar is None:
+        if self._bar.disable:
             self(f"{done}/{total}  {line}")
             return
         words = f"{done}/{total}  {clock(self.time_left(done))} left  {line}"
-        self._bar.update(self._bar.task_ids[0], completed=done, total=total, words=words, refresh=True)
+        self._bar.update(self._task, completed=done, total=total, words=words, refresh=True)
 
     def time_left(self, done: int) -> float:
         """Seconds to go, at the pace of the runs that ended since the work began."""

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rbc_marl.errors import UserError
-from rbc_marl.experiments.algorithm_keys import first_line
-from rbc_marl.experiments.own_code import worker_setup
+import ray
+from ray.job_config import JobConfig
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune.registry import get_trainable_cls
 
-if TYPE_CHECKING:
-    from ray.job_config import JobConfig
-    from ray.rllib.algorithms.algorithm import Algorithm
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from rbc_marl.errors import UserError, first_line
+from rbc_marl.own_code import worker_setup
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,6 @@ class RayOptions:
 
 def quieten(verbosity: int) -> None:
     """Keep Ray's banners and deprecation warnings off the screen; errors stay. Verbosity 1 shows warnings, 2 all."""
-    import ray.rllib  # noqa: F401 - importing it sets the levels that are changed here
-
     level = [logging.ERROR, logging.WARNING, logging.INFO][min(verbosity, 2)]
     for name in ("ray", "ray.rllib", "ray.tune"):
         logging.getLogger(name).setLevel(level)
@@ -80,22 +78,31 @@ def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
     Raises:
         UserError: Ray cannot be reached or started.
     """
-    import ray
-
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's processes find the modules that this one finds, and no others.
+    here, setup = {str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent)}, worker_setup()
+    paths = [path for path in dict.fromkeys(str(Path(path).resolve()) for path in sys.path) if path in here]
+    runtime_env = {"worker_process_setup_hook": setup} if setup else None
     try:
         ray.init(
             log_to_driver=options.verbosity > 0,
             logging_level=logging.INFO if options.verbosity > 1 else logging.ERROR,
-            job_config=_job_config(),
+            job_config=_OwnPaths(runtime_env=runtime_env, _py_driver_sys_path=paths),
             **_where(options, cpus),
         )
     except Exception as error:
-        raise UserError(_no_ray(options.address, error)) from error
+        message = f"Ray does not start ({first_line(error)}); -vv shows what it says"
+        if options.address is not None:  # a wrong token looks like a cluster that cannot be reached
+            message = (
+                f"Ray at {options.address} cannot be joined ({first_line(error)}); try another --ray-address, "
+                "or give the cluster's token: copy ~/.ray/auth_token of its head node here, or set RAY_AUTH_TOKEN, "
+                "with RAY_AUTH_MODE=token (RAY_AUTH_MODE=disabled for a cluster without tokens)"
+            )
+        raise UserError(message) from error
     try:
         quieten(options.verbosity)
         yield
@@ -112,33 +119,11 @@ def _where(options: RayOptions, cpus: int) -> dict[str, Any]:
     return {"address": "local", "num_cpus": wanted, "num_gpus": options.num_gpus, "include_dashboard": False}
 
 
-def _job_config() -> JobConfig:
-    """Let Ray's processes find the modules that this one finds, and no others.
+class _OwnPaths(JobConfig):
+    """Lets Ray add no folders: it puts the working folder first, also where this process does not have it."""
 
-    Ray itself puts the working folder in front of their paths, also where this process does not have it.
-    """
-    from ray.job_config import JobConfig
-
-    class OwnPaths(JobConfig):
-        def _runtime_env_has_working_dir(self) -> bool:
-            return True  # then Ray adds no folders
-
-    here = {str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent)}
-    paths = [str(Path(path).resolve()) for path in sys.path if str(Path(path).resolve()) in here]
-    setup = worker_setup()
-    runtime_env = {"worker_process_setup_hook": setup} if setup is not None else None
-    return OwnPaths(runtime_env=runtime_env, _py_driver_sys_path=list(dict.fromkeys(paths)))
-
-
-def _no_ray(address: str | None, error: Exception) -> str:
-    """Why Ray does not start, and what to do about it. A wrong token looks like a cluster that cannot be reached."""
-    if address is None:
-        return f"Ray does not start ({first_line(error)}); -vv shows what it says"
-    return (
-        f"Ray at {address} cannot be joined ({first_line(error)}); try another --ray-address, "
-        "or give the cluster's token: copy ~/.ray/auth_token of its head node here, or set RAY_AUTH_TOKEN, "
-        "with RAY_AUTH_MODE=token (RAY_AUTH_MODE=disabled for a cluster without tokens)"
-    )
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
 
 
 @contextmanager
@@ -146,7 +131,7 @@ def built_algorithm(config: AlgorithmConfig, verbosity: int) -> Iterator[Algorit
     """The algorithm of a configuration, stopped at the end.
 
     RLlib makes a folder of its own for each algorithm under ~/ray_results, which stays empty here: it gets a temporary
-    one instead.
+    one instead. Its class stays what it is, for checkpoints name it: only this object finds its folder in another way.
 
     Args:
         config: Left as it is.
@@ -155,24 +140,13 @@ def built_algorithm(config: AlgorithmConfig, verbosity: int) -> Iterator[Algorit
     config = config.copy(copy_frozen=False)
     if verbosity == 0:
         config.debugging(log_level="ERROR")
+    named = config.algo_class
+    cls: Any = get_trainable_cls(named) if isinstance(named, str) else named
+    algorithm = cls.__new__(cls)
     with tempfile.TemporaryDirectory(prefix="rbc_marl_") as folder:
-        algorithm = _new_in(folder, config)
+        algorithm._setup_logdir = lambda: setattr(algorithm, "_logdir", folder)
+        algorithm.__init__(config=config)
         try:
             yield algorithm
         finally:
             algorithm.stop()
-
-
-def _new_in(folder: str, config: AlgorithmConfig) -> Algorithm:
-    """Make an algorithm whose own folder is another than Tune's.
-
-    Its class stays what it is, for checkpoints name it: only this object finds its folder in another way.
-    """
-    from ray.tune.registry import get_trainable_cls
-
-    named = config.algo_class
-    cls: Any = get_trainable_cls(named) if isinstance(named, str) else named
-    algorithm = cls.__new__(cls)
-    algorithm._setup_logdir = lambda: setattr(algorithm, "_logdir", folder)
-    algorithm.__init__(config=config)
-    return algorithm

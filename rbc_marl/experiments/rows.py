@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rbc_marl.errors import UserError
+from rbc_marl.experiments.folder import replace_file
 
 # The column with the hash of all settings that determine a row.
 HASH = "fingerprint"
@@ -27,10 +28,6 @@ class RowStore:
     def path(self, key: str) -> Path:
         """The file of a row."""
         return self.folder / "rows" / f"{key}.json"
-
-    def keys(self) -> list[str]:
-        """Keys of all rows, sorted."""
-        return sorted(path.name.removesuffix(".json") for path in (self.folder / "rows").glob("[!.]*.json"))
 
     def read(self, key: str, settings_hash: str | None = None) -> dict[str, Any] | None:
         """A row, or None if the work has still to be done.
@@ -52,8 +49,6 @@ class RowStore:
 
     def write(self, key: str, row: Mapping[str, Any]) -> None:
         """Keep a row."""
-        from rbc_marl.experiments.folder import replace_file
-
         self.path(key).parent.mkdir(parents=True, exist_ok=True)
         replace_file(self.path(key), json.dumps(row, allow_nan=False))
 
@@ -67,14 +62,13 @@ def read_json(path: Path, report: Callable[[str], object] = print) -> dict[str, 
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return value
+        problem = f"it holds a {type(value).__name__}, not a mapping"
     except FileNotFoundError:
         return None
     except ValueError as error:
-        value, problem = None, str(error)
-    else:
-        problem = f"it holds a {type(value).__name__}, not a mapping"
-    if isinstance(value, dict):
-        return value
+        problem = str(error)
     torn = path.with_name(f"{path.name}.torn")
     path.replace(torn)
     report(f"{path} is torn ({problem}); it is set aside as {torn.name} and made again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 import os
 import shutil
@@ -17,20 +16,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from rich.console import Console
 
 from rbc_marl.analysis.outcomes import BEST, outcome
-from rbc_marl.errors import UserError
-from rbc_marl.experiments.algorithm_keys import first_line
+from rbc_marl.errors import UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
-from rbc_marl.experiments.folder import RunFolder, folder_lock, git_commit, iteration_of, replace_file, versions
+from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of, replace_file
 from rbc_marl.experiments.progress import Progress
 from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm import Algorithm
-    from rich.console import Console
+from rbc_marl.provenance import git_commit, versions
 
 # Parts of RLlib's result that are not numbers of the run.
 NOT_REPORTED = ("config", "pid", "timestamp", "done")
@@ -54,6 +52,16 @@ class Outcome:
     signal: int | None = None
     results: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def iterations(self) -> int:
+        """Iterations done."""
+        return int(self.results.get("training_iteration", 0))
+
+    @property
+    def seconds(self) -> float:
+        """Of training, also of parts before an interruption."""
+        return float(self.results.get("time_total_s", 0.0))
+
 
 class StopRequest:
     """Catches Ctrl-C and SIGTERM, so that a run ends between two iterations; a second one ends it at once.
@@ -71,8 +79,7 @@ class StopRequest:
     def __enter__(self) -> Self:
         """Install the handlers (only the main thread can)."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+            self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,9 +139,9 @@ def train(
         try:
             algorithm = stack.enter_context(built_algorithm(experiment.config, options.verbosity))
             last = _restore(algorithm, experiment, folder)
-        except UserError:
-            raise
         except Exception as error:
+            if isinstance(error, UserError):
+                raise
             raise UserError(f"{experiment.name} cannot be built: {reason(error)}") from error
         request.reinstall()
         if folder is None:
@@ -158,6 +165,11 @@ def _run(
 ) -> Outcome:
     """The training loop, and how it ends."""
     checkpoints, seconds_before, checked = experiment.checkpoints, results.get("time_total_s") or 0.0, False
+
+    def save() -> None:
+        write = algorithm.save_to_path
+        folder.save_checkpoint(algorithm.iteration, lambda path: write(str(path.resolve())), checkpoints.num_to_keep)
+
     try:
         while not (done := should_stop(experiment.stop, results)) and request.signal is None:
             results = flat_results(algorithm.train(), seconds_before)
@@ -169,9 +181,9 @@ def _run(
             if after_iteration is not None:
                 after_iteration(results)
             if checkpoints.checkpoint_frequency and algorithm.iteration % checkpoints.checkpoint_frequency == 0:
-                save(algorithm, folder, checkpoints.num_to_keep)
+                save()
         if checkpoints.checkpoint_at_end or not done:
-            save(algorithm, folder, checkpoints.num_to_keep)
+            save()
     except KeyboardInterrupt:
         request.signal, done = request.signal or signal.SIGINT, False
     except Exception as error:
@@ -180,7 +192,7 @@ def _run(
         raise failure from error
     status = "finished" if done else "interrupted"
     folder.update_info(status=status, ended=_now(), iterations=algorithm.iteration, **_became(experiment, results))
-    newest = folder.checkpoints()[-1] if folder.checkpoints() else None
+    newest = next(reversed(folder.checkpoints()), None)
     return Outcome(folder.path, newest, status, None if done else request.signal, results)
 
 
@@ -198,11 +210,6 @@ def _failure(error: Exception, iteration: int, name: str, folder: RunFolder) -> 
     return kind(f"{message}; {f'the last checkpoint is {saved[-1]}' if saved else 'no checkpoint was saved before'}")
 
 
-def save(algorithm: Algorithm, folder: RunFolder, keep: int | None) -> Path:
-    """Save a checkpoint of RLlib under the number of iterations done."""
-    return folder.save_checkpoint(algorithm.iteration, lambda path: algorithm.save_to_path(str(path.resolve())), keep)
-
-
 def flat_results(result: Mapping[str, Any], seconds_before: float = 0.0) -> dict[str, Any]:
     """The numbers of RLlib's result, flat, without the times of single connectors.
 
@@ -215,8 +222,9 @@ def flat_results(result: Mapping[str, Any], seconds_before: float = 0.0) -> dict
         flat["curriculum/phase"] = str(result["curriculum"]["phase"])
     for key, value in flatten({k: v for k, v in result.items() if k not in NOT_REPORTED}).items():
         if isinstance(value, numbers.Real) and not isinstance(value, bool) and "connector" not in key:
-            number = float(value)
-            flat[key] = int(number) if math.isfinite(number) and number.is_integer() and _counts(key, value) else number
+            number, name = float(value), key.rsplit("/", 1)[-1]
+            is_count = isinstance(value, numbers.Integral) or name.startswith("num_") or "_lifetime" in key
+            flat[key] = int(number) if is_count and number.is_integer() else number
     flat["time_total_s"] = flat.get("time_total_s", 0.0) + seconds_before
     flat["date"] = _now()
     return flat
@@ -233,7 +241,7 @@ def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Ex
         UserError: There is none, or it is in use.
     """
     home = experiment.storage / experiment.name
-    runs = [RunFolder(path.parent) for path in sorted(home.glob("*/run.json"), reverse=True)]
+    runs = RunFolder.all_in(home)
     for folder in runs:
         info = folder.read_info()
         if info.get("status") == "finished":
@@ -274,13 +282,10 @@ def _restore(algorithm: Algorithm, experiment: Experiment, folder: RunFolder | N
     Returns:
         The results of the last iteration that the checkpoint holds.
     """
-    checkpoints = folder.checkpoints() if folder is not None else []
-    start = checkpoints[-1] if checkpoints else experiment.restore
-    if start is not None:
+    last = next(reversed(folder.checkpoints()), None) if folder is not None else None
+    if (start := last or experiment.restore) is not None:
         algorithm.load_checkpoint(str(start.resolve()))  # as restore_from_path, and tells callbacks
-    if folder is None:
-        return {}
-    return folder.rewind(iteration_of(checkpoints[-1]) if checkpoints else 0)
+    return {} if folder is None else folder.rewind(iteration_of(last) if last else 0)
 
 
 def _new_folder(experiment: Experiment) -> RunFolder:
@@ -309,10 +314,6 @@ def run_record(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]
         "pid": os.getpid(),
         "platform": sys.platform,
     }
-
-
-def _counts(key: str, value: object) -> bool:
-    return isinstance(value, numbers.Integral) or key.rsplit("/", 1)[-1].startswith("num_") or "_lifetime" in key
 
 
 def _now() -> str:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.experiments.folder import replace_file
 from rbc_marl.experiments.trials import KEY
 from rbc_marl.settings import Section
-
-if TYPE_CHECKING:
-    from ray.tune.experiment import Trial
-    from ray.tune.schedulers import TrialScheduler
 
 REPORTS = "reports"
 
@@ -57,8 +57,7 @@ class Asha(Section):
         Raises:
             ConfigError: They are such.
         """
-        first = math.ceil(self.grace / self.every) * self.every
-        if max(self.grace, self.every, first) < limit:
+        if math.ceil(self.grace / self.every) * self.every < limit:  # the first report that counts
             return
         given = f"every is {self.every}" if self.grace < limit <= self.every else f"grace is {self.grace}"
         given += f", and every is {self.every}," if max(self.grace, self.every) < limit else ","
@@ -69,11 +68,11 @@ class Asha(Section):
 
 def _named(given: object) -> object:
     """A scheduler by its name alone, or with its settings."""
-    given = {given: None} if isinstance(given, str) else given
-    if isinstance(given, Mapping) and list(given) == ["asha"]:
-        return {"asha": {} if given["asha"] is None else given["asha"]}
-    name = next(iter(given), "") if isinstance(given, Mapping) else ""
-    raise ValueError(f"it must be asha or null{nearest(str(name), ('asha',))}")
+    names = list(given) if isinstance(given, Mapping) else [given]
+    if names != ["asha"]:
+        raise ValueError(f"it must be asha or null{nearest(str(next(iter(names), '')), ('asha',))}")
+    settings = given["asha"] if isinstance(given, Mapping) else None
+    return {"asha": {} if settings is None else settings}
 
 
 class Scheduler(Section):
@@ -89,19 +88,28 @@ _SCHEMA = {"anyOf": [{"const": "asha"}, Scheduler.model_json_schema()]}
 AnyScheduler = Annotated[Scheduler, BeforeValidator(_named), WithJsonSchema(_SCHEMA)]
 
 
-def quantities(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The reported quantities among the flat results of an iteration."""
-    return {name: results[f"env_runners/{name}"] for name in QUANTITIES if f"env_runners/{name}" in results}
-
-
 def reports_of(folder: Path, record: str) -> Iterator[dict[str, Any]]:
     """What a run, by its record's name, has reported so far, oldest first, without a line that a kill cut short."""
     path = folder / REPORTS / f"{record}.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
+    with suppress(ValueError):
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             yield json.loads(line)
-        except ValueError:
-            return
+
+
+class _ByKey(AsyncHyperBandScheduler):
+    """ASHA that knows a run by its key: a run that goes on after an interruption is the same run."""
+
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, _by_key(trial))
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        return super().on_trial_result(tune_controller, _by_key(trial), result)
+
+    def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:
+        super().on_trial_complete(tune_controller, _by_key(trial), result)
+
+    def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
+        super().on_trial_remove(tune_controller, _by_key(trial))
 
 
 def tune_scheduler(settings: Asha, iterations: int, folder: Path, records: Mapping[str, str]) -> TrialScheduler:
@@ -113,24 +121,7 @@ def tune_scheduler(settings: Asha, iterations: int, folder: Path, records: Mappi
         folder: Of the sweep.
         records: By key, the names of the records of all of its runs, those that are done included.
     """
-    from ray.tune.schedulers import AsyncHyperBandScheduler
-
-    class ByKey(AsyncHyperBandScheduler):
-        """ASHA that knows a run by its key: a run that goes on after an interruption is the same run."""
-
-        def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
-            super().on_trial_add(tune_controller, _by_key(trial))
-
-        def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-            return super().on_trial_result(tune_controller, _by_key(trial), result)
-
-        def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:
-            super().on_trial_complete(tune_controller, _by_key(trial), result)
-
-        def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
-            super().on_trial_remove(tune_controller, _by_key(trial))
-
-    scheduler = ByKey(
+    scheduler = _ByKey(
         time_attr="iterations",
         metric=settings.metric,
         mode=settings.mode,
@@ -159,8 +150,6 @@ def reporter(
         record: Name of the run's record.
         report: Tells Tune.
     """
-    from rbc_marl.experiments.folder import replace_file
-
     path = folder / REPORTS / f"{record}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     earlier = list(reports_of(folder, record))
@@ -172,7 +161,8 @@ def reporter(
         done = int(results["training_iteration"])
         if done % settings.every or not told < done < iterations:
             return
-        result = {"iterations": done, **quantities(results)}
+        reported = {name: results.get(f"env_runners/{name}") for name in QUANTITIES}
+        result = {"iterations": done, **{name: value for name, value in reported.items() if value is not None}}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result) + "\n")
         report(result)

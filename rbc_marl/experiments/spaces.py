@@ -6,28 +6,24 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
+from ray import tune
+
 from rbc_marl.analysis.composition import COMPOSITION
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.settings import plain
 
 GRID = "grid_search"
 # How many arguments each of Ray Tune's spaces takes; None: a list of any length, the choices themselves.
 SPACES: dict[str, int | None] = {
-    GRID: None,
-    "choice": None,
-    "uniform": 2,
-    "loguniform": 2,
-    "quniform": 3,
-    "qloguniform": 3,
-    "randint": 2,
-    "lograndint": 2,
-    "qrandint": 3,
-    "randn": 2,
+    **{GRID: None, "choice": None, "uniform": 2, "loguniform": 2, "quniform": 3, "qloguniform": 3},
+    **{"randint": 2, "lograndint": 2, "qrandint": 3, "randn": 2},
 }
 LONGEST_NAME = 100
 MOST_VARIANTS = 100_000
@@ -57,20 +53,16 @@ class Space:
         low, high = self.arguments[:2]
         return (low, high - 1) if "randint" in self.kind else (float(low), float(high))
 
-    def to_tune(self) -> Any:  # noqa: ANN401 - Tune's domains share no public type
-        """The same space as Ray Tune's object (for a grid, its dictionary)."""
-        from ray import tune
-
-        function: Callable[..., Any] = getattr(tune, self.kind)
-        return function(list(self.arguments)) if SPACES[self.kind] is None else function(*self.arguments)
+    def plain(self) -> dict[str, list[Any]]:
+        """The space as a file has it."""
+        return {self.kind: list(self.arguments)}
 
     def draws(self, key: str, count: int, seed: int) -> list[Any]:
         """Values drawn for a setting, as plain data. Each setting has draws of its own, whatever else is drawn."""
-        import numpy as np
-
-        generator, domain = np.random.default_rng([seed, zlib.crc32(key.encode())]), self.to_tune()
-        values = [domain.sample(random_state=generator) for _ in range(count)]
-        return [value.item() if isinstance(value, np.generic) else value for value in values]
+        generator = np.random.default_rng([seed, zlib.crc32(key.encode())])
+        arguments = [list(self.arguments)] if SPACES[self.kind] is None else self.arguments
+        domain = getattr(tune, self.kind)(*arguments)
+        return [plain(domain.sample(random_state=generator)) for _ in range(count)]
 
 
 def find_spaces(
@@ -162,53 +154,46 @@ def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str
     listed = tuple(columns[key] for key in lists)
     variants = []
     for draw, combination in product(range(samples), product(*lists.values())):
-        drawn = {key: values[draw] for key, values in draws.items()}
-        values = {**dict(zip(lists, combination, strict=True)), **drawn}
+        values = dict(zip(lists, combination, strict=True)) | {key: drawn[draw] for key, drawn in draws.items()}
         ordered = tuple((key, values[key]) for key in spaces)
-        cells = tuple((columns[key], _cell(value)) for key, value in ordered)
+        # A table has lists and mappings as text.
+        texts = [json.dumps(x, default=str) if isinstance(x, list | Mapping) else x for _, x in ordered]
+        cells = tuple(zip((columns[key] for key in spaces), texts, strict=True))
         variants.append(Variant(ordered, cells, draw if draws else None, listed))
     return variants
 
 
 def _space(kind: str, arguments: Any, where: str) -> Space:  # noqa: ANN401 - from a file
-    if problem := _problem(kind, arguments):
+    """A search space, whose arguments are checked."""
+    given, count = arguments if isinstance(arguments, list) else [], SPACES[kind]
+    numbers = [a for a in given if isinstance(a, int | float) and not isinstance(a, bool) and math.isfinite(a)]
+    problem = ""
+    if not given:
+        problem = "it must be a list"
+    elif count is not None and not len(numbers) == len(given) == count:
+        problem = f"it must be a list of {count} numbers"
+    elif count is not None and kind != "randn" and given[0] >= given[1]:
+        problem = "the first number must be below the second"
+    elif "log" in kind and given[0] <= 0:
+        problem = "a logarithmic space begins above 0"
+    elif "randint" in kind and not all(isinstance(a, int) for a in given):
+        problem = "they must be whole numbers"
+    if problem:
         raise ConfigError(f"{where} is {arguments!r}; {problem}")
-    return Space(kind, tuple(arguments))
-
-
-def _problem(kind: str, arguments: Any) -> str:  # noqa: ANN401 - from a file
-    """What is wrong with the arguments of a space; empty where nothing is."""
-    if not isinstance(arguments, list) or not arguments:
-        return "it must be a list"
-    if (count := SPACES[kind]) is None:
-        return ""
-    numbers = [a for a in arguments if isinstance(a, int | float) and not isinstance(a, bool) and math.isfinite(a)]
-    if len(numbers) != len(arguments) or len(arguments) != count:
-        return f"it must be a list of {count} numbers"
-    if kind != "randn" and arguments[0] >= arguments[1]:
-        return "the first number must be below the second"
-    if "log" in kind and arguments[0] <= 0:
-        return "a logarithmic space begins above 0"
-    if "randint" in kind and not all(isinstance(a, int) for a in arguments):
-        return "they must be whole numbers"
-    return ""
+    return Space(kind, tuple(given))
 
 
 def _columns(keys: list[str]) -> dict[str, str]:
     """Names of columns: the last words of a setting, as few as tell it from the others and from results."""
 
-    def ending(key: str, words: int) -> str:
-        return ".".join(key.split(".")[-words:])
+    def is_free(name: str, key: str) -> bool:
+        return name not in COLUMNS and not any(f".{other}".endswith(f".{name}") for other in keys if other != key)
 
     columns = {}
     for key in keys:
-        words = 1
-        while words < key.count(".") + 1 and (
-            ending(key, words) in COLUMNS
-            or any(ending(other, words) == ending(key, words) for other in keys if other != key)
-        ):
-            words += 1
-        columns[key] = ending(key, words)
+        words = key.split(".")
+        endings = (".".join(words[-count:]) for count in range(1, len(words)))
+        columns[key] = next((name for name in endings if is_free(name, key)), key)
     return columns
 
 
@@ -218,8 +203,3 @@ def _text(value: Any) -> str:  # noqa: ANN401 - from a file
     else:
         text = value if isinstance(value, str) else json.dumps(value, default=str)  # what is no plain data fails later
     return re.sub(r"[^\w.+-]+", "_", text).strip("_")
-
-
-def _cell(value: Any) -> Any:  # noqa: ANN401 - from a file
-    """A value as a cell of a table."""
-    return json.dumps(value, default=str) if isinstance(value, list | Mapping) else value

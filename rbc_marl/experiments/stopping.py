@@ -10,21 +10,16 @@ from typing import Any
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, UserError, nearest
 
+TOP_KEYS = ("training_iteration", "time_total_s", "num_env_steps_sampled_lifetime")
 # Reported by every RLlib algorithm for its env runners; ours adds the economy's quantities.
 EPISODE_KEYS = (
-    "episode_return_mean",
-    "episode_return_min",
-    "episode_return_max",
-    "episode_len_mean",
-    "episode_len_min",
-    "episode_len_max",
-    "episode_duration_sec_mean",
-    "num_episodes",
-    "num_episodes_lifetime",
-    "num_env_steps_sampled",
-    "num_env_steps_sampled_lifetime",
+    *("episode_return_mean", "episode_return_min", "episode_return_max"),
+    *("episode_len_mean", "episode_len_min", "episode_len_max", "episode_duration_sec_mean"),
+    *("num_episodes", "num_episodes_lifetime", "num_env_steps_sampled", "num_env_steps_sampled_lifetime"),
 )
-TOP_KEYS = ("training_iteration", "time_total_s", "num_env_steps_sampled_lifetime")
+# Every criterion whose name is the same in each run.
+KNOWN = [*TOP_KEYS, *(f"env_runners/{key}" for key in (*EPISODE_KEYS, *QUANTITIES))]
+KNOWN += [f"evaluation/env_runners/{key}" for key in (*EPISODE_KEYS, *QUANTITIES)]
 # One number per agent, policy or loss: their names depend on the run.
 OPEN_KEYS = re.compile(
     r"^(evaluation/)?env_runners/((agent|module)_episode_returns?_mean|num_(agent|module)_steps_sampled(_lifetime)?)/\w+$"
@@ -32,23 +27,15 @@ OPEN_KEYS = re.compile(
 )
 # Names of older RLlib versions.
 OLD_NAMES = {
-    "timesteps_total": "num_env_steps_sampled_lifetime",
-    "num_env_steps_sampled": "num_env_steps_sampled_lifetime",
+    **dict.fromkeys(("timesteps_total", "num_env_steps_sampled"), "num_env_steps_sampled_lifetime"),
     "episodes_total": "env_runners/num_episodes_lifetime",
-    "episode_reward_mean": "env_runners/episode_return_mean",
-    "episode_return_mean": "env_runners/episode_return_mean",
-    "evaluation/episode_reward_mean": "evaluation/env_runners/episode_return_mean",
+    **dict.fromkeys(("episode_reward_mean", "episode_return_mean"), "env_runners/episode_return_mean"),
     "env_runners/episode_reward_mean": "env_runners/episode_return_mean",
     "sampler_results/episode_reward_mean": "env_runners/episode_return_mean",
+    "evaluation/episode_reward_mean": "evaluation/env_runners/episode_return_mean",
 }
 # Criteria that only grow, and so say how far a run has come.
 PROGRESS_KEYS = (*TOP_KEYS, "env_runners/num_env_steps_sampled_lifetime", "env_runners/num_episodes_lifetime")
-
-
-def known_stop_keys() -> list[str]:
-    """Every criterion whose name is the same in each run."""
-    prefixes = ("env_runners/", "evaluation/env_runners/")
-    return [*TOP_KEYS, *(f"{prefix}{key}" for prefix in prefixes for key in (*EPISODE_KEYS, *QUANTITIES))]
 
 
 def parse_stop(stop: Any, where: str, *, custom_metrics: bool = False) -> dict[str, float]:  # noqa: ANN401 - from a file
@@ -65,28 +52,27 @@ def parse_stop(stop: Any, where: str, *, custom_metrics: bool = False) -> dict[s
     Raises:
         ConfigError: A criterion is unknown or its value is not a number.
     """
-    if stop is None:
-        return {}
-    if not isinstance(stop, Mapping):
+    if not isinstance(stop, Mapping | None):
         raise ConfigError(f"{where} is {stop!r}; it must be a mapping such as {{training_iteration: 100}}")
-    flat = flatten(stop)
+    flat = flatten(stop or {})
     for key, value in flat.items():
-        if problem := _problem(key, value, custom_metrics):
+        problem = ""
+        if key in OLD_NAMES:
+            problem = f"is a name of older RLlib versions; write {OLD_NAMES[key]}"
+        elif not (_is_usual(key) or custom_metrics):
+            ends = [known for known in KNOWN if known.endswith(f"/{key}")]
+            problem = "is not a result of a run" + (f'; did you mean "{ends[0]}"?' if ends else nearest(key, KNOWN))
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            problem = f"is {value!r}; it must be a number"
+        elif key in PROGRESS_KEYS and value <= 0:
+            problem = f"is {value!r}; it must be above 0"
+        if problem:
             raise ConfigError(f"{where}.{key} {problem}")
     return flat
 
 
-def _problem(key: str, value: object, custom_metrics: bool) -> str:
-    """What is wrong with a criterion; empty for nothing."""
-    if key in OLD_NAMES:
-        return f"is a name of older RLlib versions; write {OLD_NAMES[key]}"
-    if key not in known_stop_keys() and not OPEN_KEYS.match(key) and not custom_metrics:
-        ends = [known for known in known_stop_keys() if known.endswith(f"/{key}")]
-        mend = f'; did you mean "{ends[0]}"?' if ends else nearest(key, known_stop_keys())
-        return f"is not a result of a run{mend}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return f"is {value!r}; it must be a number"
-    return f"is {value!r}; it must be above 0" if key in PROGRESS_KEYS and value <= 0 else ""
+def _is_usual(key: str) -> bool:
+    return key in KNOWN or OPEN_KEYS.match(key) is not None
 
 
 def check_reported(stop: Mapping[str, float], results: Mapping[str, float]) -> None:
@@ -102,8 +88,7 @@ def check_reported(stop: Mapping[str, float], results: Mapping[str, float]) -> N
     if "env_runners/episode_return_mean" not in results:
         return
     for key in stop:
-        is_usual = key in known_stop_keys() or OPEN_KEYS.match(key)
-        if is_usual and key.startswith("env_runners/") and key not in results:
+        if _is_usual(key) and key.startswith("env_runners/") and key not in results:
             known = sorted(name for name in results if name.startswith("env_runners/"))
             raise UserError(f"stop.{key} is not reported by this run, which would not end by it{nearest(key, known)}")
 

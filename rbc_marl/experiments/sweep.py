@@ -7,37 +7,43 @@ import itertools
 import json
 import math
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import ray
+from ray import tune
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from rich.console import Console
+
+from rbc_marl.analysis.composition import composition
 from rbc_marl.analysis.groups import Thresholds
-from rbc_marl.analysis.outcomes import BEST
+from rbc_marl.analysis.outcomes import BEST, outcome
+from rbc_marl.analysis.responses import responses
+from rbc_marl.analysis.rollouts import Evaluation, play
 from rbc_marl.analysis.tables import FAILED, STOPPED, TRAINED
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
+from rbc_marl.experiments import run as training
+from rbc_marl.experiments.build import Experiment, algorithm_class, to_yaml
 from rbc_marl.experiments.file import ExperimentSpec, Override
+from rbc_marl.experiments.folder import RunFolder, folder_lock
 from rbc_marl.experiments.progress import tell
+from rbc_marl.experiments.ray_session import cpus_needed
 from rbc_marl.experiments.rows import HASH, RowStore
+from rbc_marl.experiments.run import Outcome
 from rbc_marl.experiments.schedulers import Asha, reporter, reports_of, tune_scheduler
 from rbc_marl.experiments.trials import run_trials
+from rbc_marl.policies.saved import PolicySet, load_policies
 from rbc_marl.settings import load_yaml
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from rbc_marl.experiments.file import Experiment
-    from rbc_marl.experiments.folder import RunFolder
-    from rbc_marl.policies.saved import PolicySet
 
 RUNS = "runs"
 # Seconds to wait for the processes of a killed sweep to end.
 PATIENCE = 20.0
 # Further columns of a row: of policies, on so many episodes, with a seed.
-Measure = Callable[["PolicySet", int, int], Mapping[str, float]]
+Measure = Callable[[PolicySet, int, int], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,6 @@ class RunSpec:
 
     def checked(self, experiment: Experiment) -> Self:
         """The same with what its built experiment decides."""
-        from rbc_marl.experiments.build import algorithm_class
-        from rbc_marl.experiments.ray_session import cpus_needed
-
         config, resolved = experiment.config, experiment.resolved
         bundles = self.bundles
         if cpus_needed(config) > 1 or config.num_gpus_per_learner:
@@ -121,7 +124,7 @@ class RunSpec:
             is_evaluated=experiment.run == "EconomyPPO" and bool(experiment.env_config) and not scripted_types(config),
             iterations=experiment.stop.get("training_iteration", math.inf),
             bundles=bundles,
-            fingerprint=digest(decisive),
+            fingerprint=hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16],
         )
 
 
@@ -136,8 +139,11 @@ class Sweep:
     """In the order in which they begin."""
     groups: Thresholds
     scheduler: Asha | None = None
-    varied: tuple[str, ...] = ()
-    """Columns that say what was varied."""
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Columns that say what was varied."""
+        return tuple(dict.fromkeys(column for run in self.runs for column, _ in run.columns))
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -181,25 +187,16 @@ def interleaved(runs: Sequence[RunSpec], name: str) -> tuple[RunSpec, ...]:
     Raises:
         ConfigError: Two arms have one name.
     """
-    turns: dict[str, int] = {}
-    by_turn = []
-    for run in runs:
-        turns[run.arm] = turn = turns.get(run.arm, -1) + 1
-        by_turn.append((turn, run))
     if len({run.key for run in runs}) < len(runs):
         raise ConfigError(f"{name} has two arms of one name; give each another")
-    return tuple(run for _, run in sorted(by_turn, key=lambda pair: pair[0]))
+    arms = [[run for run in runs if run.arm == arm] for arm in dict.fromkeys(run.arm for run in runs)]
+    return tuple(run for turn in itertools.zip_longest(*arms) for run in turn if run is not None)
 
 
 def scripted_types(config: AlgorithmConfig) -> list[str]:
     """Agent types that follow rules in a run: it saves no policies."""
     scripted = getattr(config, "scripted", None)
     return list(scripted.chosen) if scripted is not None else []
-
-
-def digest(decisive: object) -> str:
-    """A short hash of plain data."""
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def run_sweep(sweep: Sweep, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
@@ -267,10 +264,9 @@ def seed_ranges(seeds: Iterable[int]) -> str:
     """Seeds in words: 3, 100-119."""
     ranges: list[list[int]] = []
     for seed in sorted(seeds):
-        if ranges and seed == ranges[-1][-1] + 1:
-            ranges[-1].append(seed)
-        else:
-            ranges.append([seed])
+        if not ranges or seed != ranges[-1][-1] + 1:
+            ranges.append([])
+        ranges[-1].append(seed)
     return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ranges)
 
 
@@ -285,8 +281,6 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
     store, by_key, asha = RowStore(root, report), {run.key: run for run in missing}, sweep.scheduler
 
     def work(key: str) -> dict[str, Any]:
-        from ray import tune
-
         run = by_key[key]
         after = reporter(asha, int(run.iterations), root, run.record, tune.report) if asha else None
         return run_one(run, root, after)
@@ -304,16 +298,8 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
     if asha is not None:
         most = max(run.iterations for run in missing)
         scheduler = tune_scheduler(asha, int(most), root, {run.key: run.record for run in sweep.runs})
-    run_trials(
-        work,
-        list(by_key),
-        folder,
-        workers,
-        ended=ended,
-        reported=reported,
-        bundles={run.key: run.bundles for run in missing},
-        scheduler=scheduler,
-    )
+    bundles = {key: run.bundles for key, run in by_key.items()}
+    run_trials(work, [*by_key], folder, workers, ended, reported=reported, bundles=bundles, scheduler=scheduler)
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -358,14 +344,9 @@ def _row(run: RunSpec, results: Mapping[str, Any]) -> dict[str, Any]:
     return {**head, **results, "changes": run.changes, HASH: run.fingerprint}
 
 
-def _evaluated(run: RunSpec, trained: _Trained) -> dict[str, Any]:
+def _evaluated(run: RunSpec, trained: Outcome) -> dict[str, Any]:
     """Columns of a run whose policies are played."""
-    from rbc_marl.analysis.composition import composition
-    from rbc_marl.analysis.outcomes import outcome
-    from rbc_marl.analysis.responses import responses
-    from rbc_marl.analysis.rollouts import Evaluation, play
-    from rbc_marl.policies.saved import load_policies
-
+    assert trained.checkpoint is not None  # `_train` sees to it
     policies = load_policies(trained.checkpoint, trust=True)  # its networks have just been trained here
     episodes = play(policies, run.episodes, seed=run.seed, record=True)
     means = Evaluation.of(episodes).means
@@ -377,7 +358,7 @@ def _evaluated(run: RunSpec, trained: _Trained) -> dict[str, Any]:
     return {"outcome": became, **{name: None if x is None else round(x, 4) for name, x in measured.items()}}
 
 
-def _last_results(trained: _Trained) -> dict[str, Any]:
+def _last_results(trained: Outcome) -> dict[str, Any]:
     """Columns of a run that saved no policies: what its last iteration reported of episodes."""
     columns: dict[str, Any] = {"outcome": TRAINED}
     for name, value in trained.results.items():
@@ -397,8 +378,6 @@ def _stopped_row(run: RunSpec, folder: Path) -> dict[str, Any]:
 
 def _check_gpus(share: float) -> None:
     """Refuse to wait for a GPU that will never come."""
-    import ray
-
     available = ray.cluster_resources().get("GPU", 0.0) if share else 0.0
     if available < share:
         raise UserError(
@@ -409,43 +388,22 @@ def _check_gpus(share: float) -> None:
 # Training, from where an interruption left it
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """A run that reached its end, with the flat results of its last iteration."""
-
-    checkpoint: Path
-    results: Mapping[str, Any]
-
-    @property
-    def iterations(self) -> int:
-        return int(self.results.get("training_iteration", 0))
-
-    @property
-    def seconds(self) -> float:
-        """Of training, also of parts before an interruption."""
-        return float(self.results.get("time_total_s", 0.0))
-
-
-def _train(run: RunSpec, folder: Path, after_iteration: Callable[[dict[str, Any]], None] | None) -> _Trained:
+def _train(run: RunSpec, folder: Path, after_iteration: Callable[[dict[str, Any]], None] | None) -> Outcome:
     """Train a run to its end: from the beginning, from its last checkpoint, or not at all where it is trained already.
 
     Raises:
         UserError: It did not reach its end.
     """
-    from rich.console import Console
-
-    from rbc_marl.experiments.run import train
-
     experiment = run.build(folder / RUNS / run.key)
     earlier = _earlier(experiment)
     if earlier is not None and (trained := _trained(earlier)) is not None:
         return trained
     if earlier is not None and not (earlier.checkpoints() and _is_free(earlier)):
         earlier = None
-    ended = train(experiment, earlier, console=Console(quiet=True), after_iteration=after_iteration)
+    ended = training.train(experiment, earlier, console=Console(quiet=True), after_iteration=after_iteration)
     if ended.checkpoint is None or ended.status != "finished":
         raise UserError(f"{run.key} did not finish; see {ended.folder}")
-    return _Trained(ended.checkpoint, ended.results)
+    return ended
 
 
 def checkpoint_of(run: RunSpec, folder: Path) -> Path:
@@ -463,15 +421,12 @@ def checkpoint_of(run: RunSpec, folder: Path) -> Path:
 
 def _earlier(experiment: Experiment) -> RunFolder | None:
     """The newest folder of a run that began before, with the same settings, if it did."""
-    from rbc_marl.experiments.file import to_yaml
-    from rbc_marl.experiments.folder import RunFolder
-
-    begun = sorted((experiment.storage / experiment.name).glob("*/run.json"), reverse=True)
+    begun = RunFolder.all_in(experiment.storage / experiment.name)
     settings = _settings(to_yaml(experiment)) if begun else {}
-    for path in begun:
+    for folder in begun:
         with suppress(OSError, ValueError):  # nothing goes on from a folder whose settings are torn
-            if _settings((path.parent / "config.yaml").read_text("utf-8")) == settings:
-                return RunFolder(path.parent)
+            if _settings((folder.path / "config.yaml").read_text("utf-8")) == settings:
+                return folder
     return None
 
 
@@ -481,19 +436,18 @@ def _settings(text: str) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if key != "storage_path"}
 
 
-def _trained(folder: RunFolder) -> _Trained | None:
+def _trained(folder: RunFolder) -> Outcome | None:
     """A run that ended before its row was written."""
     if folder.read_info().get("status") != "finished" or not folder.checkpoints():
         return None
     with suppress(OSError, ValueError):  # a torn file: its last iterations are trained again
         *_, last = (folder.path / "result.json").read_text(encoding="utf-8").splitlines()
-        return _Trained(folder.checkpoints()[-1], json.loads(last))
+        return Outcome(folder.path, folder.checkpoints()[-1], "finished", results=json.loads(last))
     return None
 
 
 def _is_free(folder: RunFolder) -> bool:
     """Whether nobody else runs it. Its number may have passed to another process since: then a new run is begun."""
-    deadline = time.monotonic() + PATIENCE
-    while folder.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return not folder.is_alive()
+    with suppress(UserError), folder_lock(folder.path, PATIENCE):
+        return True
+    return False

@@ -19,15 +19,16 @@ from rbc_marl.experiments.file import (
     Experiment,
     ExperimentSpec,
     Override,
+    folder_problem,
     read_overrides,
     read_specs,
     setting_name,
     setting_path,
 )
-from rbc_marl.experiments.presets import find_file
 from rbc_marl.experiments.schedulers import AnyScheduler
-from rbc_marl.experiments.spaces import Variant, expand, parse_variants
+from rbc_marl.experiments.spaces import GRID, Space, Variant, expand, parse_variants
 from rbc_marl.experiments.sweep import Measure, RunSpec, Sweep, interleaved, scripted_types
+from rbc_marl.presets import find_file
 from rbc_marl.settings import Section, line_numbers, load_yaml_file
 
 MOST_SEEDS = 100_000
@@ -61,17 +62,10 @@ def _seeds(given: object) -> object:
     return tuple(given)
 
 
-def _reference(rules: str) -> str:
-    try:
-        return check_reference(rules)
-    except ConfigError as error:
-        raise ValueError(str(error).partition("; ")[2]) from None
-
-
 _RANGE = {"type": "object", "properties": {"from": {"type": "integer"}, "count": {"type": "integer"}}}
 _SEEDS = {"anyOf": [{"type": "array", "items": {"type": "integer", "minimum": 0}}, _RANGE]}
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds), WithJsonSchema(_SEEDS)]
-Rules = Annotated[str, AfterValidator(_reference)]
+Rules = Annotated[str, AfterValidator(check_reference)]
 Changes = Annotated[dict[str, Any] | None, _mapping("{lr: 1e-3}")]
 
 
@@ -90,8 +84,10 @@ class Arm(Section):
 
 
 def _arms(given: Mapping[str, object] | None) -> object:
-    arms = {} if given is None else given
-    return {check_folder_name(name, "an arm"): arm for name, arm in arms.items()} or None
+    for name in given or ():
+        if problem := folder_problem(name, "an arm"):
+            raise ValueError(problem)
+    return given
 
 
 class SweepFile(Section):
@@ -177,7 +173,7 @@ class SweepReader(Generic[F]):
         self.path = find_file(path, "sweep")
         self.command = read_overrides(sets)
         for change in self.command:
-            check_not_taken(change, f"{change.place}: every run of a sweep gets its own")
+            _check_not_taken(change, f"{change.place}: every run of a sweep gets its own")
         self._bases: dict[Path, ExperimentSpec] = {}
         self.name, settings = self._read()
         self.is_small = small
@@ -191,16 +187,15 @@ class SweepReader(Generic[F]):
     def _read(self) -> tuple[str, Mapping[str, Any]]:
         """The name of the file's sweep, and its settings."""
         data = load_yaml_file(self.path)
+        name, settings = next(iter(data.items()), ("", {}))
+        problem = f": {unfit}" if (unfit := folder_problem(name, "a sweep")) else ""
         if len(data) != 1:
-            raise ConfigError(f"{self.path} holds {len(data)} sweeps; give one name, and under it base, seeds and arms")
-        ((name, settings),) = data.items()
-        if isinstance(settings, Mapping) and settings.keys() & {"run", "config"}:
-            mend = f"train it with rbc-marl train {self.path}, or give it as a sweep's base"
-            raise ConfigError(f"{self.path} is an experiment; {mend}")
-        try:
-            return check_folder_name(name, "a sweep"), settings
-        except ValueError as error:
-            raise ConfigError(f"{self.path}: {error}") from None
+            problem = f" holds {len(data)} sweeps; give one name, and under it base, seeds and arms"
+        elif isinstance(settings, Mapping) and settings.keys() & {"run", "config"}:
+            problem = f" is an experiment; train it with rbc-marl train {self.path}, or give it as a sweep's base"
+        if problem:
+            raise ConfigError(f"{self.path}{problem}")
+        return str(name), settings
 
     @property
     def is_cut_short(self) -> bool:
@@ -211,10 +206,7 @@ class SweepReader(Generic[F]):
         """Every arm that the file names, times its variants."""
         place = f"{self.name}.variants"
         spaces = parse_variants(self.file.variants or {}, place)
-        changes = [self._override(key, None, f"{place}.{key}") for key in spaces]
-        for change in changes:
-            check_not_taken(change, f"{change.place} cannot vary here")
-        _check_apart(changes)
+        _check_apart([self._override(key, None, place, "vary") for key in spaces])
         variants = expand(spaces, self.file.samples, self.file.draw_seed, place)
         arms = self.file.arms or {"": None}
         return [
@@ -262,7 +254,6 @@ class SweepReader(Generic[F]):
                 runs=interleaved(runs, self.name),
                 groups=self.file.groups,
                 scheduler=asha,
-                varied=tuple(dict.fromkeys(column for run in runs for column, _ in run.columns)),
             )
 
     def _run(self, arm: ArmSpec) -> tuple[RunSpec, Experiment]:
@@ -301,24 +292,24 @@ class SweepReader(Generic[F]):
             self._bases[path] = specs[0]
         return self._bases[path]
 
-    def _override(self, key: str, value: object, place: str) -> Override:
+    def _override(self, key: str, value: object, place: str, verb: str) -> Override:
         """A change that the file asks for.
 
         Raises:
-            ConfigError: The value is none that a setting can have, such as a date.
+            ConfigError: The value is none that a setting can have, such as a date, or the setting is the sweep's own.
         """
+        change = Override(setting_path(key), value, f"{place}.{key}", key)
+        _check_not_taken(change, f"{change.place} cannot {verb} here")
         try:
             json.dumps(value)
         except TypeError:
             mend = "give a number, a text, true, false, a list or a mapping"
-            raise ConfigError(f"{place} is {value!r}; {mend}") from None
-        return Override(setting_path(key), value, place, key)
+            raise ConfigError(f"{change.place} is {value!r}; {mend}") from None
+        return change
 
     def _set(self, changes: Mapping[str, Any] | None, place: str) -> list[Override]:
         """The changes of a ``set``."""
-        overrides = [self._override(key, value, f"{place}.{key}") for key, value in (changes or {}).items()]
-        for change in overrides:
-            check_not_taken(change, f"{change.place} cannot be set here")
+        overrides = [self._override(key, value, place, "be set") for key, value in (changes or {}).items()]
         for earlier, later in combinations(overrides, 2):
             if _covers(later, earlier):  # the other way round the later one refines the earlier
                 raise ConfigError(f"{earlier.place} has no effect beside {later.place}; keep one")
@@ -334,21 +325,19 @@ class SweepReader(Generic[F]):
         if self.file.gpus_per_trial:
             common.append(Override(("config", "num_gpus_per_learner"), self.file.gpus_per_trial, "gpus_per_trial"))
         own = self._set(arm.arm.set, arm.place if arm.stands else f"{arm.place}.set")
-        varied = [self._override(key, x, f"{self.name}.variants.{key}") for key, x in arm.variant.values]
+        varied = [self._override(key, x, f"{self.name}.variants", "vary") for key, x in arm.variant.values]
         for change, other in product(self.command, varied if arm.stands else (*varied, *own)):
             if _covers(change, other) or _covers(other, change):
                 why = "varies it" if other in varied else "is what makes an arm"
                 raise ConfigError(f"{change.place}: {other.place} {why}; change it in the file")
-        for change, other in product((*common, *own), varied):
+        final, others = (own, (*common, *self.command)) if arm.stands else (varied, (*common, *own))
+        for change, other in product(others, final):
             if _covers(other, change):
-                raise ConfigError(f"{change.place} has no effect, for {other.place} varies it; leave one out")
-        if not arm.stands:
-            return [*common, *own, *varied, *self.command]
-        for change, other in product((*common, *self.command), own):
-            if _covers(other, change):
-                setting = f"{arm.place} sets {setting_name(other.path)}"
-                raise ConfigError(f"{change.place} has no effect, for {setting}; leave it out")
-        return [*common, *self.command, *own]
+                why = f"{other.place} varies it; leave one out"
+                if arm.stands:
+                    why = f"{arm.place} sets {setting_name(other.path)}; leave it out"
+                raise ConfigError(f"{change.place} has no effect, for {why}")
+        return [*others, *final] if arm.stands else [*others, *final, *self.command]
 
 
 def sweep_of(spec: ExperimentSpec) -> Sweep:
@@ -360,17 +349,15 @@ def sweep_of(spec: ExperimentSpec) -> Sweep:
         ConfigError: A run is not valid.
     """
     samples, spaces = int(spec.data.get("num_samples", 1)), dict(spec.spaces)
-    seed = spec.data["config"].get("seed")
-    of_seed = spaces.pop(("config", "seed"), None)
-    seeds = [int(seed or 0)] if of_seed is None else list(dict.fromkeys(of_seed.arguments))
-    draws_seeds = of_seed is not None and not of_seed.is_grid
-    if of_seed is not None and draws_seeds:
-        seeds = of_seed.draws("seed", samples, 0)
+    of_seed = spaces.pop(("config", "seed"), None) or Space(GRID, (spec.data["config"].get("seed") or 0,))
+    draws_seeds = not of_seed.is_grid
+    seeds = of_seed.draws("seed", samples, 0) if draws_seeds else list(dict.fromkeys(of_seed.arguments))
     is_drawn = any(not space.is_grid for space in spaces.values())
     by_name = {setting_name(path): space for path, space in spaces.items()}
     count = 1 if draws_seeds and not is_drawn else samples
     runs: list[RunSpec] = []
-    for variant in expand(by_name, count, seeds[0] if of_seed is None else 0, spec.name):
+    draw_seed = 0 if ("config", "seed") in spec.spaces else int(seeds[0])
+    for variant in expand(by_name, count, draw_seed, spec.name):
         changes = [Override(setting_path(key), value, f"{spec.name}.{key}", key) for key, value in variant.values]
         varied = spec.with_overrides([*changes, Override(("num_samples",), 1, "a sweep")])
         run = RunSpec(variant.name or spec.name, int(seeds[0]), varied, in_words(changes), variant.columns)
@@ -379,27 +366,11 @@ def sweep_of(spec: ExperimentSpec) -> Sweep:
         run = replace(run, rules=getattr(experiment.config, "rules", BEST)).checked(experiment)
         own_seeds = [seeds[variant.draw or 0]] if draws_seeds and is_drawn else dict.fromkeys(seeds)
         runs += [replace(run, seed=int(value)) for value in own_seeds]
-    columns = tuple(dict.fromkeys(column for run in runs for column, _ in run.columns))
-    return Sweep(spec.name, spec.source, interleaved(runs, spec.name), Thresholds(), varied=columns)
+    return Sweep(spec.name, spec.source, interleaved(runs, spec.name), Thresholds())
 
 
-def check_folder_name(name: object, what: str) -> str:
-    """The name of something that gets a folder of that name.
-
-    Raises:
-        ValueError: The folder would be another one, or a hidden one.
-    """
-    if not (text := str(name)) or "/" in text or text.startswith(".") or not text.isprintable():
-        raise ValueError(f"{text!r} cannot name {what}; its results get a folder of that name")
-    return text
-
-
-def check_not_taken(change: Override, problem: str) -> None:
-    """Refuse a setting that every run of a sweep gets from the sweep; the message begins with the problem.
-
-    Raises:
-        ConfigError: It is such a setting; the message says what to use.
-    """
+def _check_not_taken(change: Override, problem: str) -> None:
+    """Refuse a setting that every run of a sweep gets from the sweep, and say what to use; the message begins so."""
     if change.path in TAKEN:
         raise ConfigError(f"{problem}; use {TAKEN[change.path]}")
 
@@ -418,10 +389,10 @@ def _check_apart(changes: Sequence[Override]) -> None:
     """Refuse two settings of one mapping that are one, or of which one is a part of the other: one would be lost."""
     for part, whole in permutations(changes, 2):
         if _covers(whole, part):
-            is_same = part.path == whole.path
-            first, second = (part, whole) if is_same else (whole, part)
-            what = "the setting that {} names as well" if is_same else "a part of {}"
-            raise ConfigError(f"{second.place} is {what.format(first.place)}; keep one")
+            problem = f"{part.place} is a part of {whole.place}"
+            if part.path == whole.path:
+                problem = f"{whole.place} is the setting that {part.place} names as well"
+            raise ConfigError(f"{problem}; keep one")
 
 
 def _check_ends(experiment: Experiment) -> None:

@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import torch
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
 
 from rbc_marl.errors import UserError
 from rbc_marl.experiments.progress import tell
+from rbc_marl.experiments.ray_session import quieten
 from rbc_marl.experiments.rows import RowStore
-
-if TYPE_CHECKING:
-    from ray.tune import Callback
-    from ray.tune.experiment import Trial
-    from ray.tune.schedulers import TrialScheduler
 
 # Where a trial's configuration holds the key of its piece of work.
 KEY = "key"
@@ -31,18 +32,13 @@ class Job(Protocol):
     @property
     def key(self) -> str:
         """Name of its file: all that decides the result must be in it."""
-        ...
 
     def run(self, folder: Path) -> dict[str, Any]:
-        """Do it.
-
-        Args:
-            folder: Where files beside the result can be left.
+        """Do it; files beside the result can be left in the folder.
 
         Returns:
             The result: plain data, with ``line``, what to say of it.
         """
-        ...
 
 
 def run_jobs(
@@ -69,7 +65,7 @@ def run_jobs(
     """
     store = RowStore(folder, report)
     missing = {job.key: job for job in jobs if store.read(job.key) is None}
-    done = len(jobs) - len(missing)
+    done, root = len(jobs) - len(missing), folder.resolve()
     if missing and done:
         report(f"{done} of {len(jobs)} pieces of work were done before")
     counter = itertools.count(done + 1)
@@ -77,13 +73,11 @@ def run_jobs(
     def ended(_: str, result: Mapping[str, Any]) -> None:
         tell(report, next(counter), len(jobs), result["line"])
 
+    def work(key: str) -> dict[str, Any]:  # with a store of its own: this process's report may not travel
+        return {"line": _do(missing[key], RowStore(root))["line"]}
+
     if missing and workers:
-        root = folder.resolve()
-
-        def work(key: str) -> dict[str, Any]:  # with a store of its own: this process's report may not travel
-            return {"line": _do(missing[key], RowStore(root))["line"]}
-
-        run_trials(work, list(missing), folder, workers, ended=ended)
+        run_trials(work, list(missing), folder, workers, ended)
     elif missing:
         for job in missing.values():
             ended(job.key, _do(job, store))
@@ -111,8 +105,8 @@ def run_trials(
     keys: Sequence[str],
     folder: Path,
     workers: int,
-    *,
     ended: Callable[[str, dict[str, Any]], None],
+    *,
     reported: Callable[[str, dict[str, Any]], None] | None = None,
     bundles: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
     scheduler: TrialScheduler | None = None,
@@ -133,13 +127,8 @@ def run_trials(
         UserError: A trial failed.
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables of trials
-    from ray import tune
 
     def trial(config: dict[str, Any]) -> None:
-        import torch
-
-        from rbc_marl.experiments.ray_session import quieten
-
         quieten(0)
         torch.set_num_threads(1)
         tune.report(work(config[KEY]))
@@ -158,7 +147,7 @@ def run_trials(
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=str(folder.resolve()),
             verbose=0,
-            callbacks=[_listener(ended, reported)],
+            callbacks=[_Listener(ended, reported)],
         ),
     )
     with _sigterm_as_sigint():
@@ -168,39 +157,32 @@ def run_trials(
         raise UserError(f"{len(errors)} of {len(keys)} failed, the first with: {last}")
 
 
-def _listener(
-    ended: Callable[[str, dict[str, Any]], None], reported: Callable[[str, dict[str, Any]], None] | None
-) -> Callback:
-    """A callback that passes on what Tune says of trials. Tune keeps a copy of it, which has nobody to tell."""
-    from ray import tune
+class _Listener(tune.Callback):
+    """Passes on what Tune says of trials. Tune keeps a copy of it, which has nobody to tell."""
 
-    class Listener(tune.Callback):
-        def __init__(self, ended: Callable[..., None], reported: Callable[..., None] | None) -> None:
-            self.ended, self.reported = ended, reported
+    def __init__(self, ended: Callable[..., None], reported: Callable[..., None] | None) -> None:
+        self.ended, self.reported = ended, reported
 
-        def __getstate__(self) -> dict[str, Any]:
-            return {}
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
-        def on_trial_result(
-            self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
-        ) -> None:
-            if self.reported is not None:
-                self.reported(trial.config[KEY], result)
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
+    ) -> None:
+        if self.reported is not None:
+            self.reported(trial.config[KEY], result)
 
-        def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-            self.ended(trial.config[KEY], trial.last_result)
-
-    return Listener(ended, reported)
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        self.ended(trial.config[KEY], trial.last_result)
 
 
 @contextmanager
 def _sigterm_as_sigint() -> Iterator[None]:
     """Tune ends cleanly, with its state saved, on Ctrl-C only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    is_main = threading.current_thread() is threading.main_thread()  # which alone can
+    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)) if is_main else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if is_main:
+            signal.signal(signal.SIGTERM, previous)

@@ -15,9 +15,9 @@ from rbc_marl import cli
 from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.experiments.file import load_experiments, read_specs
-from rbc_marl.experiments.presets import describe_presets
 from rbc_marl.experiments.run import train
 from rbc_marl.policies.saved import load_policies
+from rbc_marl.presets import describe_presets
 from rbc_marl.settings import load_yaml_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning")

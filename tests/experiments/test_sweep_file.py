@@ -11,7 +11,7 @@ import yaml
 
 from rbc_marl import ConfigError
 from rbc_marl.equilibrium.study import StudyFile, load_study
-from rbc_marl.experiments.presets import file_schema
+from rbc_marl.schema import file_schema
 from rbc_marl.settings import load_yaml
 
 BASE = """

@@ -128,7 +128,7 @@ def worker_setup() -> Callable[[], None] | None:
         return None
 
     def find_own_modules() -> None:
-        from rbc_marl.experiments import own_code
+        from rbc_marl import own_code
 
         own_code._finder.homes.update(homes)
         for folder in folders:

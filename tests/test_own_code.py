@@ -14,7 +14,7 @@ import pytest
 from tests.experiments.test_file import ECONOMY, load, refusal
 from tests.experiments.test_file import write as write  # a fixture
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 OWN_CURRICULUM = """
 from ray.rllib.callbacks.callbacks import RLlibCallback
