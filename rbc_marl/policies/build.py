@@ -66,6 +66,12 @@ class NetworkSpec(Section):
     hidden: Annotated[Many[Annotated[int, Field(gt=0)]], Field(min_length=1)] | None = Field(
         None, description="width of each hidden layer", examples=[[128, 128]]
     )
+    ranks_prices: bool = Field(
+        default=False, description="equivariant consumer: whether it sees how each price stands beside the cheaper ones"
+    )
+    first_choice: float = Field(
+        default=0.0, description="flat firm or government: added at the start to the logit of its first choice"
+    )
     settings: dict[str, Any] = Field({}, exclude=True, description="keyword arguments of a class of one's own")
 
     @model_validator(mode="before")
@@ -101,7 +107,7 @@ class NetworkSpec(Section):
     def _described(self, info: SerializationInfo) -> dict[str, Any]:
         """The mapping that makes it again; as JSON a class is ``module:Class``."""
         if not self.is_own:
-            return {"kind": self.kind, "hidden": list(self.hidden or ())}
+            return {"kind": self.kind, "hidden": list(self.hidden or ()), **self._options}
         return {"kind": name_of(self.kind) if info.mode == "json" else self.kind, **self.settings}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -110,6 +116,12 @@ class NetworkSpec(Section):
         if original is None:
             return NetworkSpec.of, (self.model_dump(),)
         return _with_copy, (*original, self.kind.__qualname__, self.settings)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Settings of single kinds, where they are not as usual: descriptions of old policies have none."""
+        named = {"ranks_prices": self.ranks_prices, "first_choice": self.first_choice}
+        return {name: value for name, value in named.items() if value}
 
     @property
     def is_own(self) -> bool:
@@ -137,7 +149,11 @@ class NetworkSpec(Section):
         if self.is_own:
             return _own_network(self.kind, config, agent_type, encoding, sizes, self.settings)
         made: Callable[..., PolicyNetwork] = FlatNetwork if self.kind == "flat" else _EQUIVARIANT[agent_type]
-        return made(config, agent_type, encoding, sizes, hidden=self.hidden)
+        for name in self._options:
+            if name not in inspect.signature(made).parameters:
+                kind = f"the {self.kind} network of the {agent_type}"
+                raise ConfigError(f"networks.{agent_type}.{name} is not a setting of {kind}; leave it out")
+        return made(config, agent_type, encoding, sizes, hidden=self.hidden, **self._options)
 
 
 def _with_copy(module: str, path: str, name: str, settings: dict[str, Any]) -> NetworkSpec:

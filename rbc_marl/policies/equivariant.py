@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rbc_marl.config import EconomyConfig
-from rbc_marl.observations import observation_layout
+from rbc_marl.observations import observation_layout, scales, symlog
 from rbc_marl.policies.networks import PolicyNetwork, SharedBodyNetwork, fully_connected
 
 _FIRM_QUANTITIES = ("price", "wage", "inventory", "overdemanded")
@@ -57,6 +57,39 @@ class FirmFeatures(nn.Module):
         return own, torch.cat([common, own.mean(1)], dim=-1)
 
 
+class PriceRanks(nn.Module):
+    """How each price stands beside those of the other goods: what a shopper with little money goes by.
+
+    A consumer who buys the cheapest goods first asks of each good which are cheaper, and whether money is left once
+    those are bought. A small network finds neither in one price beside the mean of all.
+    """
+
+    width = 3
+
+    def __init__(self, config: EconomyConfig) -> None:
+        """Read the scale of prices, and the most units of a good, from the economy."""
+        super().__init__()
+        self.money = max(config.consumption_choices) * scales(config)["price"]
+        # A share of the highest price, which keeps ratios to a price of 0 finite.
+        self.floor = 0.04
+
+    def forward(self, price: Tensor) -> Tensor:
+        """Describe prices.
+
+        Args:
+            price: [N, F] as a share of the highest choice.
+
+        Returns:
+            [N, F, 3]: the share of firms that are cheaper, the log ratio to the lowest price, and the (symlog) cost of
+            the most units of every cheaper good.
+        """
+        ordered = price.sort(-1).values.contiguous()
+        cheaper = torch.searchsorted(ordered, price.contiguous())
+        cost = torch.cat([torch.zeros_like(ordered[..., :1]), ordered.cumsum(-1)], dim=-1).gather(-1, cheaper)
+        ratio = ((price + self.floor) / (ordered[..., :1] + self.floor)).log()
+        return torch.stack([cheaper.to(price.dtype) / price.shape[-1], ratio, symlog(cost * self.money)], dim=-1)
+
+
 class EquivariantConsumer(PolicyNetwork):
     """A consumer's network: per firm its consumption and employer logits, pooled over firms its hours and value."""
 
@@ -67,13 +100,24 @@ class EquivariantConsumer(PolicyNetwork):
         encoding: str,
         sizes: Sequence[int],
         hidden: Sequence[int] = (32, 32),
+        ranks_prices: bool = False,
     ) -> None:
-        """Make the layers; ``hidden`` are the widths of the network shared by firms."""
+        """Make the layers.
+
+        Args:
+            config: As for `PolicyNetwork`, like the next three.
+            agent_type: Whose it is.
+            encoding: Of observations.
+            sizes: Of heads.
+            hidden: Widths of the network shared by firms.
+            ranks_prices: Whether it sees how each price stands beside the cheaper ones (`PriceRanks`).
+        """
         layout = observation_layout(config, encoding)
         super().__init__(config, agent_type, encoding, sizes)
         # What a worker keeps of a wage: whoever has learnt to respond to wages then responds to income tax as well.
         self.split = FirmFeatures(layout.width, is_net=True)
-        self.own_layer = nn.Linear(self.split.per_firm, hidden[0])
+        self.ranks = PriceRanks(config) if ranks_prices else None
+        self.own_layer = nn.Linear(self.split.per_firm + (PriceRanks.width if ranks_prices else 0), hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
         self.private_layer = nn.Linear(self.private_size, hidden[0], bias=False)
         self.body = fully_connected(hidden)
@@ -92,6 +136,8 @@ class EquivariantConsumer(PolicyNetwork):
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer of every consumer and firm, [N, A, F, hidden]."""
         own, common = self.split(shared)
+        if self.ranks is not None:
+            own = torch.cat([own, self.ranks(own[..., 0])], dim=-1)
         per_firm = self.own_layer(own).unsqueeze(1)  # once per economy and firm
         per_agent = (self.common_layer(common).unsqueeze(1) + self.private_layer(private)).unsqueeze(2)
         features: Tensor = self.body((per_firm + per_agent).relu_())

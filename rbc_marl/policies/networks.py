@@ -119,9 +119,11 @@ def fully_connected(widths: Sequence[int]) -> nn.Sequential:
 class SharedBodyNetwork(PolicyNetwork):
     """A network with one linear head for all logits and one for the value, on the same features."""
 
-    def make_heads(self, width: int) -> None:
-        """Add the heads to features of some width."""
+    def make_heads(self, width: int, first_choice: float = 0.0) -> None:
+        """Add the heads to features of some width; ``first_choice`` is added to the first logit at the start."""
         self.action_head = nn.Linear(width, sum(self.head_sizes))
+        with torch.no_grad():
+            self.action_head.bias[0] += first_choice
         self.value_head = nn.Linear(width, 1)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -149,8 +151,19 @@ class FlatNetwork(SharedBodyNetwork):
         encoding: str,
         sizes: Sequence[int],
         hidden: Sequence[int] = (128, 128),
+        first_choice: float = 0.0,
     ) -> None:
-        """Make the layers; ``hidden`` are their widths, the other arguments as for `PolicyNetwork`."""
+        """Make the layers.
+
+        Args:
+            config: As for `PolicyNetwork`, like the next three.
+            agent_type: Whose it is.
+            encoding: Of observations.
+            sizes: Of heads.
+            hidden: Widths of the layers.
+            first_choice: Added to the first logit at the start. A government that begins with it sets no taxes, and
+                tries others seldom; one that begins by drawing its rates evenly kills the market.
+        """
         super().__init__(config, agent_type, encoding, sizes)
         inputs = self.shared_size + self.private_size
         self.shared_layer = nn.Linear(self.shared_size, hidden[0])
@@ -160,7 +173,7 @@ class FlatNetwork(SharedBodyNetwork):
             nn.init.uniform_(parameter, -bound, bound)
         self.body = fully_connected(hidden)
         self.hidden_values = max(hidden)
-        self.make_heads(hidden[-1])
+        self.make_heads(hidden[-1], first_choice)
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, A, hidden]."""

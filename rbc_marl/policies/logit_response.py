@@ -1,0 +1,122 @@
+"""Consumers as logit responses to the exact values of their own choices (McKelvey and Palfrey 1995).
+
+A sampled return judges twelve choices of a consumer at once, with the noise of a hundred others. The economy is known,
+and a consumer is one of many: what each alternative of each of its choices would have brought follows from a formula
+(`rbc_marl.economy.own_choices`). So a policy is not reinforced for what happened to pay, but pulled towards the choices
+that pay, with a temperature that decides how sharply.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rbc_marl.choices import choice_tables
+from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.own_choices import Market, consumption_values, value_of_money
+from rbc_marl.settings import Section
+
+Positive = Annotated[float, Field(gt=0)]
+# Hours that employers are compared by beside the expected ones: who does not work learns whom to work for as well.
+IDLE_HOURS = 50.0
+# Weights of the losses of goods, and of hours and employer.
+_BASKET_WEIGHT, _WORK_WEIGHT = 0.5, 0.2
+
+# Logits of a choice are pulled apart by no more than this: beyond `distributions.LOGIT_LIMIT` they would be ties.
+_WIDEST = 20.0
+
+
+class LogitResponse(Section):
+    """How sharply consumers respond. Temperatures fall with the factor of the curriculum's ``entropy``."""
+
+    noun: ClassVar[str] = "a setting of logit responses"
+
+    basket: Positive = Field(0.3, description="temperature of the consumption of each good, in utility")
+    work: Positive = Field(2.5, description="temperature of hours and employer, in utility")
+    uniform: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="share of attention that all alternatives get alike, however rarely they are chosen"
+    )
+
+
+class OwnValues(NamedTuple):
+    """What consumers learn from, for N periods of economies and A consumers."""
+
+    consumption: Tensor
+    """[N, A, F, K] value of each number of units of each good."""
+    later: Tensor
+    """[N, A] marginal value of money after the period."""
+    net_wage: Tensor
+    """[N, F] wage after income tax."""
+    labour_disutility: Tensor
+    """[N, A] utility lost per two hours of work."""
+
+
+@torch.no_grad()
+def own_values(config: EconomyConfig, market: Market, actions: Tensor, discount: float) -> OwnValues:
+    """Values of whole episodes.
+
+    Args:
+        config: The economy.
+        market: What some consumers met, [T, E, ...].
+        actions: [T, E, A, F + 2] their choices.
+        discount: Of utility, per period.
+    """
+    units = choice_tables(config, actions.device, market.price.dtype).consumption
+    requested = units[actions[..., : config.num_firms].long()]
+    later = value_of_money(config, market, requested, discount)
+    values = consumption_values(config, market, requested, later)
+    return OwnValues(*(x.flatten(0, 1) for x in (values, later, market.net_wage, market.labour_disutility)))
+
+
+def logit_response_loss(
+    config: EconomyConfig, logits: Tensor, values: OwnValues, settings: LogitResponse, factor: float
+) -> tuple[Tensor, Tensor]:
+    """Loss and entropy of a consumers' policy, each a mean over consumers and periods, summed over choices.
+
+    Args:
+        config: The economy.
+        logits: [N, A, K] of all choices side by side: consumption of each good, hours, employer.
+        values: Of their alternatives.
+        settings: Temperatures.
+        factor: On the temperatures.
+    """
+    firms, units = config.num_firms, len(config.consumption_choices)
+    hours = choice_tables(config, logits.device, logits.dtype).hours
+    goods, work, employer = logits.split([firms * units, len(hours), firms], dim=-1)
+    goods = goods.unflatten(-1, (firms, units)).log_softmax(-1)
+    work, employer = work.log_softmax(-1), employer.log_softmax(-1)
+    with torch.no_grad():
+        wage = (employer.exp() * values.net_wage.unsqueeze(1)).sum(-1)
+        hour = values.later * wage - 0.5 * values.labour_disutility
+        worked = values.later * ((work.exp() * hours).sum(-1) + IDLE_HOURS)
+        work_values, employer_values = hour.unsqueeze(-1) * hours, worked.unsqueeze(-1) * values.net_wage.unsqueeze(1)
+    basket = head_loss(goods, values.consumption, settings.basket * factor, settings.uniform).sum(-1)
+    at_work = head_loss(work, work_values, settings.work * factor, settings.uniform)
+    at_work = at_work + head_loss(employer, employer_values, settings.work * factor, settings.uniform)
+    with torch.no_grad():
+        entropy = -sum((x.exp() * x).flatten(2).sum(-1).mean() for x in (goods, work, employer))
+    return (_BASKET_WEIGHT * basket + _WORK_WEIGHT * at_work).mean(), entropy
+
+
+def head_loss(logp: Tensor, values: Tensor, temperature: float, uniform: float) -> Tensor:
+    """Loss [...] of one choice, least where probabilities are proportional to ``exp(value / temperature)``.
+
+    Its gradient pulls the log-probability of each alternative by how much its value less ``temperature`` times its
+    log-probability exceeds the mean of that. A policy gradient would weigh alternatives by their probability alone, and
+    never revise one that has become rare.
+
+    Args:
+        logp: [..., K] log-probabilities of the alternatives.
+        values: [..., K].
+        temperature: In units of values.
+        uniform: Share of uniform weights in those by which alternatives count.
+    """
+    with torch.no_grad():
+        weights = (1.0 - uniform) * logp.exp() + uniform / logp.shape[-1]
+        losses = (values - values.amax(-1, keepdim=True)).clamp(min=-_WIDEST * temperature)
+        excess = losses - temperature * logp
+        pull = weights * (excess - (weights * excess).sum(-1, keepdim=True))
+    return -(pull * logp).sum(-1)

@@ -1,0 +1,106 @@
+"""Trembles: actions that chance replaces while everybody learns (Selten 1975).
+
+Agents who have settled show the others one thing only. Where every firm posts the highest price, no consumer learns to
+respond to a lower one, and no firm learns that a lower one would pay. A few random actions keep showing what is there,
+while all else goes on as agents play it: stocks are full and money is scarce, unlike where all firms act at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rbc_marl.choices import choice_tables, head_sizes
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.policies.distributions import MASKED_LOGIT
+from rbc_marl.settings import Section
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+# Parts of a firm's joint choice: what is replaced where not the whole action is, and its column in the choice table.
+_FIRM_PARTS = {"price": 0, "wage": 1}
+
+
+class Trembles(Section):
+    """Probabilities that an action, or a part of a firm's, is replaced by a random one, per agent and period."""
+
+    noun: ClassVar[str] = "an agent type, or a part of a firm's action,"
+
+    consumer: Rate = Field(default=0.0, description="of a consumer's whole action")
+    firm: Rate = Field(default=0.0, description="of a firm's whole action")
+    government: Rate = Field(default=0.0, description="of the government's whole action")
+    price: Rate = Field(default=0.0, description="of a firm's price, by one above 0; its wage and investment stay")
+    wage: Rate = Field(default=0.0, description="of a firm's wage; its price and investment stay")
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """Probabilities above 0, by agent type or part."""
+        return {name: rate for name in type(self).model_fields if (rate := getattr(self, name)) > 0}
+
+    def scaled(self, factor: float) -> Trembles:
+        """The same with all probabilities multiplied."""
+        return Trembles(**{name: rate * factor for name, rate in self.chosen.items()})
+
+
+def tremble(
+    config: EconomyConfig,
+    trembles: Trembles,
+    actions: Mapping[str, Tensor],
+    log_masks: Mapping[str, Tensor],
+    generator: torch.Generator | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Replace some actions by random ones.
+
+    Args:
+        config: The economy.
+        trembles: How often.
+        actions: [E, A, H] indices of choices, by agent type.
+        log_masks: By agent type, [K] logits of which those far below 0 forbid a choice, which is then never drawn.
+        generator: Behind every draw.
+
+    Returns:
+        The actions played, and by agent type where one was replaced, [E, A] bool; only types that tremble are there.
+    """
+    played, replaced = dict(actions), dict[str, Tensor]()
+    for name, rate in trembles.chosen.items():
+        agent_type = name if name in AGENT_TYPES else "firm"
+        taken = played[agent_type]
+        hit = torch.rand(taken.shape[:2], generator=generator, device=taken.device) < rate
+        random = _random_actions(config, name, taken, log_masks[agent_type], generator)
+        played[agent_type] = torch.where(hit.unsqueeze(-1), random.to(taken.dtype), taken)
+        replaced[agent_type] = hit | replaced[agent_type] if agent_type in replaced else hit
+    return played, replaced
+
+
+def _random_actions(
+    config: EconomyConfig, name: str, taken: Tensor, log_mask: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    if name == "consumer":
+        draws = [
+            torch.randint(size, taken.shape[:2], generator=generator, device=taken.device)
+            for size in head_sizes(config, name)
+        ]
+        return torch.stack(draws, dim=-1)
+    own = taken.long().view(-1, 1)
+    weights = _alternatives(config, name, taken.device)[own[:, 0]] * (log_mask > MASKED_LOGIT / 2)
+    weights.scatter_(1, own, 1.0)  # what was chosen, whatever the mask says: something must be left to draw
+    return torch.multinomial(weights, 1, generator=generator).view_as(taken)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # whoever asks first, others may need gradients
+def _alternatives(config: EconomyConfig, name: str, device: torch.device) -> Tensor:
+    """What a joint choice can be replaced by, [n, n] of 0 and 1."""
+    if name in AGENT_TYPES:
+        (choices,) = head_sizes(config, name)
+        return torch.ones(choices, choices, device=device)
+    table = choice_tables(config, dtype=torch.float64).firm
+    others = [column for column in range(table.shape[1]) if column != _FIRM_PARTS[name]]
+    is_alike = (table[:, None, others] == table[None, :, others]).all(-1)
+    if name == "price":  # a price of 0 gives goods away: nobody learns from it what a low price is worth
+        is_alike &= table[:, 0] > 0
+    return is_alike.float().to(device)
