@@ -47,6 +47,8 @@ class Phase:
     """Factor on the entropy weight of each agent type."""
     learning_rate: float = 1.0
     """Factor on all learning rates."""
+    trembles: float = 1.0
+    """Factor on the rates of trembles."""
 
     def describe(self) -> str:
         """The phase in a few words, for a progress display."""
@@ -201,6 +203,7 @@ class Curriculum(_Part):
     labour_disutility: Annealing | None = None
     entropy: EntropyDecay | None = None
     learning_rate: RateDecay | None = None
+    trembles: RateDecay | None = None
     # The economy's, from which ranges widen: see `of`.
     _price_choices: tuple[float, ...] = PrivateAttr(())
     _wage_choices: tuple[float, ...] = PrivateAttr(())
@@ -228,7 +231,8 @@ class Curriculum(_Part):
                 -math.expm1(-iteration / self.labour_disutility.decay) if self.labour_disutility else 1.0
             ),
             entropy={t: self._entropy(t, iteration - started[t]) for t in AGENT_TYPES},
-            learning_rate=self._learning_rate(iteration),
+            learning_rate=_falling(self.learning_rate, iteration),
+            trembles=_falling(self.trembles, iteration),
         )
 
     def _entropy(self, agent_type: str, iterations: int) -> float:
@@ -236,12 +240,12 @@ class Curriculum(_Part):
             return 1.0
         return max(math.exp(-iterations / max(self.entropy.decay, self.entropy.at_least)), self.entropy.floor)
 
-    def _learning_rate(self, iteration: int) -> float:
-        if self.learning_rate is None:
-            return 1.0
-        begin, end = self.learning_rate.begin, self.learning_rate.end
-        done = min(max((iteration - begin) / (end - begin), 0.0), 1.0)
-        return 1.0 - (1.0 - self.learning_rate.floor) * done
+
+def _falling(decay: RateDecay | None, iteration: int) -> float:
+    if decay is None:
+        return 1.0
+    done = min(max((iteration - decay.begin) / (decay.end - decay.begin), 0.0), 1.0)
+    return 1.0 - (1.0 - decay.floor) * done
 
 
 def paper_curriculum(ramp: int, decay: int) -> dict[str, Any]:

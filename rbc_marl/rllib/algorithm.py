@@ -32,8 +32,10 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import Schedule, build_curriculum, parse_curriculum
 from rbc_marl.errors import ConfigError, NonFiniteError
 from rbc_marl.policies.build import NetworkSpec, build_network
+from rbc_marl.policies.logit_response import LogitResponse
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import check_finite_weights, save_policies
+from rbc_marl.policies.trembles import Trembles
 from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, CurriculumCallback
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
@@ -105,6 +107,8 @@ class EconomyPPOConfig(PPOConfig):
         self.curriculum: Schedule | None = None
         self.rules: str = defaults.rules
         self.agents_per_update: AgentsPerUpdate = defaults.agents_per_update
+        self.trembles: Trembles = defaults.trembles
+        self.logit_response: LogitResponse | None = None
         self.probe_economies: ProbeEconomies | None = None
         self.deviator: Deviator | None = None
         self.scripted: Scripted = defaults.scripted
@@ -118,6 +122,8 @@ class EconomyPPOConfig(PPOConfig):
         curriculum: Schedule | Mapping[str, Any] | str | None = NotProvided,
         rules: str = NotProvided,
         agents_per_update: AgentsPerUpdate | Mapping[str, int] | None = NotProvided,
+        trembles: Trembles | Mapping[str, float] | None = NotProvided,
+        logit_response: LogitResponse | Mapping[str, Any] | bool | None = NotProvided,
         probe_economies: ProbeEconomies | Mapping[str, Any] | None = NotProvided,
         deviator: Deviator | Mapping[str, Any] | None = NotProvided,
         scripted: Scripted | Mapping[str, Any] | None = NotProvided,
@@ -135,6 +141,10 @@ class EconomyPPOConfig(PPOConfig):
                 "redistribution", ...; by default the best of these three): with less than 80% of its welfare an economy
                 counts as impaired.
             agents_per_update: How many agents of a type, drawn anew for each update, it learns from.
+            trembles: {price: 0.05}: how often training replaces an agent's action, or a firm's price, by a random one
+                (`rbc_marl.policies.trembles`). A replaced action is nothing that its agent learns from.
+            logit_response: Temperatures of consumers who learn from the exact values of all alternatives of their own
+                choices (`rbc_marl.policies.logit_response`); True for the defaults, None for PPO.
             probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a
                 batch one type acts uniformly at random, and only ``learners`` learn from them. They show consumers
                 prices that firms no longer post.

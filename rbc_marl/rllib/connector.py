@@ -12,8 +12,10 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
-from rbc_marl.config import AGENT_TYPES
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.economy.own_choices import Market
 from rbc_marl.policies.learning import advantages_and_targets, standardise
+from rbc_marl.policies.logit_response import OwnValues, own_values
 from rbc_marl.policies.slabs import slabs, take_rows
 from rbc_marl.rllib.rollout import Rollout, Stream, generator_at
 from rbc_marl.rllib.settings import DEVIATOR, Deviator
@@ -42,6 +44,7 @@ class RolloutsToBatch(ConnectorV2):
         probe_learners: Sequence[str] | None = None,
         seed: int = 0,
         deviator: Deviator | None = None,
+        logit_response_in: EconomyConfig | None = None,
     ) -> None:
         """Fix the arithmetic.
 
@@ -57,6 +60,8 @@ class RolloutsToBatch(ConnectorV2):
             probe_learners: Agent types that learn from probe economies; None where there are none.
             seed: Of the draw of agents.
             deviator: The agent that a module of its own acts for; None for none.
+            logit_response_in: The economy in which consumers learn from the values of their own choices; None where
+                they learn from returns.
         """
         super().__init__(input_observation_space, input_action_space)
         self.discount = discount
@@ -67,6 +72,7 @@ class RolloutsToBatch(ConnectorV2):
         self.probe_learners = probe_learners
         self.seed = seed
         self.deviator = deviator
+        self.logit_response_in = logit_response_in
         self.env_steps = 0
         self.learning: frozenset[str] = frozenset(AGENT_TYPES)
 
@@ -105,10 +111,17 @@ class RolloutsToBatch(ConnectorV2):
             return values if agents is None else values.index_select(2, agents)
 
         observations = {"global": shared, "private": some(rollout.observations[agent_type]).flatten(0, 1)}
+        if agent_type == "consumer" and self.logit_response_in is not None:
+            own = self._own_values(self.logit_response_in, agents, rollout)
+            logp = some(rollout.logp[agent_type]).flatten(0, 1)
+            return {Columns.OBS: observations, Columns.ACTION_LOGP: logp, **own._asdict()}
         rewards = some(rollout.rewards[agent_type]) / self.reward_scale[agent_type]
         weights = None
         if self.probe_learners is not None and agent_type not in self.probe_learners:
             weights = (~rollout.is_probe).to(rewards.dtype).view(1, -1, 1)
+        if agent_type in rollout.trembled:
+            is_own = (~some(rollout.trembled[agent_type])).to(rewards.dtype)
+            weights = is_own if weights is None else weights * is_own
         with torch.no_grad():
             values = values_in_slabs(module, observations).view_as(rewards)
         advantages, targets = advantages_and_targets(rewards, values, self.discount, self.gae_lambda)
@@ -120,8 +133,16 @@ class RolloutsToBatch(ConnectorV2):
             Postprocessing.VALUE_TARGETS: targets.flatten(0, 1),
         }
         if weights is not None:
-            columns[Columns.LOSS_MASK] = weights.expand(rollout.periods, -1, 1).flatten(0, 1)
+            columns[Columns.LOSS_MASK] = weights.expand(rollout.periods, *weights.shape[1:]).flatten(0, 1)
         return columns
+
+    def _own_values(self, economy: EconomyConfig, agents: Tensor | None, rollout: Rollout) -> OwnValues:
+        """Values of the alternatives that some consumers had."""
+        market, actions = Market(**rollout.market), rollout.actions["consumer"]
+        if agents is not None:
+            own = {name: getattr(market, name).index_select(2, agents) for name in ("budget", "labour_disutility")}
+            market, actions = market._replace(**own), actions.index_select(2, agents)
+        return own_values(economy, market, actions, self.discount)
 
     def _agents_of(self, module_id: str, agent_type: str, rollout: Rollout) -> Tensor | None:
         """Indices of the agents that a module learns from this time; None for all of its type."""

@@ -139,6 +139,9 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         # A number of episodes or steps is asked for to evaluate, without probes; training samples without one.
         is_training = num_episodes is None and num_timesteps is None and not self.config.in_evaluation
         num_probes = probes.count if probes and is_training else 0
+        if is_training:
+            trembles, keeps_market = self.config.trembles.scaled(phase.trembles), bool(self.config.logit_response)
+            behaviour = replace(behaviour, trembles=trembles, keeps_market=keeps_market)
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         rollouts, summaries = [], []
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():

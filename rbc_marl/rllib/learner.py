@@ -17,11 +17,12 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from rbc_marl.policies.learning import LossTerms, clipped_loss
+from rbc_marl.policies.logit_response import OwnValues, logit_response_loss
 from rbc_marl.policies.slabs import keep_freed_memory, slabs, take_rows
 from rbc_marl.rllib.callbacks import PhaseTracker
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.rollout import Stream, generator_at
-from rbc_marl.rllib.settings import agent_type_of
+from rbc_marl.rllib.settings import agent_type_of, economy_of
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -53,6 +54,7 @@ class EconomyPPOLearner(PPOTorchLearner):
             probe_learners=config.probe_economies.learners if config.probe_economies else None,
             seed=config.seed or 0,
             deviator=config.deviator,
+            logit_response_in=economy_of(config)[0] if config.logit_response else None,
         )
         self._learner_connector.prepend(self._rollouts_to_batch)
         self.phases = PhaseTracker(config, self._device)
@@ -60,7 +62,7 @@ class EconomyPPOLearner(PPOTorchLearner):
         self._phase_step: int | None = None
         self._env_steps = 0
         # What the loss of each module said of the slabs of the present gradient step.
-        self._reports: dict[str, list[tuple[float | Tensor, LossTerms, Tensor]]] = {}
+        self._reports: dict[str, list[tuple[float | Tensor, LossTerms, Tensor | None]]] = {}
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:  # noqa: ANN401 - RLlib's
         """Adam as RLlib makes it, but all parameters of a module in one kernel where the device has one."""
@@ -150,8 +152,19 @@ class EconomyPPOLearner(PPOTorchLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """The clipped loss of one module; shapes as in `RolloutsToBatch`."""
+        """The loss of one module, clipped or of a logit response; shapes as in `RolloutsToBatch`."""
         network = self.module[module_id].unwrapped().network
+        if config.logit_response and OwnValues._fields[0] in batch:
+            loss, entropy = logit_response_loss(
+                self.phases.economy,
+                fwd_out[Columns.ACTION_DIST_INPUTS],
+                OwnValues(*(batch[name] for name in OwnValues._fields)),
+                config.logit_response,
+                self._phase.entropy["consumer"],
+            )
+            terms = LossTerms(loss, loss, loss.new_zeros(()), entropy)
+            self._reports.setdefault(module_id, []).append((_weight(batch), terms, None))
+            return loss
         values = fwd_out[Columns.VF_PREDS]
         choices = network.distribution(fwd_out[Columns.ACTION_DIST_INPUTS])
         logp, entropy = choices.logp_and_entropy(batch[Columns.ACTIONS])
@@ -187,7 +200,7 @@ class EconomyPPOLearner(PPOTorchLearner):
         whole = max(map(len, cuts.values())) == 1 or self.config.num_learners > 1
         result = super()._uncompiled_update(batch, **kwargs) if whole else self._update_in_slabs(columns, cuts)
         for module_id, part in columns.items():
-            self._log_terms(module_id, part[Postprocessing.VALUE_TARGETS])
+            self._log_terms(module_id, part.get(Postprocessing.VALUE_TARGETS))
         return result
 
     def _update_in_slabs(
@@ -209,23 +222,24 @@ class EconomyPPOLearner(PPOTorchLearner):
         self.apply_gradients(self.postprocess_gradients(gradients))
         return fwd_out, losses, {}
 
-    def _log_terms(self, module_id: str, value_targets: Tensor) -> None:
-        """Report a gradient step's terms over all of its rows, in however many slabs they came."""
+    def _log_terms(self, module_id: str, value_targets: Tensor | None) -> None:
+        """Report a gradient step's terms over all of its rows, in however many slabs they came.
+
+        Logit responses have no critic, and no value targets.
+        """
         weights, terms, values = zip(*self._reports[module_id], strict=True)
 
         def mean(numbers: list[Tensor]) -> Tensor:
             return sum(w * x.detach() for w, x in zip(weights, numbers, strict=True)) / sum(weights)
 
-        self.metrics.log_dict(
-            {
-                POLICY_LOSS_KEY: mean([each.policy for each in terms]),
-                VF_LOSS_KEY: mean([each.value for each in terms]),
-                ENTROPY_KEY: mean([each.entropy for each in terms]),
-                LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY: _explained(torch.cat(values), value_targets),
-            },
-            key=module_id,
-            window=1,
-        )
+        reported = {
+            POLICY_LOSS_KEY: mean([each.policy for each in terms]),
+            ENTROPY_KEY: mean([each.entropy for each in terms]),
+        }
+        if value_targets is not None:
+            reported[VF_LOSS_KEY] = mean([each.value for each in terms])
+            reported[LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY] = _explained(torch.cat(values), value_targets)
+        self.metrics.log_dict(reported, key=module_id, window=1)
 
     def _entropy_weight(self, module_id: str) -> float:
         scheduled = float(self.entropy_coeff_schedulers_per_module[module_id].get_current_value())

@@ -16,9 +16,11 @@ from rbc_marl.analysis.metrics import EpisodeMetrics
 from rbc_marl.choices import index_dtype
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.economy import EconomyState
+from rbc_marl.economy.own_choices import market_of
 from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies
+from rbc_marl.policies.trembles import Trembles, tremble
 from rbc_marl.rllib.settings import DEVIATOR, economy_of
 from rbc_marl.vector_env import VectorEconomy
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from rbc_marl.rllib.algorithm import EconomyPPOConfig
 
-_COLUMNS = ("observations", "actions", "logp", "rewards")
+_COLUMNS = ("observations", "actions", "logp", "rewards", "trembled", "market")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Rollout:
     """[T, E, A] log-probability of the actions when they were taken."""
     rewards: dict[str, Tensor]
     """[T, E, A] as the economy gave them, not scaled."""
+    trembled: dict[str, Tensor]
+    """[T, E, A] bool, whether an action was replaced by a random one; only of types that tremble."""
+    market: dict[str, Tensor]
+    """Fields of `rbc_marl.economy.own_choices.Market`, [T, E, ...]; empty where nobody values own choices."""
     is_probe: Tensor
     """[E] whether an economy is a probe, from which only some types learn."""
     phase_step: int = 0
@@ -131,6 +137,10 @@ class BehaviourSettings:
     """Agent types that act uniformly at random within their mask."""
     labour_disutility: float = 1.0
     """Factor on the disutility of labour."""
+    trembles: Trembles | None = None
+    """How often actions are replaced by random ones; None for never."""
+    keeps_market: bool = False
+    """Whether the rollout keeps what consumers met, to value their own choices by."""
     probes: int = 0
     """Of the economies, how many (the last ones) are probes."""
     probe_random: str = "firm"
@@ -187,10 +197,15 @@ class EpisodeCollector:
             with torch.inference_mode():  # the rollout is stacked outside: a learner could not use such tensors
                 state = env.require_state()
                 actions, logp = self._act(modules, observation, state, behaviour, generator)
-                periods.append({"observations": observation, "actions": actions, "logp": logp})
+                trembled: dict[str, Tensor] = {}
+                if behaviour.trembles is not None:
+                    masks = {t: modules[t].network.log_mask for t in AGENT_TYPES}
+                    actions, trembled = tremble(self.economy, behaviour.trembles, actions, masks, generator)
+                periods.append({"observations": observation, "actions": actions, "logp": logp, "trembled": trembled})
                 shaped = {"firm": actions["firm"].squeeze(-1), "government": actions["government"].flatten()}
                 observation, rewards, _, flows = env.step({**actions, **shaped})
                 periods[-1]["rewards"] = {**rewards, "government": rewards["government"].unsqueeze(-1)}
+                periods[-1]["market"] = market_of(state, flows)._asdict() if behaviour.keeps_market else {}
                 metrics.add(state, flows)
             after_period()
         columns: dict[str, Any] = {

@@ -16,8 +16,10 @@ from rbc_marl.curriculum import AgentType, parse_curriculum
 from rbc_marl.errors import ConfigError, UserError, nearest
 from rbc_marl.observations import check_encoding
 from rbc_marl.policies.build import NetworkSpec
+from rbc_marl.policies.logit_response import LogitResponse
 from rbc_marl.policies.saved import INDEX_NAME, load_policies
 from rbc_marl.policies.scripted import RULES, Rules, resolve_rules
+from rbc_marl.policies.trembles import Trembles
 from rbc_marl.settings import Many, Section, plain
 
 if TYPE_CHECKING:
@@ -180,14 +182,23 @@ class EconomySettings(Section):
         BEST, description="rule-based economy that the trained one is held against"
     )
     agents_per_update: AgentsPerUpdate = Field(AgentsPerUpdate(), description="agents of a type that it learns from")
+    trembles: Trembles = Field(Trembles(), description="how often training replaces actions by random ones")
+    logit_response: LogitResponse | None = Field(
+        None, description="consumers learn from exact values of their own choices, in place of PPO"
+    )
     probe_economies: ProbeEconomies | None = Field(None, description="economies in which one type acts at random")
     deviator: Deviator | None = Field(None, description="one agent with a module of its own")
     scripted: Scripted = Field(Scripted(), description="rules of types that never learn")
 
-    @field_validator("agents_per_update", "scripted", mode="before")
+    @field_validator("agents_per_update", "scripted", "trembles", mode="before")
     @classmethod
     def _nothing(cls, value: object) -> object:
         return {} if value is None else value
+
+    @field_validator("logit_response", mode="before")
+    @classmethod
+    def _as_it_is(cls, value: object) -> object:
+        return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
 
     @field_validator("probe_economies", "deviator", mode="before")
     @classmethod

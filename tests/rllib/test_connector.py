@@ -180,3 +180,16 @@ def test_probes_count_only_for_those_who_learn_from_them(modules, rollout):
         kept = batch[agent_type][Postprocessing.ADVANTAGES].view(4, 3, -1)[:, :2]
         assert kept.mean().abs() < 1e-5 and kept.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
         torch.testing.assert_close(standardise(kept), kept, rtol=1e-3, atol=1e-4)
+
+
+def test_a_replaced_action_is_nothing_that_its_agent_learns_from(modules, rollout):
+    is_replaced = torch.zeros_like(rollout.logp["firm"], dtype=torch.bool)
+    is_replaced[1, 2, 0] = True
+    batch = batches(modules, [replace(rollout, trembled={"firm": is_replaced})])
+    mask = batch["firm"][Columns.LOSS_MASK]
+    assert mask.shape == batch["firm"][Columns.ACTION_LOGP].shape
+    assert torch.equal(mask == 0, is_replaced.flatten(0, 1))
+    assert Columns.LOSS_MASK not in batch["consumer"]
+    advantages = batch["firm"][Postprocessing.ADVANTAGES][mask > 0]
+    assert float(advantages.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(advantages.std(correction=0)) == pytest.approx(1.0, rel=1e-4)

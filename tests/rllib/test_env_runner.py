@@ -357,3 +357,35 @@ def test_more_probes_than_the_last_slab_holds_spread_over_the_slabs_before(monke
     assert reported["price"].peek() == 1000.0
     alone = sum(rollouts[0].rewards[t][:, 0].sum() for t in AGENT_TYPES)
     assert reported["episode_return_mean"].peek() == pytest.approx(alone.item())
+
+
+def test_training_trembles_and_says_where(first):
+    config = {"trembles": {"price": 0.5, "consumer": 0.1}, "logit_response": True}
+    (rollout,) = runner(**config, economies=40).sample()
+    shapes = {t: rollout.actions[t].shape[:3] for t in AGENT_TYPES}
+    assert {t: x.shape for t, x in rollout.trembled.items()} == {t: shapes[t] for t in ("firm", "consumer")}
+    assert 0.4 < rollout.trembled["firm"].float().mean() < 0.6
+    assert 0.05 < rollout.trembled["consumer"].float().mean() < 0.15
+    assert rollout.market["budget"].shape == shapes["consumer"]
+    assert rollout.market["price"].shape == shapes["firm"]
+
+
+def test_nobody_trembles_in_evaluation_or_where_no_one_should(first):
+    for played in (
+        runner(trembles={"firm": 1.0}, evaluation=True).sample(),
+        runner(trembles={"firm": 1.0}).sample(num_episodes=4),
+        runner().sample(),
+    ):
+        assert played[0].trembled == {}
+        assert played[0].market == {}
+
+
+def test_a_curriculum_lets_trembles_fall():
+    schedule = {"trembles": {"begin": 0, "end": 10, "floor": 0.0}}
+    env_runner = runner(trembles={"firm": 1.0}, curriculum=schedule, train_batch_size_per_learner=16)
+    assert env_runner.sample()[0].trembled["firm"].all()
+    env_runner.set_state({NUM_ENV_STEPS_SAMPLED_LIFETIME: 5 * 16})
+    half = env_runner.sample()[0].trembled["firm"].float().mean()
+    assert 0.2 < half < 0.8
+    env_runner.set_state({NUM_ENV_STEPS_SAMPLED_LIFETIME: 10 * 16})
+    assert env_runner.sample()[0].trembled == {}

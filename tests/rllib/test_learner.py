@@ -21,6 +21,7 @@ from tests.rllib.small import built, small_config, weights_of
 
 pytestmark = pytest.mark.usefixtures("ray_running")
 
+COLUMNS = ("observations", "actions", "logp", "rewards", "trembled", "market")
 BIG = {"num_consumers": 20, "num_firms": 3, "horizon": 5}
 
 
@@ -43,7 +44,7 @@ def compare(iterations=1, change=None, **settings):
             algorithm.train()
             rollout = Rollout.join(rollouts)
             loop.agents_to_learn_from = subset_of(algorithm, rollout)
-            loop.learn(rollout.observations, rollout.actions, rollout.logp, rollout.rewards)
+            loop.learn(*(getattr(rollout, name) for name in COLUMNS))
         learnt = weights_of(algorithm)
     differences = {}
     for t in AGENT_TYPES:
@@ -68,6 +69,14 @@ def subset_of(algorithm, rollout):
 def test_the_bare_loop_does_the_same_work_as_the_quickstart():
     differences = compare(**{**QUICKSTART, "agents_per_update": {"consumer": 7}})
     assert max(differences.values()) < 1e-5
+
+
+@pytest.mark.parametrize("slab", [500_000, 5000])
+@pytest.mark.parametrize("consumers", [{"logit_response": {"basket": 0.4, "work": 2.0}}, {}], ids=["logit", "ppo"])
+def test_the_bare_loop_does_the_same_work_where_firms_tremble(slab, consumers, monkeypatch):
+    monkeypatch.setattr(slabs, "CPU_SLAB_VALUES", slab)
+    settings = {"trembles": {"price": 0.3, "government": 0.2}, "agents_per_update": {"consumer": 7}, **consumers}
+    assert max(compare(iterations=2, **settings).values()) < 3e-5
 
 
 @pytest.mark.parametrize("slab", [500_000, 5000])
