@@ -131,6 +131,7 @@ def evaluate(
     """Play the policies of CHECKPOINT and print what their economy does."""
     from rbc_marl.analysis.outcomes import BEST, FAILED, outcome, reference_welfare
     from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
+    from rbc_marl.analysis.shopping import shopping
     from rbc_marl.policies.saved import find_checkpoint, load_policies
     from rbc_marl.settings import parse_set
 
@@ -143,9 +144,10 @@ def evaluate(
     if out is not None:
         save_parquet(played, out)
     rules = str(policies.info.get("rules", BEST))
-    became = outcome(policies.config, evaluation.means, rules)
+    became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     if as_json:
-        print(json.dumps({**evaluation.to_dict(), "outcome": became, "rules": rules, "economy": economy}, indent=2))
+        how = {**shoppers.to_dict(), "outcome": became, "rules": rules, "economy": economy}
+        print(json.dumps({**evaluation.to_dict(), **how}, indent=2))
         return
     from rich.console import Console
 
@@ -153,6 +155,7 @@ def evaluate(
     reference = reference_welfare(policies.config, rules)
     held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"
     reason = "a mean is infinite or NaN" if became == FAILED else f"welfare of the {held_against}: {reference:,.0f}"
+    print(f"shopping: {shoppers.describe()}")
     print(f"outcome: {became} ({reason})")
     print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
     if out is not None:

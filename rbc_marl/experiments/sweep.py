@@ -23,6 +23,7 @@ from rbc_marl.analysis.groups import Thresholds
 from rbc_marl.analysis.outcomes import BEST, outcome
 from rbc_marl.analysis.responses import responses
 from rbc_marl.analysis.rollouts import Evaluation, play
+from rbc_marl.analysis.shopping import shopping
 from rbc_marl.analysis.tables import FAILED, STOPPED, TRAINED
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
@@ -350,7 +351,8 @@ def _evaluated(run: RunSpec, trained: Outcome) -> dict[str, Any]:
     policies = load_policies(trained.checkpoint, trust=True)  # its networks have just been trained here
     episodes = play(policies, run.episodes, seed=run.seed, record=True)
     means = Evaluation.of(episodes).means
-    measured = {**means, **composition(episodes), **responses(policies, seed=run.seed)}
+    seen = {**responses(policies, seed=run.seed), **shopping(policies, seed=run.seed).numbers()}
+    measured = {**means, **composition(episodes), **seen}
     measured |= run.measure(policies, run.episodes, run.seed) if run.measure else {}
     if spoilt := [name for name, x in measured.items() if x is not None and not math.isfinite(x)]:
         raise NonFiniteError(f"{', '.join(spoilt)} of the policies in {trained.checkpoint} are not finite")

@@ -1,0 +1,160 @@
+"""Do consumers see prices? Their baskets at given prices and money, beside the best and the blindest there are.
+
+On the path of a trained economy prices hardly vary, so that nothing seen there says how consumers would respond to
+others. Here prices are set from outside. Stock is in every shop, so that money binds and goods do not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rbc_marl.choices import decode
+from rbc_marl.config import EconomyConfig
+from rbc_marl.economy import initial_state
+from rbc_marl.economy.own_choices import utility_of
+from rbc_marl.observations import observe
+from rbc_marl.policies import Policies
+
+# Situations of random prices, and as many for each price of the demand curve.
+SITUATIONS = 64
+# Money for so many units of every good, so that it matters which ones are bought.
+_UNITS_AFFORDED = 0.4
+# Stock of each good, as a share of what all consumers can ask for.
+_STOCK_SHARE = 0.3
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True)
+class Shopping:
+    """What consumers do with prices."""
+
+    share: float | None
+    """Of the possible gain in utility by choosing goods, at random prices: 0 spends evenly on all, 1 is the best; None
+    where there is nothing to gain."""
+    demand: dict[float, float]
+    """Units that all consumers buy of one good by its own price, all others at the highest price."""
+
+    @property
+    def elasticity(self) -> float:
+        """Relative change of demand over that of the price, between the two highest prices; 0 without demand."""
+        (low, at_low), (high, at_high) = sorted(self.demand.items())[-2:] if len(self.demand) > 1 else ((1, 0), (1, 0))
+        if low == high or at_low + at_high == 0:
+            return 0.0
+        return (at_high - at_low) / (at_high + at_low) * (high + low) / (high - low)
+
+    def numbers(self) -> dict[str, float | None]:
+        """What stands in a row of a table."""
+        return {"shopping_share": self.share, "demand_elasticity": self.elasticity}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: the numbers, and the demand curve."""
+        return {**self.numbers(), "demand": {f"{price:g}": units for price, units in self.demand.items()}}
+
+    def describe(self) -> str:
+        """The measurement in a line."""
+        gain = "nothing to gain by choosing goods" if self.share is None else f"{self.share:.0%} of the possible gain"
+        curve = ", ".join(f"{units:,.0f} at {price:,.0f}" for price, units in sorted(self.demand.items()))
+        return f"{gain}; of one good, all others at the highest price, they buy {curve}"
+
+
+@torch.no_grad()
+def shopping(
+    policies: Policies,
+    situations: int = SITUATIONS,
+    seed: int = 0,
+    money: float | None = None,
+    wage: float | None = None,
+) -> Shopping:
+    """Measure how consumers respond to prices.
+
+    Args:
+        policies: Whose consumers decide.
+        situations: Draws of prices for every firm, and as many for each price of the demand curve.
+        seed: Of the draws.
+        money: Of each consumer; None: `_UNITS_AFFORDED` of every good at the mean of the prices above 0.
+        wage: Of every firm; None: the lowest above 0.
+    """
+    config = policies.config
+    prices = sorted(price for price in config.price_choices if price > 0) or [1.0]
+    wages = [choice for choice in config.wage_choices if choice > 0] or [0.0]
+    money = _UNITS_AFFORDED * config.num_firms * sum(prices) / len(prices) if money is None else money
+    wage = min(wages) if wage is None else wage
+    device = policies.device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    table = torch.tensor(prices, dtype=torch.float64, device=device)
+    draw = torch.randint(len(prices), (situations, config.num_firms), generator=generator, device=device)
+    price = table[draw]
+    units = baskets(policies, price, money, wage, generator)
+    spending = (units * price.unsqueeze(1)).sum(-1, keepdim=True)
+    even = torch.full_like(units, max(config.consumption_choices))
+    even *= (spending / (even * price.unsqueeze(1)).sum(-1, keepdim=True)).clamp(max=1.0)
+    best = best_baskets(config, price.unsqueeze(1), spending)
+    got, blind, ideal = (float(utility_of(basket, config.crra).sum()) for basket in (units, even, best))
+    firm, demand = config.num_firms // 2, {}
+    for own in prices:
+        price = torch.full((situations, config.num_firms), prices[-1], dtype=torch.float64, device=device)
+        price[:, firm] = own
+        demand[own] = float(baskets(policies, price, money, wage, generator)[..., firm].sum(1).mean())
+    possible = ideal - blind
+    return Shopping((got - blind) / possible if possible > 1e-9 * max(abs(ideal), 1.0) else None, demand)
+
+
+def baskets(
+    policies: Policies, price: Tensor, money: float, wage: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Units [B, C, F] that consumers buy at prices [B, F], no good running out, in the middle of an episode."""
+    config = policies.config
+    state = initial_state(config, len(price), price.device)
+    stock = _STOCK_SHARE * config.num_consumers * max(config.consumption_choices)
+    state = dataclasses.replace(
+        state,
+        price=price.to(state.price.dtype),
+        wage=torch.full_like(state.wage, wage),
+        inventory=torch.full_like(state.inventory, stock),
+        consumer_budget=torch.full_like(state.consumer_budget, money),
+        time=torch.full_like(state.time, config.horizon // 2),
+    )
+    indices = policies.act(observe(config, state, policies.encoding), generator, state=state)
+    demand = decode(config, **indices, dtype=torch.float64).demand
+    cost = (demand * price.unsqueeze(1)).sum(-1, keepdim=True)
+    return demand * (money / cost).clamp(max=1.0).nan_to_num(nan=1.0)
+
+
+def best_baskets(config: EconomyConfig, price: Tensor, spending: Tensor) -> Tensor:
+    """Units of the most utility for some spending, parts of units allowed: equal marginal utility of money.
+
+    Args:
+        config: The economy.
+        price: [..., F] above 0.
+        spending: [..., 1] money.
+
+    Returns:
+        [..., F] units, up to the most that can be asked for.
+    """
+    most = max(config.consumption_choices)
+    if config.crra == 0.0:
+        return _cheapest_first(price, spending, most)
+    low, high = torch.full_like(spending, -40.0), torch.full_like(spending, 40.0)  # log marginal utility of money
+
+    def basket(log_multiplier: Tensor) -> Tensor:
+        return (torch.exp(-(log_multiplier + price.log()) / config.crra) - 1.0).clamp(0.0, most)
+
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        is_over = (basket(middle) * price).sum(-1, keepdim=True) > spending
+        low, high = torch.where(is_over, middle, low), torch.where(is_over, high, middle)
+    return basket(high)
+
+
+def _cheapest_first(price: Tensor, spending: Tensor, most: float) -> Tensor:
+    """Linear utility: all of the cheapest good, then of the next."""
+    price = price.expand(*spending.shape[:-1], price.shape[-1])
+    ordered, order = price.sort(-1)
+    before = torch.cat([torch.zeros_like(ordered[..., :1]), (ordered * most).cumsum(-1)[..., :-1]], dim=-1)
+    units = ((spending - before) / ordered).clamp(0.0, most)
+    return torch.zeros_like(units).scatter(-1, order, units)
