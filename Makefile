@@ -35,7 +35,7 @@ endif
 test-all: test long  ## run everything: `make test`, then `make long`
 
 long: $(STAMP)  ## run the tests marked long and those of the third-party libraries: many minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
 	PYTHON=$(BIN)/python .ci/libraries
 
 libraries: $(STAMP)  ## test the third-party libraries, each in an environment of its own: minutes

@@ -45,7 +45,7 @@ def start(*arguments, **options):
 
 def run(*arguments):
     process = start(*arguments)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=1200)
     return process.returncode, out, err
 
 
@@ -263,7 +263,7 @@ def test_an_interrupted_run_prints_the_command_that_resumes_it(number, status, t
         time.sleep(0.1)
     # A terminal sends Ctrl-C to Ray's processes too; `kill` reaches the command alone.
     (os.killpg if to_group else os.kill)(process.pid, number)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=1200)
     assert (process.returncode, err) == (status, "")
     *_, checkpoint, following = out.splitlines()
     assert following == "next: rbc-marl train tiny.yaml --resume"
@@ -276,7 +276,7 @@ def test_an_interrupted_run_prints_the_command_that_resumes_it(number, status, t
     assert f"finished after {reached + 2} iterations" in out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_search_spaces_in_a_file_make_a_sweep_that_goes_on_where_it_stopped():
     status, out, err = run("train", "tiny.yaml", "--set", "lr={grid_search: [1e-3, 1e-2]}")
     assert (status, err) == (0, "")
@@ -311,7 +311,7 @@ class Mine(RLlibCallback):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_classes_of_ones_own_are_found_by_the_console_script_and_by_its_processes(in_empty_folder):
     """As from a console script, Python puts no folder of the user on its path (PYTHONSAFEPATH)."""
     beside, work = in_empty_folder / "beside", in_empty_folder / "work"
@@ -326,7 +326,7 @@ def test_classes_of_ones_own_are_found_by_the_console_script_and_by_its_processe
     def typed(*arguments):
         code = f"from rbc_marl.cli import main; main({list(arguments)!r})"
         command = [sys.executable, "-c", code]
-        return subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=240)
+        return subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=1200)
 
     assert typed("check", "../beside/own.yaml").returncode == 0
     done = typed("train", "../beside/own.yaml", "--stop", "{training_iteration: 1}")

@@ -75,7 +75,7 @@ def run(command, here):
         "OMP_NUM_THREADS": "1",
         "HOME": str(here.parent),  # RLlib writes into ~/ray_results
     }
-    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=1200)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -103,7 +103,7 @@ def test_the_blocks_that_reset_and_step_run(code, here):
     assert status == 0 and out and err == ""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_blocks_that_train_run_one_after_another(here):
     for code in PYTHON[2:]:
         status, out, err = run([sys.executable, "-c", code], here)
@@ -112,7 +112,7 @@ def test_the_blocks_that_train_run_one_after_another(here):
     assert (here / "results" / "by-hand" / "policies.json").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_bash_block_runs(here):
     for code in BASH:
         status, out, err = run_bash(code, here)

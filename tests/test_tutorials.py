@@ -23,7 +23,7 @@ def needs_ray(tutorial):
 
 
 def parameters():
-    marks = {True: [pytest.mark.slow], False: []}
+    marks = {True: [pytest.mark.long], False: []}
     return [pytest.param(path, id=path.stem, marks=marks[needs_ray(path)]) for path in TUTORIALS]
 
 
@@ -41,7 +41,7 @@ def run(tutorial, folder):
         "TUTORIAL_OUTPUT": str(places["output"]),
     }
     command = [sys.executable, str(tutorial)]
-    done = subprocess.run(command, cwd=places["here"], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=places["here"], env=environment, capture_output=True, text=True, timeout=1200)
     return done, places
 
 

@@ -219,7 +219,7 @@ def test_commands_say_what_to_type_for_networks_of_ones_own(own_checkpoint, caps
     assert caught.value.code == 0 and "outcome: " in out and "--trust --out periods.parquet" in out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trials_of_tune_find_what_this_process_finds_of_networks_of_ones_own(own_checkpoint, tmp_path):
     settings = QUICK.replace(iterations=1)
     here = best_responses(own_checkpoint, settings, tmp_path / "here", workers=0, log=silent, trust=True)

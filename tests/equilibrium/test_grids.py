@@ -135,7 +135,7 @@ def test_two_processes_cannot_run_one_sweep(spec, tmp_path):
     assert not (folder / "rows").exists() and not (folder / "sweep.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_ends_in_a_table_and_its_runs_can_be_evaluated(spec, ray_running, capsys):
     study, folder, began = study_of(spec("lr={grid_search: [1e-3, 1e-2]}", "seed={grid_search: [1, 2]}"))
     console = quiet()
@@ -157,7 +157,7 @@ def test_a_grid_ends_in_a_table_and_its_runs_can_be_evaluated(spec, ray_running,
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in rows.items() if path != torn)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_of_an_algorithm_that_saves_no_policies_has_rows_of_its_last_results(spec, ray_running):
     study, folder, began = study_of(spec("lr={grid_search: [1e-3, 1e-2]}", text=PLAIN))
     assert not any(run.is_evaluated for run in study.runs)

@@ -67,7 +67,7 @@ def cluster(tmp_path_factory):
 
 def said(address, env):
     code = textwrap.dedent(SESSION.format(address=address))
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=1200)
     assert done.stdout, done.stderr
     return done.stdout.strip().splitlines()[-1]
 

@@ -115,7 +115,7 @@ def test_every_shipped_config_trains_two_iterations(path, tmp_path):
     assert len(losses) >= 1 and all(math.isfinite(loss) for loss in losses.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_running")
 def test_the_small_economy_learns_to_live(tmp_path):
     path = next(path for path in CONFIGS if path.stem == "small")

@@ -121,7 +121,7 @@ def test_a_state_without_a_length_leaves_that_of_the_run():
         assert algorithm.steps_per_iteration == 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_replaced_env_runner_knows_the_length_of_an_iteration_as_well(tmp_path):
     with built(staged()) as algorithm:
         algorithm.train()
@@ -140,7 +140,7 @@ def test_a_replaced_env_runner_knows_the_length_of_an_iteration_as_well(tmp_path
         assert lengths() == [STEPS] * 3
         ray.kill(algorithm.env_runner_group._worker_manager.actors()[1], no_restart=False)
         algorithm.train()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while algorithm.env_runner_group.num_healthy_remote_workers() < 3 and time.monotonic() < deadline:
             algorithm.train()
         assert lengths() == [STEPS] * 3

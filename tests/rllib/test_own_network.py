@@ -63,7 +63,7 @@ def test_one_that_cannot_work_is_refused_before_anything_is_built():
         small_config(networks={"firm": Unmasked}).validate()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_acts_and_learns_in_other_processes():
     config = small_config(networks=OWN).env_runners(num_env_runners=1).learners(num_learners=1)
     with built(config) as algorithm:

@@ -194,7 +194,7 @@ def test_evaluation_is_masked_as_training_is():
         assert all(torch.equal(m, expected[t]) for t, m in allowed(algorithm.eval_env_runner.module).items())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_remote_runners_follow_and_a_replaced_one_knows_the_phase():
     config = staged().env_runners(num_env_runners=2, num_envs_per_env_runner=4)
     config.fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0)
@@ -208,7 +208,7 @@ def test_remote_runners_follow_and_a_replaced_one_knows_the_phase():
         assert phases() == [phase_of(2)] * 2
         ray.kill(algorithm.env_runner_group._worker_manager.actors()[1], no_restart=False)
         algorithm.train()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while algorithm.env_runner_group.num_healthy_remote_workers() < 2 and time.monotonic() < deadline:
             algorithm.train()
         algorithm.train()
@@ -216,7 +216,7 @@ def test_remote_runners_follow_and_a_replaced_one_knows_the_phase():
         assert phases() == [phase_of(steps // (2 * STEPS))] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_learners_follow_the_same_curriculum():
     config = staged().learners(num_learners=2).env_runners(num_env_runners=0)
     with built(config) as algorithm:

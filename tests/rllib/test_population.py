@@ -10,7 +10,7 @@ from rbc_marl.rllib.algorithm import EconomyPPO
 from tests.rllib.small import small_config
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Consider boosting PBT performance:UserWarning")
 def test_tunes_own_population_based_training_changes_runs_on_their_way(ray_running, tmp_path):
     """Two runs report together after each iteration, and the one with the lower return goes on as a copy."""

@@ -17,7 +17,7 @@ from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.rollout import Rollout
 from tests.rllib.small import built, changed, copied, small_config, trained, weights_of
 
-pytestmark = [pytest.mark.usefixtures("ray_running"), pytest.mark.slow]
+pytestmark = pytest.mark.usefixtures("ray_running")
 
 ROWS = 16
 
@@ -41,6 +41,7 @@ def assert_acting_with(learnt, acting):
             assert torch.equal(weight, learnt[module_id][name]), f"{module_id} {name}"
 
 
+@pytest.mark.slow
 def test_remote_runners_play_act_with_what_was_learnt_and_count():
     with built(remote_config()) as algorithm:
         for iteration in (1, 2):
@@ -58,6 +59,7 @@ def test_remote_runners_play_act_with_what_was_learnt_and_count():
             assert int(result["learners"]["firm"]["num_module_steps_trained"]) == 2 * 2 * ROWS
 
 
+@pytest.mark.slow
 def test_remote_runners_draw_what_local_ones_with_their_index_would():
     with built(remote_config()) as algorithm:
         drawn = algorithm.env_runner_group.foreach_env_runner(
@@ -75,12 +77,14 @@ def test_remote_runners_draw_what_local_ones_with_their_index_would():
     assert not torch.equal(drawn[0][1].actions["consumer"], drawn[1][1].actions["consumer"])
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_run_with_remote_runners_as_well():
     first, _ = trained(remote_config(), 2)
     again, _ = trained(remote_config(), 2)
     assert changed(first, again) == set()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_remote_runners_ends_where_an_uninterrupted_one_does(tmp_path):
     schedules = {"lr": [[0, 1e-2], [8 * ROWS, 1e-4]], "entropy_coeff": [[0, 0.5], [8 * ROWS, 0.01]]}
     with built(remote_config(**schedules)) as algorithm:
@@ -104,6 +108,7 @@ def test_a_resumed_run_with_remote_runners_ends_where_an_uninterrupted_one_does(
         algorithm.stop()
 
 
+@pytest.mark.long
 def test_a_killed_env_runner_comes_back_and_goes_on():
     config = remote_config().fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0)
     with built(config) as algorithm:
@@ -112,7 +117,7 @@ def test_a_killed_env_runner_comes_back_and_goes_on():
         ray.kill(manager.actors()[1], no_restart=False)
         result = algorithm.train()  # the other one does the work
         assert int(result["env_runners"]["num_env_steps_sampled"]) >= 2 * ROWS
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while algorithm.env_runner_group.num_healthy_remote_workers() < 2 and time.monotonic() < deadline:
             result = algorithm.train()
         assert algorithm.env_runner_group.num_healthy_remote_workers() == 2
@@ -134,6 +139,7 @@ class Sizes(RLlibCallback):
         metrics_logger.log_value("rollouts", len(samples), reduce="sum")
 
 
+@pytest.mark.long
 def test_remote_evaluation_runners_share_the_episodes_and_leave_training_alone():
     alone, _ = trained(small_config(), 2)
     config = (
@@ -150,6 +156,7 @@ def test_remote_evaluation_runners_share_the_episodes_and_leave_training_alone()
         assert changed(alone, weights_of(algorithm)) == set()
 
 
+@pytest.mark.slow
 def test_fewer_evaluation_episodes_than_runners_are_played_once():
     config = small_config().evaluation(evaluation_interval=1, evaluation_num_env_runners=2, evaluation_duration=1)
     with built(config) as algorithm:
@@ -157,6 +164,7 @@ def test_fewer_evaluation_episodes_than_runners_are_played_once():
             assert int(algorithm.train()["evaluation"]["env_runners"]["num_episodes"]) == 1
 
 
+@pytest.mark.slow
 def test_evaluation_can_run_beside_training():
     config = small_config().evaluation(
         evaluation_interval=1, evaluation_num_env_runners=1, evaluation_duration=3, evaluation_parallel_to_training=True
@@ -169,6 +177,7 @@ def test_evaluation_can_run_beside_training():
         assert changed(alone, weights_of(algorithm)) == set()
 
 
+@pytest.mark.slow
 def test_several_learners_take_equal_shares_and_keep_equal_weights():
     config = small_config(minibatch_size=3).learners(num_learners=2, num_cpus_per_learner=0.5)
     with built(config) as algorithm:
@@ -227,6 +236,7 @@ def value_steps(learner_class, learners):
     return {(m, k): after[m][k] - before[m][k] for m in after for k in after[m] if "value_head" in k}
 
 
+@pytest.mark.long
 def test_several_learners_learn_from_the_whole_batch_what_one_does():
     expected = value_steps(PlainSteps, 0)
     assert expected and all(step.abs().max() > 1e-3 for step in expected.values())
@@ -240,6 +250,7 @@ def test_several_learners_learn_from_the_whole_batch_what_one_does():
     assert furthest(Summed) == pytest.approx(1.0, rel=1e-3) and furthest(Alone) > 0.01
 
 
+@pytest.mark.long
 def test_remote_learners_save_and_restore(tmp_path):
     config = small_config(minibatch_size=3).learners(num_learners=2, num_cpus_per_learner=0.5)
     with built(config) as algorithm:
@@ -252,6 +263,7 @@ def test_remote_learners_save_and_restore(tmp_path):
         assert changed(expected, weights_of(algorithm)) == set()
 
 
+@pytest.mark.slow
 def test_rollouts_of_several_runners_are_shared_out_to_learners_whole():
     rollouts = [EconomyEnvRunner(small_config(economies=4), worker_index=i).sample()[0] for i in (1, 2, 3)]
     from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator

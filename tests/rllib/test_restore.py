@@ -313,7 +313,7 @@ def test_an_interrupted_experiment_of_tune_goes_on_where_it_stood(tmp_path, unin
         assert all(torch.equal(ours[k.removeprefix("network.")], x) for k, x in expected.items())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Consider boosting PBT performance")
 def test_population_based_training_goes_on_from_the_best_with_other_settings_in_force(ray_running, tmp_path):
     reported = {}

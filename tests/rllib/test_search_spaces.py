@@ -35,7 +35,7 @@ def test_a_search_space_waits_until_it_is_resolved(name):
         config.copy(copy_frozen=False).validate()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tune_chooses_settings_of_our_own(tmp_path):
     config = small_config(**SPACES)
     results = tune.Tuner(

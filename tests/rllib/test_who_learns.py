@@ -52,7 +52,7 @@ def test_an_iteration_in_which_nobody_learns_leaves_all_weights_and_training_goe
         assert [learnt(algorithm) for _ in range(4)] == [set(), set(), later, later]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_learners_wait_together_while_nobody_learns():
     config = asked(None, curriculum=LATE).learners(num_learners=2, num_cpus_per_learner=0.5)
     with built(config) as algorithm:
