@@ -36,6 +36,7 @@ test-all: test long  ## run everything: `make test`, then `make long`
 
 long: $(STAMP)  ## run the tests marked long and those of the third-party libraries: many minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/economy -m "not slow" --numprocesses 2 --hypothesis-profile=long
 	PYTHON=$(BIN)/python .ci/libraries
 
 libraries: $(STAMP)  ## test the third-party libraries, each in an environment of its own: minutes

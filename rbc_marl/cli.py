@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Console
 
 from rbc_marl.errors import ConfigError, UserError, require
 
@@ -149,8 +150,6 @@ def evaluate(
         how = {**shoppers.to_dict(), "outcome": became, "rules": rules, "economy": economy}
         print(json.dumps({**evaluation.to_dict(), **how}, indent=2))
         return
-    from rich.console import Console
-
     Console(highlight=False).print(evaluation.table())
     reference = reference_welfare(policies.config, rules)
     held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"
@@ -268,8 +267,6 @@ def best_response(
 ) -> None:
     """Measure what types and single agents gain by deviating from PATH. Run again, it goes on where it stopped."""
     require("ray.rllib", "rllib")
-    from rich.console import Console
-
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.equilibrium.best_response_settings import settings_from_words
     from rbc_marl.equilibrium.profile import result_folders

@@ -14,8 +14,9 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 # Small tensors: threads would only wait for each other, and for the other workers of pytest-xdist.
 torch.set_num_threads(1)
 
-# Examples are few but always the same, so that a failure is never a matter of luck. Search further with
-# `pytest --hypothesis-profile=search`.
-settings.register_profile("default", deadline=None, max_examples=150, derandomize=True)
+# Examples are few but always the same, so that a failure is never a matter of luck. `make long` tries more of them, and
+# `pytest --hypothesis-profile=search` others each time.
+settings.register_profile("default", deadline=None, max_examples=40, derandomize=True)
+settings.register_profile("long", deadline=None, max_examples=400, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("default")
