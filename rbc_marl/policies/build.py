@@ -100,7 +100,7 @@ class NetworkSpec(Section):
             except (TypeError, ValueError) as error:
                 raise ValueError(f"what stands beside {self.kind.__name__} must be plain data ({error})") from None
         elif self.settings:
-            raise ValueError(f"nothing but hidden is a setting of {self.kind}")
+            raise ValueError(f"settings are for a class of one's own; {self.kind} has hidden and others beside it")
         return self
 
     @model_serializer(mode="plain")

@@ -197,7 +197,7 @@ class EconomySettings(Section):
 
     @field_validator("logit_response", mode="before")
     @classmethod
-    def _as_it_is(cls, value: object) -> object:
+    def _by_a_switch(cls, value: object) -> object:
         return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
 
     @field_validator("probe_economies", "deviator", mode="before")

@@ -12,9 +12,10 @@ from rbc_marl import VectorEconomy, preset
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.economy import EconomyState
-from rbc_marl.observations import ENCODINGS, observe
+from rbc_marl.observations import ENCODINGS, observe, symlog
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.distributions import MASKED_LOGIT
+from rbc_marl.policies.equivariant import PriceRanks
 from rbc_marl.policies.saved import load_policies, save_policies
 
 ECONOMY = preset("open", num_consumers=5, num_firms=4, labour_exponent=0.5, initial_capital=5000.0)
@@ -153,3 +154,24 @@ def test_consumers_see_wages_after_income_tax():
     assert torch.allclose(own, taxed_own)
     differs = (~torch.isclose(common, taxed_common)).any(0)
     assert differs.tolist() == [True] + [False] * (len(differs) - 1)  # the rate itself is seen beside it
+
+
+def test_prices_are_ranked_beside_the_cheaper_ones():
+    price = torch.tensor([[0.2, 1.0, 0.4, 0.4]])
+    share, ratio, cost = PriceRanks(ECONOMY)(price).unbind(-1)
+    assert share[0].tolist() == pytest.approx([0.0, 0.75, 0.25, 0.25])
+    assert ratio[0].tolist() == pytest.approx([0.0, *(math.log((p + 0.04) / 0.24) for p in (1.0, 0.4, 0.4))], abs=1e-6)
+    money = 10 * 2500
+    expected = symlog(torch.tensor([0.0, (0.2 + 0.4 + 0.4) * money, 0.2 * money, 0.2 * money]))
+    torch.testing.assert_close(cost[0], expected)
+
+
+def test_a_consumer_who_ranks_prices_treats_firms_alike():
+    network = build_network(ECONOMY, "consumer", spec={"kind": "equivariant", "ranks_prices": True})
+    state = played(ECONOMY)
+    moved = dataclasses.replace(state, **{name: getattr(state, name)[:, ORDER] for name in FIRM_FIELDS})
+    goods = []
+    for each in (state, moved):
+        seen = observe(ECONOMY, each)
+        goods.append(network(seen["global"], seen["consumer"])[0][..., :44].unflatten(-1, (4, 11)))
+    torch.testing.assert_close(goods[0][:, :, ORDER], goods[1])

@@ -229,3 +229,35 @@ def test_the_government_of_an_economy_without_private_parts_has_one_layer_only()
     network = build_network(CONFIG, "government", "symlog", SPEC)
     assert network.private_layer is None
     assert network(*parts("government"))[0].shape == (5, 1, 36)
+
+
+def test_a_network_can_begin_with_its_first_choice():
+    usual, leaning = (
+        seeded_network(CONFIG, "government", {"kind": "flat", "hidden": [8], "first_choice": x}) for x in (0.0, 8.0)
+    )
+    shared, private = torch.zeros(2, usual.shared_size), torch.zeros(2, 1, 0)
+    difference = leaning(shared, private)[0] - usual(shared, private)[0]
+    assert difference[..., 0].tolist() == [[pytest.approx(8.0)]] * 2
+    assert difference[..., 1:].abs().max() < 1e-6
+
+
+def seeded_network(config, agent_type, spec):
+    torch.manual_seed(0)
+    return build_network(config, agent_type, spec=spec)
+
+
+@pytest.mark.parametrize(("agent_type", "spec", "message"), [
+    ("firm", {"kind": "equivariant", "ranks_prices": True}, "firm.ranks_prices is not a setting"),
+    ("consumer", {"kind": "flat", "ranks_prices": True}, "consumer.ranks_prices is not a setting"),
+    ("government", {"kind": "equivariant", "first_choice": 3.0}, "government.first_choice is not a setting"),
+])  # fmt: skip
+def test_options_that_a_network_does_not_have_are_refused(agent_type, spec, message):
+    with pytest.raises(ConfigError, match=message):
+        build_network(CONFIG, agent_type, spec=spec)
+
+
+def test_descriptions_of_networks_without_options_are_as_before():
+    assert NetworkSpec.of({"kind": "flat", "hidden": [8]}).model_dump() == {"kind": "flat", "hidden": [8]}
+    described = NetworkSpec.of({"kind": "equivariant", "ranks_prices": True}).model_dump(mode="json")
+    assert described == {"kind": "equivariant", "hidden": [32, 32], "ranks_prices": True}
+    assert NetworkSpec.of(described).ranks_prices

@@ -114,7 +114,7 @@ def test_settings_beside_the_kind_reach_the_class():
         ("pathlib.Path", r"network is 'pathlib.Path'; .* is not a subclass of PolicyNetwork"),
         ("no_such_module.Net", r"network is 'no_such_module.Net'; .*cannot be imported"),
         (torch.nn.Linear, r"network is <class .*it must be flat or equivariant"),
-        ({"kind": "flat", "settings": {"a": 1}}, r"network: nothing but hidden is a setting of flat"),
+        ({"kind": "flat", "settings": {"a": 1}}, r"network.settings are for a class of one's own"),
         (type("Net", (TanhNetwork,), {"__qualname__": "f.<locals>.Net"}), r"it must be at the top of a module"),
     ],
 )
