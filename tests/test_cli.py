@@ -241,7 +241,7 @@ def test_train_and_evaluate_end_with_what_to_run_next():
     assert Path("periods.parquet").stat().st_size > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_experiments_run_in_the_files_order(in_empty_folder):
     (in_empty_folder / "two.yaml").write_text(FILE + FILE.replace("tiny", "other"), encoding="utf-8")
     status, out, err = run("train", "two.yaml", "--stop", "{training_iteration: 1}")
@@ -254,7 +254,7 @@ def test_two_experiments_run_in_the_files_order(in_empty_folder):
     assert err == "rbc-marl: two.yaml holds tiny, other; say which one to resume: --experiment NAME\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "status", "to_group"), [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)])
 def test_an_interrupted_run_prints_the_command_that_resumes_it(number, status, to_group):
     process = start("train", "tiny.yaml", "--set", "stop.training_iteration=100000", start_new_session=True)

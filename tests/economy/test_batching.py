@@ -197,7 +197,7 @@ def test_a_large_economy_plays_an_episode():
     assert all(torch.isfinite(value).all() for part in (state, flows) for value in vars(part).values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=20)
 @given(situation=situations(num_envs=2))
 def test_a_traced_period_is_the_eager_one(situation: Situation):

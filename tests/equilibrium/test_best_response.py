@@ -159,7 +159,7 @@ def test_a_torn_row_is_named_and_made_again(planted, mended, tmp_path):
     assert json.loads(row.read_text(encoding="utf-8"))["choice"] == whole["choice"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trials_of_tune_find_what_this_process_finds(planted, mended, tmp_path):
     report, _ = mended
     other = best_responses(planted, QUICK, tmp_path, workers=2, log=silent)

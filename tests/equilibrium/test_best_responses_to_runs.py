@@ -139,7 +139,7 @@ def test_a_table_of_deviations_none_of_which_count_any_more_does_not_stay(checke
     assert not (folder / "deviations.csv").exists() and not (folder / "deviations.parquet").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_living_runs_of_a_sweep_are_best_responded_and_others_are_not(tmp_path):
     # Welfare is utility alone. Consumers to whom work costs nothing live better than with a monopolist's prices; where
     # it costs a thousand times as much, those who work at random are worse off than those who work the fewest hours.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef" * 4
 CPUS = 3  # of the cluster, so that it is told from a Ray of one's own

@@ -23,6 +23,8 @@ from rbc_marl.settings import load_yaml_file
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning")
 FOLDER = Path(__file__).parents[2] / "rllib_configs"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
+# They start processes of their own.
+MARKS = {"plain_appo": pytest.mark.long}
 LIKE_THE_QUICKSTART = [path for path in CONFIGS if path.stem not in ("quickstart", "plain_ppo", "plain_appo")]
 
 
@@ -105,9 +107,10 @@ def trained(path, folder, *sets):
     return train(experiment, console=Console(file=io.StringIO()))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ray_running")
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=MARKS.get(path.stem, pytest.mark.slow)) for path in CONFIGS]
+)
 def test_every_shipped_config_trains_two_iterations(path, tmp_path):
     outcome = trained(path, tmp_path, "stop.training_iteration=2")
     assert outcome.status == "finished" and outcome.checkpoint.is_dir()

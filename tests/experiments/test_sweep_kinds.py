@@ -106,7 +106,7 @@ def files_at_a_kill(process, folder, pattern, count):
     return ended
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_of_taxes_ends_in_a_comparison(folder):
     output = swept(folder, TAXES)
     assert "coarse grid: every pair of rates with 1 of the seeds" in output

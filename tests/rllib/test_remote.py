@@ -156,7 +156,7 @@ def test_remote_evaluation_runners_share_the_episodes_and_leave_training_alone()
         assert changed(alone, weights_of(algorithm)) == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fewer_evaluation_episodes_than_runners_are_played_once():
     config = small_config().evaluation(evaluation_interval=1, evaluation_num_env_runners=2, evaluation_duration=1)
     with built(config) as algorithm:
@@ -164,7 +164,7 @@ def test_fewer_evaluation_episodes_than_runners_are_played_once():
             assert int(algorithm.train()["evaluation"]["env_runners"]["num_episodes"]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evaluation_can_run_beside_training():
     config = small_config().evaluation(
         evaluation_interval=1, evaluation_num_env_runners=1, evaluation_duration=3, evaluation_parallel_to_training=True
@@ -177,7 +177,7 @@ def test_evaluation_can_run_beside_training():
         assert changed(alone, weights_of(algorithm)) == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_learners_take_equal_shares_and_keep_equal_weights():
     config = small_config(minibatch_size=3).learners(num_learners=2, num_cpus_per_learner=0.5)
     with built(config) as algorithm:
