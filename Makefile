@@ -26,7 +26,7 @@ else
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m "not slow and not long" --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m "not slow and not long" --numprocesses 2 --dist worksteal
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m "slow and not long" --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

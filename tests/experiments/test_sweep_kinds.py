@@ -182,7 +182,7 @@ def test_a_scheduler_stops_runs_and_nothing_that_ended_runs_again_after_a_kill(f
     assert set(table.iterations) == {90} and "stopped" not in set(table.outcome)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_gpu_that_is_not_there_is_not_waited_for(folder):
     process = start(folder, f"{SPECTRUM}  gpus_per_trial: 64\n")
     output = process.communicate(timeout=1200)[0]

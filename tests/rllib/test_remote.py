@@ -59,7 +59,7 @@ def test_remote_runners_play_act_with_what_was_learnt_and_count():
             assert int(result["learners"]["firm"]["num_module_steps_trained"]) == 2 * 2 * ROWS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_remote_runners_draw_what_local_ones_with_their_index_would():
     with built(remote_config()) as algorithm:
         drawn = algorithm.env_runner_group.foreach_env_runner(
@@ -77,14 +77,14 @@ def test_remote_runners_draw_what_local_ones_with_their_index_would():
     assert not torch.equal(drawn[0][1].actions["consumer"], drawn[1][1].actions["consumer"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_seed_gives_one_run_with_remote_runners_as_well():
     first, _ = trained(remote_config(), 2)
     again, _ = trained(remote_config(), 2)
     assert changed(first, again) == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_resumed_run_with_remote_runners_ends_where_an_uninterrupted_one_does(tmp_path):
     schedules = {"lr": [[0, 1e-2], [8 * ROWS, 1e-4]], "entropy_coeff": [[0, 0.5], [8 * ROWS, 0.01]]}
     with built(remote_config(**schedules)) as algorithm:

@@ -277,7 +277,7 @@ def test_tune_runs_and_resumes(tmp_path, as_dict):
         assert all(torch.equal(ours[k.removeprefix("network.")], x) for k, x in expected[t].items())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_experiment_of_tune_goes_on_where_it_stood(tmp_path, uninterrupted):
     class Interrupted(EconomyPPO):
         """Fails at its third iteration unless a file says that the fault is mended."""
