@@ -43,7 +43,9 @@ def mended(planted, tmp_path_factory):
     return best_responses(planted, settings, folder, workers=0, log=silent), folder
 
 
-@pytest.mark.parametrize("agents", [{}, {"firm": (0,)}], ids=["type", "agent"])
+@pytest.mark.parametrize(
+    "agents", [pytest.param({}, id="type"), pytest.param({"firm": (0,)}, id="agent", marks=pytest.mark.long)]
+)
 def test_a_firm_among_scripted_consumers_learns_the_price_that_is_best_by_hand(tmp_path, agents):
     profile = profile_of_rules(MONOPOLY, RULES, FLAT)
     settings = QUICK.replace(types=() if agents else ("firm",), agents=agents, agent_economies=16)

@@ -313,7 +313,7 @@ def published(name):
         "rbc_open",
         "rbc_closed",
         pytest.param("open_rbc_paper.yaml", marks=pytest.mark.slow),
-        pytest.param("closed_rbc_paper.yaml", marks=pytest.mark.slow),
+        pytest.param("closed_rbc_paper.yaml", marks=pytest.mark.long),
     ],
 )
 def test_every_phase_of_the_published_schedule_runs(name):

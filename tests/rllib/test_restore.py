@@ -253,7 +253,7 @@ def test_frozen_policies_stay_frozen_after_a_restore(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("as_dict", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_tune_runs_and_resumes(tmp_path, as_dict):
     space = scheduled()
     run_config = tune.RunConfig(
