@@ -107,7 +107,7 @@ class BareLoop:
                 before, state = observation, self.env.require_state()
                 observation, rewards, _, flows = self.env.step(indices)
                 rewards["government"] = rewards["government"].unsqueeze(-1)
-                market = market_of(state, flows)._asdict()
+                market = market_of(state, flows)._asdict() if self.logit_response is not None else {}
             for column, values in zip(columns, (before, actions, logp, rewards, trembled, market), strict=True):
                 for key, value in values.items():
                     column.setdefault(key, []).append(value)
@@ -145,9 +145,9 @@ class BareLoop:
     def _is_logit(self, agent_type: str) -> bool:
         return agent_type == "consumer" and self.logit_response is not None
 
-    def _weight(self, agent_type: str, data: Sequence[Tensor]) -> float:
+    def _weight(self, agent_type: str, data: Sequence[Tensor]) -> float | Tensor:
         """How much a mean over these rows counts: what is no agent's own action does not."""
-        return float(len(data[0]) if self._is_logit(agent_type) else data[-1].sum())
+        return len(data[0]) if self._is_logit(agent_type) else data[-1].sum()
 
     def agents_to_learn_from(self, agent_type: str) -> Tensor | None:
         """Indices of the agents that a type learns from this time; None for all of them."""
