@@ -16,7 +16,7 @@ from torch import Tensor
 from rbc_marl.choices import decode
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import initial_state
-from rbc_marl.economy.own_choices import utility_of
+from rbc_marl.economy.markets import utility_of
 from rbc_marl.observations import observe
 from rbc_marl.policies import Policies
 

@@ -75,3 +75,10 @@ def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
     if abs(1.0 - crra) < NEARLY_LOG:
         return log_units.mul_(1.0 - crra).expm1_().sum(1) / (1.0 - crra)
     return (log_units.mul_((1.0 - crra) / math.log(2.0)).exp2_().sum(1) - consumption.shape[1]) / (1.0 - crra)
+
+
+def utility_of(units: Tensor, crra: float) -> Tensor:
+    """Utility of units of single goods, of any shape: `consumption_utility` without the sum over goods."""
+    if crra == 1.0:
+        return units.log1p()
+    return torch.expm1(units.log1p() * (1.0 - crra)) / (1.0 - crra)

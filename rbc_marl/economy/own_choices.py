@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
-from rbc_marl.economy.markets import ration
+from rbc_marl.economy.markets import ration, utility_of
 from rbc_marl.economy.state import EconomyState, Flows
 
 # Scales at which the utility of all other goods is computed; between them it is a parabola.
@@ -47,13 +47,6 @@ def market_of(state: EconomyState, flows: Flows) -> Market:
         budget=state.consumer_budget,
         labour_disutility=state.labour_disutility,
     )
-
-
-def utility_of(units: Tensor, crra: float) -> Tensor:
-    """Utility of units of single goods (`markets.consumption_utility` sums it over goods)."""
-    if crra == 1.0:
-        return units.log1p()
-    return torch.expm1(units.log1p() * (1.0 - crra)) / (1.0 - crra)
 
 
 def value_of_money(config: EconomyConfig, market: Market, requested: Tensor, discount: float) -> Tensor:
