@@ -148,12 +148,22 @@ class NetworkSpec(Section):
         sizes = head_sizes(config, agent_type)
         if self.is_own:
             return _own_network(self.kind, config, agent_type, encoding, sizes, self.settings)
-        made: Callable[..., PolicyNetwork] = FlatNetwork if self.kind == "flat" else _EQUIVARIANT[agent_type]
+        self.check_options(agent_type)
+        return self._class_of(agent_type)(config, agent_type, encoding, sizes, hidden=self.hidden, **self._options)
+
+    def check_options(self, agent_type: str) -> None:
+        """Refuse options that the network of an agent type does not have.
+
+        Raises:
+            ConfigError: There is one.
+        """
         for name in self._options:
-            if name not in inspect.signature(made).parameters:
+            if not self.is_own and name not in inspect.signature(self._class_of(agent_type)).parameters:
                 kind = f"the {self.kind} network of the {agent_type}"
                 raise ConfigError(f"networks.{agent_type}.{name} is not a setting of {kind}; leave it out")
-        return made(config, agent_type, encoding, sizes, hidden=self.hidden, **self._options)
+
+    def _class_of(self, agent_type: str) -> Callable[..., PolicyNetwork]:
+        return FlatNetwork if self.kind == "flat" else _EQUIVARIANT[agent_type]
 
 
 def _with_copy(module: str, path: str, name: str, settings: dict[str, Any]) -> NetworkSpec:

@@ -28,7 +28,7 @@ _FIRM_PARTS = {"price": 0, "wage": 1}
 class Trembles(Section):
     """Probabilities that an action, or a part of a firm's, is replaced by a random one, per agent and period."""
 
-    noun: ClassVar[str] = "an agent type, or a part of a firm's action,"
+    noun: ClassVar[str] = "an agent type or a part of a firm's action"
 
     consumer: Rate = Field(default=0.0, description="of a consumer's whole action")
     firm: Rate = Field(default=0.0, description="of a firm's whole action")

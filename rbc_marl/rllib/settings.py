@@ -198,7 +198,11 @@ class EconomySettings(Section):
     @field_validator("logit_response", mode="before")
     @classmethod
     def _by_a_switch(cls, value: object) -> object:
-        return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
+        if isinstance(value, bool):
+            return {} if value else None
+        if value is not None and not isinstance(value, (Mapping, LogitResponse)):
+            raise ValueError("it must be true, null, or a mapping of basket, work and uniform")
+        return value
 
     @field_validator("probe_economies", "deviator", mode="before")
     @classmethod
@@ -255,8 +259,10 @@ def check_roles(config: EconomyPPOConfig, economy: EconomyConfig) -> None:
     """Check who acts and learns against the economy.
 
     Raises:
-        ConfigError: The deviator is not in the economy, or nobody would learn.
+        ConfigError: The deviator is not in the economy, a network lacks an option, or nobody would learn.
     """
+    for agent_type in AGENT_TYPES:
+        getattr(config.networks, agent_type).check_options(agent_type)
     if config.deviator is not None:
         agent_type, agent, agents = config.deviator.type, config.deviator.agent, economy.agents(config.deviator.type)
         if agent >= agents:

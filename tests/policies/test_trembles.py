@@ -95,7 +95,7 @@ def test_draws_depend_on_the_generator_alone_and_nothing_is_drawn_without_trembl
 
 @pytest.mark.parametrize(("given", "message"), [
     ({"firm": 1.5}, "firm is 1.5; it must be at most 1"),
-    ({"prices": 0.1}, "prices is not an agent type, or a part of a firm's action,.*price"),
+    ({"prices": 0.1}, "prices is not an agent type or a part of a firm's action; did you mean .price"),
     ({"wage": "often"}, "wage is 'often'"),
 ])  # fmt: skip
 def test_wrong_trembles_are_refused_in_a_line(given, message):

@@ -235,3 +235,24 @@ def test_a_criterion_that_is_not_reported_ends_a_run_at_once_instead_of_never():
     check_reported({"env_runners/episode_len_max": 9}, {"training_iteration": 1})  # no episode has ended yet
     with pytest.raises(UserError, match=r"^stop.env_runners/episode_len_max is not reported by this run"):
         check_reported({"env_runners/episode_len_max": 9}, results)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"logit_response": "exact"}, "logit_response is 'exact'; it must be true, null, or a mapping of basket, work"),
+    ({"trembles": {"prices": 0.1}}, "trembles.prices is not an agent type or a part of a firm's action"),
+])  # fmt: skip
+def test_wrong_trembles_and_logit_responses_are_refused_in_a_line(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        small_config(**settings)
+
+
+def test_options_that_a_network_lacks_are_refused_before_anything_is_built():
+    config = small_config(networks={"firm": {"kind": "flat", "hidden": [8], "ranks_prices": True}})
+    with pytest.raises(ConfigError, match=r"networks.firm.ranks_prices is not a setting of the flat network"):
+        config.validate()
+
+
+@pytest.mark.parametrize(("given", "basket"), [(True, 0.3), ({"basket": 0.5}, 0.5), (False, None), (None, None)])
+def test_logit_responses_are_switched_on_and_off(given, basket):
+    settings = small_config(logit_response=given).logit_response
+    assert (settings and settings.basket) == basket
