@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from rbc_marl import cli
 from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.analysis.rollouts import evaluate
+from rbc_marl.cli.package import schema_of
 from rbc_marl.experiments.file import load_experiments, read_specs
 from rbc_marl.experiments.run import train
 from rbc_marl.policies.saved import load_policies
@@ -76,7 +76,7 @@ def test_an_editor_sees_a_mistake(config):
 def test_the_schemas_that_files_name_are_those_of_the_code(kind):
     """After a change: rbc-marl schema KIND > rllib_configs/schema/KIND.json."""
     saved = FOLDER / "schema" / f"{kind}.json"
-    assert json.loads(saved.read_text(encoding="utf-8")) == json.loads(json.dumps(cli._schema(kind)))
+    assert json.loads(saved.read_text(encoding="utf-8")) == json.loads(json.dumps(schema_of(kind)))
     files = {"experiment": CONFIGS, "sweep": sorted((FOLDER / "sweeps").glob("*.yaml"))}.get(kind, [])
     for path in files:
         named = path.read_text(encoding="utf-8").partition("# yaml-language-server: $schema=")[2].partition("\n")[0]
@@ -84,7 +84,7 @@ def test_the_schemas_that_files_name_are_those_of_the_code(kind):
 
 
 def test_the_schema_of_experiments_knows_keys_types_spaces_and_words_that_take_out_a_key():
-    definitions = cli._schema("experiment")["$defs"]
+    definitions = schema_of("experiment")["$defs"]
     keys = definitions["config"]["properties"]
     assert {"lr", "lambda", "networks", "env_config", "curriculum", "training"} <= keys.keys()
     assert definitions["config"]["additionalProperties"] is False

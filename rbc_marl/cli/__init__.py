@@ -1,0 +1,51 @@
+"""The command rbc-marl: reads what was typed, calls the package, prints where the results are and what to run next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rbc_marl.cli.equilibrium import best_response
+from rbc_marl.cli.evaluate import evaluate
+from rbc_marl.cli.experiments import check, sweep, train
+from rbc_marl.cli.options import app
+from rbc_marl.cli.package import bench, presets, schema
+from rbc_marl.errors import UserError
+
+for command in (train, evaluate, check, presets, schema, sweep, best_response, bench):  # the order of --help
+    app.command(command.__name__.replace("_", "-"))(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 2 an error that is explained in one line, 130 or 143 interrupted.
+
+    Args:
+        arguments: What follows `rbc-marl`; None: from the command line.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    try:
+        status = app(given, prog_name="rbc-marl", standalone_mode=False)
+    except UserError as error:
+        if debug:
+            raise
+        status = _fail(str(error))
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stderr.close()
+        status = 141
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's own errors have it, whichever click it brings
+            if debug:
+                raise
+            status = _fail(f"{type(error).__name__}: {str(error).strip()}; run it again with --debug for the traceback")
+        else:
+            status = _fail(f"{error.format_message().rstrip('.')}; see rbc-marl --help")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> int:
+    print(f"rbc-marl: {' '.join(message.split())}", file=sys.stderr)
+    return 2

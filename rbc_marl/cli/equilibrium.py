@@ -1,0 +1,64 @@
+"""The command best-response: what agents gain by deviating."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, RayAddress, Trust
+from rbc_marl.errors import require
+
+
+def best_response(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help=CHECKPOINT_HELP)],
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only this agent type. Repeatable.")
+    ] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option(metavar="TYPE:NUMBER", help="consumer:37, firm:all: alone. Repeatable.")
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(metavar="N", help="The run's checkpoint of iteration N, or all. Repeatable.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Learn each deviation N times.")] = 3,
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Of learning a deviation.")] = 200,
+    episodes: Annotated[int, typer.Option(metavar="N", min=2, help="Fresh ones, to measure gains on.")] = 1024,
+    lr: Annotated[list[str] | None, typer.Option(metavar="TYPE=RATE", help="Learning rate. Repeatable.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Deviations side by side.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Instead of RUN/best_response, or RUN/best_response/CHECKPOINT for one."),
+    ] = None,
+    trust: Trust = False,
+    ray_address: RayAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what types and single agents gain by deviating from PATH. Run again, it goes on where it stopped."""
+    require("ray.rllib", "rllib")
+    from rbc_marl.equilibrium.best_response import best_responses
+    from rbc_marl.equilibrium.best_response_settings import settings_from_words
+    from rbc_marl.equilibrium.profile import result_folders
+    from rbc_marl.experiments.ray_session import RayOptions, usable_cores
+
+    sizes = {"seeds": range(seeds), "iterations": iterations, "episodes": episodes}
+    settings = settings_from_words(type_ or (), agent or (), checkpoint or (), lr or (), **sizes)
+    work, folder = (out, out) if out else result_folders(path, settings.checkpoints)
+    log = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
+    workers = workers or usable_cores()
+    ray_options = RayOptions(ray_address, num_cpus=workers)
+    report = best_responses(path, settings, work, workers, log, trust=trust, ray_options=ray_options)
+    saved = report.save(folder, ["rbc-marl", *sys.argv[1:]])
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+        return
+    Console(highlight=False).print(report.table())
+    print("\n".join(report.lines()))
+    print(f"results: {folder} ({', '.join(saved)})")
+    print(f"next: {shlex.join(['rbc-marl', 'evaluate', str(path), *(['--trust'] if trust else [])])}")

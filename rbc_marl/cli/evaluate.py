@@ -1,0 +1,63 @@
+"""The command evaluate: what an economy of trained policies does."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
+
+
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help=CHECKPOINT_HELP)],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what the policies draw.")] = 0,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Play each policy's likeliest action: one episode.")] = False,
+    as_json: AsJson = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Save every period played.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Play another economy: export_quota=50. Repeatable."),
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """Play the policies of CHECKPOINT and print what their economy does."""
+    from rbc_marl.analysis.outcomes import BEST, FAILED, outcome, reference_welfare
+    from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
+    from rbc_marl.analysis.shopping import shopping
+    from rbc_marl.policies.saved import find_checkpoint, load_policies
+    from rbc_marl.settings import parse_set
+
+    if out is not None:
+        check_parquet_path(out)
+    economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
+    policies = load_policies(checkpoint, economy=economy, trust=trust)
+    played = play(policies, episodes, seed, greedy, record=out is not None)
+    evaluation = Evaluation.of(played)
+    if out is not None:
+        save_parquet(played, out)
+    rules = str(policies.info.get("rules", BEST))
+    became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
+    if as_json:
+        how = {**shoppers.to_dict(), "outcome": became, "rules": rules, "economy": economy}
+        print(json.dumps({**evaluation.to_dict(), **how}, indent=2))
+        return
+    Console(highlight=False).print(evaluation.table())
+    reference = reference_welfare(policies.config, rules)
+    held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"
+    reason = "a mean is infinite or NaN" if became == FAILED else f"welfare of the {held_against}: {reference:,.0f}"
+    print(f"shopping: {shoppers.describe()}")
+    print(f"outcome: {became} ({reason})")
+    print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
+    if out is not None:
+        print(f"periods: {out}")
+    else:
+        words = ["rbc-marl", "evaluate", str(checkpoint), "--episodes", str(episodes), "--seed", str(seed)]
+        words += [*(["--greedy"] if greedy else []), *(word for one in set_ or [] for word in ("--set", one))]
+        words += [*(["--trust"] if trust else []), "--out", "periods.parquet"]
+        print(f"next: {shlex.join(words)}   (keeps every period)")
