@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +41,6 @@ class Settings:
         default_factory=lambda: {"consumer": 5.0, "firm": 30000.0, "government": 1000.0}
     )
     agents_per_update: Mapping[str, int] = field(default_factory=dict)
-    probe_economies: Mapping[str, Any] = field(default_factory=dict)
     trembles: Mapping[str, float] = field(default_factory=dict)
     logit_response: Mapping[str, float] = field(default_factory=dict)
 
@@ -75,7 +73,6 @@ class BareLoop:
         self.generator = torch.Generator(device=device).manual_seed(seed)
         self.trembles = Trembles(**settings.trembles)
         self.logit_response = LogitResponse(**settings.logit_response) if settings.logit_response else None
-        self.probes = int(settings.probe_economies.get("count", 0))
         self.optimisers = {
             t: torch.optim.Adam(self.networks[t].parameters(), lr=settings.lr, fused=True) for t in AGENT_TYPES
         }
@@ -121,9 +118,6 @@ class BareLoop:
             features = network.features(observation["global"], observation[t])
             choices = network.distribution(network.logits(features))
             taken, logp[t] = choices.sample_and_logp(self.generator)
-            if self.probes and t == self.settings.probe_economies["random"]:
-                for head, size in enumerate(network.head_sizes):
-                    taken[-self.probes :, :, head].random_(size, generator=self.generator)
             actions[t] = taken.to(index_dtype(network.head_sizes))
         return actions, logp
 
@@ -168,13 +162,11 @@ class BareLoop:
     ) -> tuple[Tensor, ...]:
         """What an agent type learns from, as its loss takes it: rows are periods of economies."""
         agents = self.agents_to_learn_from(agent_type)
-        is_excluded = bool(self.probes) and agent_type not in self.settings.probe_economies["learners"]
-        economies = slice(0, -self.probes if is_excluded else None)
 
         def some(values: Tensor) -> Tensor:
-            return values[:, economies] if agents is None else values[:, economies].index_select(2, agents)
+            return values if agents is None else values.index_select(2, agents)
 
-        shared = observations["global"][:, economies].flatten(0, 1)
+        shared = observations["global"].flatten(0, 1)
         private = some(observations[agent_type]).flatten(0, 1)
         if self._is_logit(agent_type):
             met = {name: some(x) if x.shape[-1] == self.env.config.num_consumers else x for name, x in market.items()}

@@ -21,12 +21,13 @@ TRAINING_SIZES = (16, 128)
 # What makes an iteration of rllib_configs/quickstart.yaml differ from one with default settings, the curriculum aside.
 QUICKSTART: dict[str, Any] = {
     "networks": {
-        "consumer": "equivariant",
+        "consumer": {"kind": "equivariant", "ranks_prices": True},
         "firm": {"kind": "flat", "hidden": [64, 64]},
-        "government": {"kind": "flat", "hidden": [64, 64]},
+        "government": {"kind": "flat", "hidden": [64, 64], "first_choice": 8},
     },
-    "agents_per_update": {"consumer": 25},
-    "probe_economies": {"count": 1, "random": "firm", "learners": ["consumer"]},
+    "agents_per_update": {"consumer": 12},
+    "trembles": {"price": 0.05},
+    "logit_response": {"basket": 0.3, "work": 2.5},
 }
 QUICKSTART_SIZE = 7
 

@@ -136,7 +136,7 @@ class StrategyProfile:
         return network.requires_grad_(False)
 
     def algorithm_config(self) -> EconomyPPOConfig:
-        """EconomyPPO as the run had it: no curriculum, no masks, no probe economies, everything in one process.
+        """EconomyPPO as the run had it: no curriculum, no masks, no trembles, everything in one process.
 
         Raises:
             ConfigError: A setting of the run is not valid.

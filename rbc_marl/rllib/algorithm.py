@@ -48,7 +48,6 @@ from rbc_marl.rllib.settings import (
     Deviator,
     EconomySettings,
     Networks,
-    ProbeEconomies,
     RewardScale,
     Scripted,
     agent_type_of,
@@ -109,7 +108,6 @@ class EconomyPPOConfig(PPOConfig):
         self.agents_per_update: AgentsPerUpdate = defaults.agents_per_update
         self.trembles: Trembles = defaults.trembles
         self.logit_response: LogitResponse | None = None
-        self.probe_economies: ProbeEconomies | None = None
         self.deviator: Deviator | None = None
         self.scripted: Scripted = defaults.scripted
 
@@ -124,7 +122,6 @@ class EconomyPPOConfig(PPOConfig):
         agents_per_update: AgentsPerUpdate | Mapping[str, int] | None = NotProvided,
         trembles: Trembles | Mapping[str, float] | None = NotProvided,
         logit_response: LogitResponse | Mapping[str, Any] | bool | None = NotProvided,
-        probe_economies: ProbeEconomies | Mapping[str, Any] | None = NotProvided,
         deviator: Deviator | Mapping[str, Any] | None = NotProvided,
         scripted: Scripted | Mapping[str, Any] | None = NotProvided,
         **kwargs: object,
@@ -145,9 +142,6 @@ class EconomyPPOConfig(PPOConfig):
                 (`rbc_marl.policies.trembles`). A replaced action is nothing that its agent learns from.
             logit_response: Temperatures of consumers who learn from the exact values of all alternatives of their own
                 choices (`rbc_marl.policies.logit_response`); True for the defaults, None for PPO.
-            probe_economies: {count: 1, random: firm, learners: [consumer]}: in the last ``count`` economies of a
-                batch one type acts uniformly at random, and only ``learners`` learn from them. They show consumers
-                prices that firms no longer post.
             deviator: {type: consumer, agent: 37}: one agent acts and learns through a module of its own, "deviator",
                 with its type's network unless ``network`` says otherwise, and its type learns from the others alone.
                 Saved policies leave it out.
@@ -245,12 +239,6 @@ class EconomyPPOConfig(PPOConfig):
         if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
             self.minibatch_size = self.train_batch_size_per_learner
         self._settle_curriculum(economy)
-        count = self.probe_economies.count if self.probe_economies else 0
-        if count >= self.num_envs_per_env_runner and not self.in_evaluation:  # which has no probes
-            raise ConfigError(
-                f"probe_economies.count is {count} of {self.num_envs_per_env_runner} economies; "
-                "leave at least one that is no probe"
-            )
         super().validate()
 
     def _check_classes(self) -> None:

@@ -41,7 +41,6 @@ class RolloutsToBatch(ConnectorV2):
         reward_scale: Mapping[str, float],
         device: torch.device | str | None = None,
         agents_per_update: Mapping[str, int] | None = None,
-        probe_learners: Sequence[str] | None = None,
         seed: int = 0,
         deviator: Deviator | None = None,
         logit_response_in: EconomyConfig | None = None,
@@ -57,7 +56,6 @@ class RolloutsToBatch(ConnectorV2):
             device: Of the learner; None leaves rollouts where they are.
             agents_per_update: How many agents of a type, drawn anew for each update, it learns from; all where it is
                 left out.
-            probe_learners: Agent types that learn from probe economies; None where there are none.
             seed: Of the draw of agents.
             deviator: The agent that a module of its own acts for; None for none.
             logit_response_in: The economy in which consumers learn from the values of their own choices; None where
@@ -69,7 +67,6 @@ class RolloutsToBatch(ConnectorV2):
         self.reward_scale = reward_scale
         self.device = device
         self.agents_per_update = dict(agents_per_update or {})
-        self.probe_learners = probe_learners
         self.seed = seed
         self.deviator = deviator
         self.logit_response_in = logit_response_in
@@ -116,12 +113,8 @@ class RolloutsToBatch(ConnectorV2):
             logp = some(rollout.logp[agent_type]).flatten(0, 1)
             return {Columns.OBS: observations, Columns.ACTION_LOGP: logp, **own._asdict()}
         rewards = some(rollout.rewards[agent_type]) / self.reward_scale[agent_type]
-        weights = None
-        if self.probe_learners is not None and agent_type not in self.probe_learners:
-            weights = (~rollout.is_probe).to(rewards.dtype).view(1, -1, 1)
-        if agent_type in rollout.trembled:
-            is_own = (~some(rollout.trembled[agent_type])).to(rewards.dtype)
-            weights = is_own if weights is None else weights * is_own
+        trembled = rollout.trembled.get(agent_type)
+        weights = None if trembled is None else (~some(trembled)).to(rewards.dtype)
         with torch.no_grad():
             values = values_in_slabs(module, observations).view_as(rewards)
         advantages, targets = advantages_and_targets(rewards, values, self.discount, self.gae_lambda)
@@ -133,7 +126,7 @@ class RolloutsToBatch(ConnectorV2):
             Postprocessing.VALUE_TARGETS: targets.flatten(0, 1),
         }
         if weights is not None:
-            columns[Columns.LOSS_MASK] = weights.expand(rollout.periods, *weights.shape[1:]).flatten(0, 1)
+            columns[Columns.LOSS_MASK] = weights.flatten(0, 1)
         return columns
 
     def _own_values(self, economy: EconomyConfig, agents: Tensor | None, rollout: Rollout) -> OwnValues:

@@ -129,16 +129,13 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         generator = self._generator()
         phase = self.phase()
         self._phases.mask(self.module, phase)
-        probes = self.config.probe_economies
         behaviour = BehaviourSettings(
             explore=self.config.explore if explore is None else explore,
             random=frozenset(AGENT_TYPES) if random_actions else phase.random,
             labour_disutility=phase.labour_disutility,
-            probe_random=probes.random if probes else "firm",
         )
-        # A number of episodes or steps is asked for to evaluate, without probes; training samples without one.
+        # A number of episodes or steps is asked for to evaluate, without trembles; training samples without one.
         is_training = num_episodes is None and num_timesteps is None and not self.config.in_evaluation
-        num_probes = probes.count if probes and is_training else 0
         if is_training:
             trembles, keeps_market = self.config.trembles.scaled(phase.trembles), bool(self.config.logit_response)
             behaviour = replace(behaviour, trembles=trembles, keeps_market=keeps_market)
@@ -146,15 +143,13 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         rollouts, summaries = [], []
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
             for size in self._slab_sizes(count):
-                count -= size
-                probes_here = min(max(num_probes - count, 0), size)  # they are the last of all economies
-                rollout, summary = self._play(size, replace(behaviour, probes=probes_here), generator)
+                rollout, summary = self._play(size, behaviour, generator)
                 rollouts.append(replace(rollout, phase_step=self.num_env_steps_sampled_lifetime))
                 summaries.append(summary)
         steps = sum(map(len, rollouts))
         self._log_steps(steps, sum(rollout.economies for rollout in rollouts))
         if rollouts:
-            self._log_figures(rollouts, summaries, num_probes)
+            self._log_figures(rollouts, summaries)
         self._call("on_sample_end", self._callbacks, self.config.callbacks_on_sample_end, samples=rollouts)
         self._steps_since_sync += steps
         return [rollout.to("cpu") for rollout in rollouts] if self.worker_index else rollouts
@@ -222,16 +217,13 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             lifetime = (f"{name}_lifetime", *of_type)  # as RLlib calls them
             self.metrics.log_value(lifetime, count, reduce="lifetime_sum", with_throughput=has_throughput)
 
-    def _log_figures(
-        self, rollouts: Sequence[Rollout], summaries: Sequence[dict[str, Tensor]], num_probes: int
-    ) -> None:
-        """Log returns and reported quantities, one number each, of all economies but the probes, which are the last."""
+    def _log_figures(self, rollouts: Sequence[Rollout], summaries: Sequence[dict[str, Tensor]]) -> None:
+        """Log returns and reported quantities, one number each."""
         episodes = sum(rollout.economies for rollout in rollouts)
 
         def returns(agent_type: str, agents: slice = slice(None)) -> Tensor:
-            """[E - probes] sums over some agents of a type, as RLlib defines them."""
-            parts = [rollout.rewards[agent_type][..., agents].sum((0, 2)) for rollout in rollouts]
-            return torch.cat(parts)[: episodes - num_probes]
+            """[E] sums over some agents of a type, as RLlib defines them."""
+            return torch.cat([rollout.rewards[agent_type][..., agents].sum((0, 2)) for rollout in rollouts])
 
         by_type = {agent_type: returns(agent_type) for agent_type in AGENT_TYPES}
         total = torch.stack(list(by_type.values())).sum(0)

@@ -51,7 +51,6 @@ class EconomyPPOLearner(PPOTorchLearner):
             reward_scale=config.reward_scale.chosen,
             device=self._device,
             agents_per_update=config.agents_per_update.chosen,
-            probe_learners=config.probe_economies.learners if config.probe_economies else None,
             seed=config.seed or 0,
             deviator=config.deviator,
             logit_response_in=economy_of(config)[0] if config.logit_response else None,

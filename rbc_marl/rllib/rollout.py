@@ -53,8 +53,6 @@ class Rollout:
     """[T, E, A] bool, whether an action was replaced by a random one; only of types that tremble."""
     market: dict[str, Tensor]
     """Fields of `rbc_marl.economy.own_choices.Market`, [T, E, ...]; empty where nobody values own choices."""
-    is_probe: Tensor
-    """[E] whether an economy is a probe, from which only some types learn."""
     phase_step: int = 0
     """Env steps of the whole run at which its phase was taken: those before its iteration."""
 
@@ -93,7 +91,7 @@ class Rollout:
                 "the number of economies must divide evenly among the learners"
             )
         economies = slice(start // self.periods, stop // self.periods)
-        return replace(self._map(lambda x: x[:, economies]), is_probe=self.is_probe[economies])
+        return self._map(lambda x: x[:, economies])
 
     def slice(self, steps: slice, *, len_lookback_buffer: int | None = None) -> Rollout:
         """`__getitem__` under the name that RLlib's sharding uses; there is no lookback."""
@@ -101,7 +99,7 @@ class Rollout:
 
     def to(self, device: torch.device | str) -> Rollout:
         """Move to a device."""
-        return replace(self._map(lambda x: x.to(device)), is_probe=self.is_probe.to(device))
+        return self._map(lambda x: x.to(device))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Rollout:
         columns: dict[str, Any] = {
@@ -122,7 +120,6 @@ class Rollout:
                 }
                 for name in _COLUMNS
             },
-            is_probe=torch.cat([rollout.is_probe for rollout in rollouts]),
             phase_step=min(rollout.phase_step for rollout in rollouts),
         )
 
@@ -141,10 +138,6 @@ class BehaviourSettings:
     """How often actions are replaced by random ones; None for never."""
     keeps_market: bool = False
     """Whether the rollout keeps what consumers met, to value their own choices by."""
-    probes: int = 0
-    """Of the economies, how many (the last ones) are probes."""
-    probe_random: str = "firm"
-    """Agent type that acts uniformly at random, without a mask, in probes."""
 
 
 class EpisodeCollector:
@@ -187,7 +180,7 @@ class EpisodeCollector:
             after_period: Called after each period.
 
         Returns:
-            The rollout, and the reported quantities [E - probes] of its economies; probes are left out of them.
+            The rollout, and the reported quantities [E] of its economies.
         """
         env = self.env_of(count)
         env.labour_disutility_scale = behaviour.labour_disutility
@@ -212,9 +205,7 @@ class EpisodeCollector:
             name: {key: torch.stack([period[name][key] for period in periods]) for key in column}
             for name, column in periods[0].items()
         }
-        is_probe = torch.arange(count, device=self.device) >= count - behaviour.probes
-        reported = {name: values[: count - behaviour.probes] for name, values in metrics.result().items()}
-        return Rollout(**columns, is_probe=is_probe), reported
+        return Rollout(**columns), metrics.result()
 
     def _act(
         self,
@@ -246,9 +237,6 @@ class EpisodeCollector:
             else:
                 choices = self._choices(modules, agent_type, observation, behaviour)
                 taken, logp[agent_type] = _draw(choices, behaviour.explore or agent_type in behaviour.random, generator)
-            if behaviour.probes and agent_type == behaviour.probe_random:
-                for head, size in enumerate(network.head_sizes):
-                    taken[-behaviour.probes :, :, head].random_(size, generator=generator)
             actions[agent_type] = taken.to(index_dtype(network.head_sizes))
         return actions, logp
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from ray.rllib.policy.policy import PolicySpec
 from ray.tune.search.sample import Domain
 
 from rbc_marl.analysis.outcomes import BEST
 from rbc_marl.config import AGENT_TYPES, PRESETS, EconomyConfig, parse_config
-from rbc_marl.curriculum import AgentType, parse_curriculum
+from rbc_marl.curriculum import parse_curriculum
 from rbc_marl.errors import ConfigError, UserError, nearest
 from rbc_marl.observations import check_encoding
 from rbc_marl.policies.build import NetworkSpec
@@ -20,7 +20,7 @@ from rbc_marl.policies.logit_response import LogitResponse
 from rbc_marl.policies.saved import INDEX_NAME, load_policies
 from rbc_marl.policies.scripted import RULES, Rules, resolve_rules
 from rbc_marl.policies.trembles import Trembles
-from rbc_marl.settings import Many, Section, plain
+from rbc_marl.settings import Section, plain
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -116,22 +116,6 @@ class AgentsPerUpdate(PerType):
     government: Count | None = None
 
 
-class ProbeEconomies(Section):
-    """The last economies of a batch, in which one type acts uniformly at random and only some types learn."""
-
-    noun: ClassVar[str] = "a setting of probe economies"
-
-    count: Annotated[int, Field(ge=0)] = Field(description="economies of each batch", examples=[1])
-    random: AgentType = Field("firm", description="agent type that acts at random")
-    learners: Many[AgentType] = Field(("consumer",), description="agent types that learn from these economies")
-
-    @model_validator(mode="after")
-    def _random_type_learns_nothing(self) -> Self:
-        if self.random in self.learners:
-            raise ValueError(f"learners has {self.random!r}; name agent types other than the random one")
-        return self
-
-
 class Deviator(Section):
     """One agent with a module of its own, "deviator", among the others of its type.
 
@@ -186,7 +170,6 @@ class EconomySettings(Section):
     logit_response: LogitResponse | None = Field(
         None, description="consumers learn from exact values of their own choices, in place of PPO"
     )
-    probe_economies: ProbeEconomies | None = Field(None, description="economies in which one type acts at random")
     deviator: Deviator | None = Field(None, description="one agent with a module of its own")
     scripted: Scripted = Field(Scripted(), description="rules of types that never learn")
 
@@ -204,7 +187,7 @@ class EconomySettings(Section):
             raise ValueError("it must be true, null, or a mapping of basket, work and uniform")
         return value
 
-    @field_validator("probe_economies", "deviator", mode="before")
+    @field_validator("deviator", mode="before")
     @classmethod
     def _empty(cls, value: object) -> object:
         return None if value in ({}, ()) else value

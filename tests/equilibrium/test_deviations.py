@@ -26,6 +26,7 @@ from rbc_marl.equilibrium.profile import (
 )
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.saved import load_policies, save_policies
+from rbc_marl.policies.trembles import Trembles
 from tests.equilibrium.economies import NETWORK, QUICK, SHOPS, plant, weights
 
 
@@ -102,7 +103,7 @@ tiny:
   config:
     curriculum: {taxes: {begin: 2, end: 4}}
     callbacks: no.such.module.Class
-    probe_economies: {count: 1}
+    trembles: {price: 0.1}
     num_envs_per_env_runner: 5
     gamma: 0.5
     lr: 2e-3
@@ -116,7 +117,7 @@ tiny:
     assert not profile.policies().networks["firm"].log_mask.any()
     settings = BestResponseSettings(iterations=10)
     config = deviation_config(profile, settings, Deviator("firm"), 4)
-    assert (config.curriculum, config.probe_economies, config.gamma, config.seed) == (None, None, 0.5, 4)
+    assert (config.curriculum, config.trembles, config.gamma, config.seed) == (None, Trembles(), 0.5, 4)
     assert config.lr == [[0, 1e-4], [15, 1e-3], [75, 1e-3], [150, 1e-4]]  # 5 economies, 3 periods, 10 iterations
     assert config.get_config_for_module("firm").entropy_coeff == 0.02
     assert config.policies_to_train == ["firm"] and config.num_envs_per_env_runner == 5

@@ -371,7 +371,7 @@ def test_the_algorithm_builds_its_own_kind_of_configuration():
     [
         ({"networks": {"consumer": "equivariant"}}, "networks", {"consumer": EQUIVARIANT, "firm": FLAT}),
         ({"reward_scale": {"firm": 3.0}}, "reward_scale", {"firm": 3.0, "consumer": 5.0}),
-        ({"probe_economies": {"count": 1}}, "probe_economies", {"count": 1, "random": "firm"}),
+        ({"trembles": {"price": 0.1}}, "trembles", {"price": 0.1, "firm": 0.0}),
     ],
 )
 def test_a_dictionary_changes_what_it_names_and_leaves_the_rest(settings, attribute, expected):

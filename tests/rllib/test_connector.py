@@ -13,7 +13,6 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.observations import join
 from rbc_marl.policies import slabs
-from rbc_marl.policies.learning import standardise
 from rbc_marl.rllib.connector import RolloutsToBatch, values_in_slabs
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.rollout import Rollout
@@ -164,22 +163,6 @@ def test_a_type_can_learn_from_some_of_its_agents_drawn_anew_each_time(modules, 
         seen.append(tuple(found[0] for found in whose))
         assert len(set(seen[-1])) == 2
     assert seen[2] == seen[3] and len(set(seen[:3])) > 1
-
-
-def test_probes_count_only_for_those_who_learn_from_them(modules, rollout):
-    marked = replace(rollout, is_probe=torch.tensor([False, False, True])) if hasattr(rollout, "is_probe") else None
-    if marked is None:
-        pytest.skip("probe economies are marked elsewhere")
-    batch = batches(modules, [marked], probe_learners=["consumer"])
-    plain = batches(modules, [rollout])
-    assert torch.equal(batch["consumer"][Postprocessing.ADVANTAGES], plain["consumer"][Postprocessing.ADVANTAGES])
-    assert Columns.LOSS_MASK not in batch["consumer"]
-    for agent_type in ("firm", "government"):
-        weights = batch[agent_type][Columns.LOSS_MASK].view(4, 3)
-        assert weights.tolist() == [[1.0, 1.0, 0.0]] * 4
-        kept = batch[agent_type][Postprocessing.ADVANTAGES].view(4, 3, -1)[:, :2]
-        assert kept.mean().abs() < 1e-5 and kept.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
-        torch.testing.assert_close(standardise(kept), kept, rtol=1e-3, atol=1e-4)
 
 
 def test_a_replaced_action_is_nothing_that_its_agent_learns_from(modules, rollout):

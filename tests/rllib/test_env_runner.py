@@ -75,7 +75,7 @@ def test_a_rollout_holds_what_the_economy_says_to_its_actions(encoding):
 
 def test_rollouts_are_tensors_that_a_learner_can_differentiate_with(first):
     (rollout,) = first.sample()
-    tensors = [rollout.is_probe]
+    tensors = []
     for name in ("observations", "actions", "logp", "rewards"):
         tensors += getattr(rollout, name).values()
     assert not any(tensor.is_inference() or tensor.requires_grad for tensor in tensors)
@@ -334,29 +334,6 @@ def test_a_healthy_runner_says_so_and_stops(first):
 def test_a_network_of_another_kind_acts_as_well():
     env_runner = runner(networks={**NETWORKS, "consumer": {"hidden": [8]}})
     assert drawn(env_runner).shape == (4, 4, 6, 4)
-
-
-def test_evaluation_on_the_training_runner_has_no_probes():
-    config = small_config(probe_economies={"count": 1})
-    with built(config.evaluation(evaluation_duration=1)) as algorithm:
-        algorithm.train()
-        result = algorithm.evaluate()
-        assert int(result["env_runners"]["num_episodes"]) == 1 and result["env_runners"]["hours"] > 0
-        for asked in ({"num_episodes": 2}, {"num_timesteps": 8}):
-            (rollout,) = algorithm.env_runner.sample(**asked)
-            assert rollout.is_probe.tolist() == [False, False]
-
-
-def test_more_probes_than_the_last_slab_holds_spread_over_the_slabs_before(monkeypatch):
-    monkeypatch.setattr("rbc_marl.rllib.env_runner.CPU_SLAB", 3)
-    only = {"prices": {"around": 1000, "end": 9}}
-    env_runner = runner(economies=6, probe_economies={"count": 5}, curriculum=only, train_batch_size_per_learner=24)
-    rollouts = env_runner.sample()
-    assert [rollout.is_probe.tolist() for rollout in rollouts] == [[False, True, True], [True, True, True]]
-    reported = env_runner.get_metrics()
-    assert reported["price"].peek() == 1000.0
-    alone = sum(rollouts[0].rewards[t][:, 0].sum() for t in AGENT_TYPES)
-    assert reported["episode_return_mean"].peek() == pytest.approx(alone.item())
 
 
 def test_training_trembles_and_says_where(first):

@@ -1,4 +1,4 @@
-"""Curricula in training: masks, stages, probes and subsets, also after a restore and with replaced workers."""
+"""Curricula in training: masks, stages, trembles and subsets, also after a restore and with replaced workers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from pathlib import Path
 import pytest
 import ray
 import torch
-from ray.rllib.core.columns import Columns
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rbc_marl import ConfigError, preset
 from rbc_marl.analysis.rollouts import evaluate
-from rbc_marl.choices import firm_mask, government_mask
-from rbc_marl.config import AGENT_TYPES
+from rbc_marl.choices import government_mask
 from rbc_marl.curriculum import Phase, build_curriculum
 from rbc_marl.experiments.file import load_experiments
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.rllib.callbacks import CurriculumCallback, curriculum_callback
-from rbc_marl.rllib.connector import RolloutsToBatch
 from tests.rllib.small import ECONOMY, STEPS, built, changed, copied, plain_config, small_config, weights_of
 
 pytestmark = pytest.mark.usefixtures("ray_running")
@@ -158,7 +155,7 @@ def test_labour_costs_what_the_phase_says():
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
 def test_a_run_resumed_within_a_stage_ends_as_an_uninterrupted_one_bit_for_bit(tmp_path, stop_at):
-    settings = {"agents_per_update": {"consumer": 3}, "probe_economies": {"count": 1}}
+    settings = {"agents_per_update": {"consumer": 3}, "trembles": {"price": 0.3}}
     with built(staged(**settings)) as algorithm:
         for iteration in range(7):
             algorithm.train()
@@ -246,51 +243,11 @@ def test_a_curriculum_of_ones_own_can_be_named():
     assert torch.allclose(rollout.logp["consumer"], -heads)  # uniform choices
 
 
-def test_firms_of_probe_economies_act_at_random_beyond_the_mask_and_only_consumers_learn_from_them():
-    Recorder.rollouts = []
-    config = staged(probe_economies={"count": 3}, agents_per_update={"consumer": 2}).callbacks(Recorder)
-    with built(config.env_runners(num_envs_per_env_runner=4)) as algorithm:
-        result = algorithm.train()
-        assert result["env_runners"]["price"] == 1000.0  # probes are not reported
-        (rollout,) = Recorder.rollouts[0]
-        assert rollout.is_probe.tolist() == [False, True, True, True]
-        firm = rollout.actions["firm"].long()
-        only = firm_mask(OPEN, (1000, 1000), (22, 22)).nonzero().item()
-        assert (firm[:, 0] == only).all()
-        assert firm[:, 1:].unique().numel() > 5
-        connector = algorithm.learner_group._learner._rollouts_to_batch
-        connector.prepare(STEPS, frozenset(AGENT_TYPES))
-        batch = connector(rl_module=algorithm.learner_group._learner.module, batch={}, episodes=[rollout])
-        weights = batch["firm"][Columns.LOSS_MASK].view(4, 4)
-        assert weights.tolist() == [[1.0, 0.0, 0.0, 0.0]] * 4
-        assert Columns.LOSS_MASK not in batch["consumer"]
-        assert batch["consumer"][Columns.ACTIONS].shape == (16, 2, 4)
-        assert batch["firm"][Columns.ACTIONS].shape == (16, 2, 1)
-
-
-def test_rows_of_weight_nothing_do_not_change_what_is_learned():
-    with built(staged(curriculum=None)) as algorithm:
-        rollout = algorithm.env_runner.sample()[0]
-        modules = algorithm.learner_group._learner.module
-        settings = {"discount": 0.9, "gae_lambda": 0.8, "reward_scale": algorithm.config.reward_scale.chosen}
-        some = RolloutsToBatch(**settings, probe_learners=["consumer"])
-        everything = RolloutsToBatch(**settings)
-        probes = torch.tensor([False, False, True, True])
-        masked = some(rl_module=modules, batch={}, episodes=[type(rollout)(**{**vars(rollout), "is_probe": probes})])
-        alone = everything(rl_module=modules, batch={}, episodes=[rollout[: 2 * OPEN.horizon]])
-        kept = masked["firm"][Columns.LOSS_MASK].view(-1) > 0
-        assert torch.allclose(masked["firm"]["advantages"][kept], alone["firm"]["advantages"], atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"agents_per_update": {"banks": 2}}, "agents_per_update.banks is not an agent type"),
         ({"agents_per_update": {"consumer": 0}}, "agents_per_update.consumer is 0"),
-        ({"probe_economies": {"number": 1}}, "probe_economies.number is not a setting of probe economies"),
-        ({"probe_economies": {"count": -1}}, "probe_economies.count is -1"),
-        ({"probe_economies": {"count": 4}}, "leave at least one that is no probe"),
-        ({"probe_economies": {"count": 1, "learners": ["firm"]}}, "probe_economies.learners has 'firm'"),
         ({"curriculum": {"prices": {"around": 1, "end": 2}}}, "curriculum.prices.around"),
     ],
 )
@@ -365,13 +322,3 @@ def test_a_curriculum_that_rllibs_own_modules_cannot_follow_is_refused(changes, 
     config = plain_config({**CURRICULUM, **changes}).copy(copy_frozen=False).rl_module(rl_module_spec=None)
     with pytest.raises(ConfigError, match=message), built(config):
         pass
-
-
-def test_probes_are_counted_once_however_many_slabs_an_env_runner_needs(monkeypatch):
-    monkeypatch.setattr("rbc_marl.rllib.env_runner.CPU_SLAB", 3)
-    with built(staged(probe_economies={"count": 2}).env_runners(num_envs_per_env_runner=8)) as algorithm:
-        rollouts = algorithm.env_runner.sample()
-        assert [rollout.economies for rollout in rollouts] == [3, 3, 2]
-        assert torch.cat([rollout.is_probe for rollout in rollouts]).tolist() == [False] * 6 + [True] * 2
-        reported = algorithm.env_runner.get_metrics()
-        assert reported["price"].peek() == 1000.0

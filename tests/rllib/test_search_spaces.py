@@ -23,7 +23,7 @@ SPACES = {
     "scripted": {"government": tune.choice(["monopoly"])},
     "agents_per_update": {"consumer": tune.randint(2, 5)},
     "curriculum": {"entropy": {"decay": tune.uniform(1.0, 3.0), "floor": 0.1}},
-    "probe_economies": {"count": tune.choice([1, 2])},
+    "trembles": {"price": tune.choice([0.05, 0.1])},
 }
 
 
@@ -62,7 +62,7 @@ def test_numbers_of_numpy_are_taken_where_plain_ones_are():
         "huber_delta": np.float32(1.0),
         "networks": {**NETWORKS, "firm": {"hidden": np.array([8, 8])}},
         "agents_per_update": {"consumer": np.int64(4)},
-        "probe_economies": {"count": np.int64(1)},
+        "trembles": {"price": np.float64(0.1)},
         "curriculum": {"taxes": {"end": np.int64(5)}, "entropy": {"decay": np.float32(2.0)}},
         "deviator": {"type": "firm", "agent": np.int64(1)},
     }
@@ -80,7 +80,7 @@ def test_numbers_of_numpy_are_taken_where_plain_ones_are():
 def test_a_configuration_goes_through_a_dictionary_and_back():
     config = small_config(
         curriculum={"taxes": {"end": 5}},
-        probe_economies={"count": 1},
+        trembles={"price": 0.1},
         deviator={"type": "firm", "agent": 1},
         scripted={"government": "monopoly"},
         agents_per_update={"consumer": 3},
@@ -89,6 +89,6 @@ def test_a_configuration_goes_through_a_dictionary_and_back():
     assert plain["deviator"] == {"type": "firm", "agent": 1} and plain["agents_per_update"] == {"consumer": 3}
     again = EconomyPPOConfig().update_from_dict(plain)
     again.validate()
-    names = ("curriculum", "probe_economies", "deviator", "scripted", "agents_per_update", "networks", "reward_scale")
+    names = ("curriculum", "trembles", "deviator", "scripted", "agents_per_update", "networks", "reward_scale")
     for name in names:
         assert getattr(again, name) == getattr(config, name), name

@@ -162,13 +162,11 @@ def test_what_cannot_differ_between_agent_types_is_refused_for_one_alone(name):
         config.validate()
 
 
-def test_evaluation_needs_neither_room_for_probes_nor_economies_for_every_learner():
-    config = small_config(probe_economies={"count": 1}).learners(num_learners=2)
+def test_evaluation_needs_no_economy_for_every_learner():
+    config = small_config().learners(num_learners=2)
     config.evaluation(evaluation_interval=1, evaluation_config={"num_envs_per_env_runner": 1})
     config.validate()
     config.get_evaluation_config_object().validate()
-    with pytest.raises(ConfigError, match=r"probe_economies.count is 4 of 4"):
-        small_config(probe_economies={"count": 4}).validate()
 
 
 @pytest.mark.parametrize(
