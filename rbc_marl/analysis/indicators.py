@@ -175,7 +175,7 @@ def strategies(price: Tensor, sales: Tensor, exports: Tensor, config: EconomyCon
     return found
 
 
-def words(values: Mapping[str, float | None], config: EconomyConfig) -> list[str]:
+def indicator_words(values: Mapping[str, float | None], config: EconomyConfig) -> list[str]:
     """Lines that say which prices firms post and how unequal consumers are, of what `indicators` returned."""
     posted = {f"{price:.10g}": values[f"share_at_{price:.10g}"] or 0.0 for price in config.price_choices}
     frequent = [name for name in sorted(posted, key=posted.__getitem__, reverse=True) if posted[name] >= _RARE]

@@ -14,6 +14,7 @@ from rbc_marl.analysis.indicators import (
     INDICATORS,
     concentration,
     gini,
+    indicator_words,
     indicators,
     markup,
     money_of_consumers,
@@ -21,7 +22,6 @@ from rbc_marl.analysis.indicators import (
     ratio,
     strategies,
     unsold_share,
-    words,
 )
 from rbc_marl.analysis.planner import plan
 from rbc_marl.analysis.rollouts import Evaluation, play
@@ -101,7 +101,7 @@ def test_strategies_say_what_is_sold_at_each_price():
         "share_at_1000": 0.0, "sales_at_1000": None, "exports_at_1000": None,
         "share_at_2500": 0.25, "sales_at_2500": 3.0, "exports_at_2500": 80.0,
     }  # fmt: skip
-    text = words({**found, "gini_income": 0.25, "gini_consumption": None}, config)
+    text = indicator_words({**found, "gini_income": 0.25, "gini_consumption": None}, config)
     assert text == [
         "firms post: 500 75% of the time (10 units sold at home, 0 abroad); "
         "2,500 25% of the time (3 units sold at home, 80 abroad)",
