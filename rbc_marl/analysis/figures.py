@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rbc_marl.analysis.outcomes import IMPAIRED, LIVING, NOT_ALIVE
 from rbc_marl.analysis.tables import NOT_EVALUATED
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.errors import UserError, require
@@ -55,8 +56,8 @@ def tax_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], path: str | Pa
 def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
     """Draw every run of a sweep in the planes of the paper's figures: circles that live, coloured by their group.
 
-    Impaired runs are triangles, collapsed ones crosses. Each panel says how much of the variance among runs that are
-    alive a straight line explains.
+    Impaired runs are triangles, collapsed and dead ones crosses. Each panel says how much of the variance among runs
+    that are alive a straight line explains.
 
     Args:
         rows: Of a sweep, with their ``group``.
@@ -71,7 +72,7 @@ def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
     drawn = [row for row in rows if row["outcome"] not in NOT_EVALUATED]
     if not drawn:
         raise UserError("no run has ended; there is no spectrum to draw")
-    alive = [row for row in drawn if row["outcome"] != "collapsed"]
+    alive = [row for row in drawn if row["outcome"] not in NOT_ALIVE]
     figure = _figure(5.0 * len(PLANES), 4.5)
     for number, ((x, x_words), (y, y_words)) in enumerate(PLANES, start=1):
         axes = figure.add_subplot(1, len(PLANES), number)
@@ -100,10 +101,10 @@ def _marked(rows: Sequence[Row]) -> dict[str, tuple[str, Any, list[Row]]]:
     colours = require("matplotlib", "analysis").colormaps["tab20"].colors
     members: dict[str, list[Row]] = {}
     for row in rows:
-        members.setdefault(str(row.get("group")) if row["outcome"] == "living" else row["outcome"], []).append(row)
-    living = sorted(members.keys() - {"impaired", "collapsed"}, key=lambda name: (len(name), name))
+        members.setdefault(str(row.get("group")) if row["outcome"] == LIVING else row["outcome"], []).append(row)
+    living = sorted(members.keys() - {IMPAIRED, *NOT_ALIVE}, key=lambda name: (len(name), name))
     found = {name: ("o", colours[i % len(colours)]) for i, name in enumerate(living)}
-    found |= {"impaired": ("^", "grey"), "collapsed": ("x", "black")}
+    found |= {IMPAIRED: ("^", "grey"), **dict.fromkeys(NOT_ALIVE, ("x", "black"))}
     return {
         f"{name} ({len(members[name])})": (*style, members[name]) for name, style in found.items() if name in members
     }
@@ -168,5 +169,5 @@ def short_name(checkpoint: str) -> str:
 def _deviator_label(row: Row, is_named: bool) -> str:
     """Who deviates, with the checkpoint where it is named, and the outcome where it is not living."""
     who = "all" if row["agent"] is None else f"alone: {row['agent']}"
-    outcome = "" if row["outcome"] == "living" else f", {row['outcome']}"
+    outcome = "" if row["outcome"] == LIVING else f", {row['outcome']}"
     return f"{who} ({short_name(row['checkpoint'])}{outcome})" if is_named or outcome else who

@@ -10,15 +10,15 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from rbc_marl.analysis.outcomes import IMPAIRED, LIVING, NOT_ALIVE
 from rbc_marl.analysis.tables import markdown_table
 from rbc_marl.settings import Section
 
 Row = Mapping[str, Any]
 
-# Outcomes that are grouped by what they measure, best first. All collapsed runs are one group; runs without an outcome,
-# such as those that a scheduler stopped or that failed, are in none.
-GROUPED = ("living", "impaired")
-COLLAPSED = "collapsed"
+# Outcomes that are grouped by what they measure, best first. All collapsed runs are one group, and so are all dead
+# ones; runs without an outcome, such as those that a scheduler stopped or that failed, are in none.
+GROUPED = (LIVING, IMPAIRED)
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def group(rows: Sequence[Row], thresholds: Thresholds) -> list[str | None]:
 
     Returns:
         "living-1" and so on, from the largest mean total welfare down (consumers', where total welfare tells nothing
-        apart); "collapsed"; None for runs without an outcome.
+        apart); "collapsed" or "dead"; None for runs without an outcome.
     """
     welfare = "welfare_consumers" if thresholds.welfare_total is None else "welfare_total"
-    names: list[str | None] = [COLLAPSED if row["outcome"] == COLLAPSED else None for row in rows]
+    names: list[str | None] = [row["outcome"] if row["outcome"] in NOT_ALIVE else None for row in rows]
     for outcome in GROUPED:
         members = [i for i, row in enumerate(rows) if row["outcome"] == outcome]
         found = _components(members, rows, thresholds)
@@ -195,7 +195,7 @@ def _label(row: Row) -> tuple[str, int]:
 
 def _rank(name: str) -> tuple[int, int]:
     outcome, _, number = name.partition("-")
-    return [*GROUPED, COLLAPSED].index(outcome), int(number or 0)
+    return [*GROUPED, *NOT_ALIVE].index(outcome), int(number or 0)
 
 
 def _distinct(values: Sequence[Any]) -> str:

@@ -1,4 +1,10 @@
-"""What became of a run: collapsed, impaired or living; or failed, where its numbers are not finite."""
+"""What became of a run: collapsed, dead, impaired or living; or failed, where its numbers are not finite.
+
+Open economies collapse where hardly anybody works, and are held against rule-based ones. In closed economies money
+circulates once, for firms never spend their profits: the money of consumers pays for a few hours only, and rules that
+do better drive firms into debt without end. Such an economy is dead only if nothing is sold, and is held against a
+planner's welfare; beside that stand the money that firms end up with, the labour share, and periods with trade.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +13,20 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from rbc_marl.analysis.metrics import collapsed
+from rbc_marl.analysis.planner import plan
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies.scripted import RULES, ScriptedPolicies
 
-# A living economy reaches at least this share of the welfare of the rule-based one.
+# A living open economy reaches at least this share of the welfare of the rule-based one.
 IMPAIRED_SHARE = 0.8
+# Consumers of a living closed economy reach at least this share of a planner's welfare.
+PLANNER_SHARE = 0.1
+# Fewer units per consumer and period than this are chance: one in an episode of the published size.
+NO_SALES = 1e-3
+COLLAPSED, DEAD, IMPAIRED, LIVING = "collapsed", "dead", "impaired", "living"
+NOT_ALIVE = (COLLAPSED, DEAD)
 FAILED = "failed"
 """What stands in place of an outcome where a mean is infinite or NaN: such numbers say nothing of an economy."""
 BEST = "best"
@@ -40,24 +53,57 @@ def outcome(
 
     Args:
         config: The economy.
-        means: At least ``hours`` and both welfares, as `rbc_marl.analysis.rollouts.Evaluation` gives them.
-        rules: Name of the rule-based economy that it is held against.
+        means: At least ``hours``, ``middle_sales`` and both welfares, as `rbc_marl.analysis.rollouts.Evaluation` gives
+            them.
+        rules: Name of the rule-based economy that an open one is held against.
         welfares: Definitions of welfare, by any of which it may be living; empty: what its government maximises.
 
     Returns:
-        "collapsed" (hardly anybody works), "impaired" (the welfare that its government maximises is below 80% of the
-        rule-based economy's, or below 0, which is what it comes to when nobody does anything) or "living"; `FAILED`
-        where any mean is infinite or NaN.
+        "living"; `FAILED` where any mean is infinite or NaN. Of open economies: "collapsed" (hardly anybody works), or
+        "impaired" (the welfare that its government maximises is below 80% of the rule-based economy's). Of closed ones:
+        "dead" (nothing is sold in periods 2 to T - 1), or "impaired" (consumers' welfare is below 10% of a planner's).
+        Either is impaired, too, if that welfare is below 0, which is what it comes to when nobody does anything.
     """
     if not all(math.isfinite(value) for value in means.values()):
         return FAILED
     if collapsed(config, means["hours"]):
-        return "collapsed"
+        return COLLAPSED
+    if not config.open_economy and means["middle_sales"] < NO_SALES:
+        return DEAD
+    if not config.open_economy and means["welfare_consumers"] < PLANNER_SHARE * plan(config).welfare:
+        return IMPAIRED
     for welfare in welfares or (config.welfare,):
         judged = config.model_copy(update={"welfare": welfare})
-        if means[f"welfare_{welfare}"] >= max(IMPAIRED_SHARE * reference_welfare(judged, rules), 0.0):
-            return "living"
-    return "impaired"
+        enough = IMPAIRED_SHARE * reference_welfare(judged, rules) if config.open_economy else 0.0
+        if means[f"welfare_{welfare}"] >= max(enough, 0.0):
+            return LIVING
+    return IMPAIRED
+
+
+def reason(config: EconomyConfig, became: str, values: Mapping[str, float | None], rules: str = BEST) -> str:
+    """What an outcome was judged by, in words.
+
+    Args:
+        config: The economy.
+        became: Its outcome.
+        values: Its reported quantities and indicators (`rbc_marl.analysis.indicators`).
+        rules: Name of the rule-based economy that it was held against.
+    """
+    if became == FAILED:
+        return "a mean is infinite or NaN"
+    # In the first period there are no goods, unless it begins with some.
+    possible = config.horizon - (config.initial_inventory == 0.0)
+    trade = f"trade in {values['trade_periods']:.3g} of {possible} periods"
+    if config.open_economy:
+        held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"
+        return f"welfare of the {held_against}: {reference_welfare(config, rules):,.0f}; {trade}"
+    shares = {
+        "planner_share": "{:.1%} of a planner's welfare",
+        "firms_money_share": "firms keep {:.0%} of consumers' money",
+        "labour_share": "labour share {:.0%}",
+    }
+    words = [form.format(values[name]) for name, form in shares.items() if values.get(name) is not None]
+    return ", ".join([*words, trade])
 
 
 @lru_cache(maxsize=32)

@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from rbc_marl.analysis.metrics import QUANTITIES, EpisodeMetrics, collapsed, period_quantities
+from rbc_marl.analysis.evaluation_table import evaluation_table
+from rbc_marl.analysis.indicators import indicators
+from rbc_marl.analysis.metrics import EpisodeMetrics, collapsed, period_quantities
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, UserError, require
 from rbc_marl.policies import Policies
@@ -28,25 +30,8 @@ if TYPE_CHECKING:
 SLAB = 128
 # Quantities of firms kept of each period: fields of the state at its start, and of its flows.
 FIRM_STOCKS = ("price", "wage", "inventory", "overdemanded", "firm_budget", "capital")
-FIRM_FLOWS = ("total_demand", "sales", "exports", "labour", "output", "profit", "firm_reward")
-
-UNITS = {
-    "hours": "a period, per consumer",
-    "consumption": "units, likewise",
-    "sales": "units, likewise",
-    "output": "units, likewise",
-    "exports": "units, likewise",
-    "price": "money per unit",
-    "wage": "money per hour",
-    "income_tax": "rate",
-    "corporate_tax": "rate",
-    "consumer_return": "utility per consumer",
-    "firm_return": "money per firm",
-    "government_return": "its welfare",
-    "welfare_consumers": "sum over consumers",
-    "welfare_total": "and firms, weighted",
-}
-
+_MONEY_FLOWS = ("wage_bill", "profit", "corporate_tax_paid", "firm_reward")
+FIRM_FLOWS = ("total_demand", "sales", "exports", "labour", "output", *_MONEY_FLOWS)
 
 @dataclass(frozen=True)
 class Episodes:
@@ -63,6 +48,11 @@ class Episodes:
     """Quantities of each period, [N, T] each; empty unless recorded."""
     firms: Mapping[str, Tensor]
     """`FIRM_STOCKS` and `FIRM_FLOWS` of each firm in each period, [N, T, F] each; empty unless recorded."""
+    consumers: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of each consumer, [N, C] each; empty unless recorded. ``income``: money received in the episode, after income
+    tax; ``consumption``: units of all goods in the episode; ``money``: at its end."""
+    baskets: Tensor | None = None
+    """Units of every good that each consumer obtains in each period, [N, T, C, F]; None unless asked for."""
 
     def require_periods(self) -> None:
         """Refuse episodes of which the periods were not recorded.
@@ -86,8 +76,12 @@ class Evaluation:
     means: Mapping[str, float]
     standard_errors: Mapping[str, float | None]
     """Of the means over episodes; None where there is only one episode."""
+    indicators: Mapping[str, float | None]
+    """See `rbc_marl.analysis.indicators`; empty unless the episodes were recorded."""
     collapsed: bool
-    """Whether nobody works to speak of."""
+    """Whether it is an open economy in which nobody works to speak of."""
+    horizon: int
+    """Periods of an episode."""
     episodes: int
     seed: int
     greedy: bool
@@ -99,13 +93,16 @@ class Evaluation:
         count = episodes.num_episodes
         means = {name: float(x.mean()) for name, x in values.items()}
         errors = {name: float(x.std()) / math.sqrt(count) if count > 1 else None for name, x in values.items()}
-        is_collapsed = collapsed(episodes.config, means["hours"])
-        return cls(means, errors, is_collapsed, count, episodes.seed, episodes.greedy)
+        found = indicators(episodes) if episodes.periods else {}
+        config = episodes.config
+        is_collapsed = collapsed(config, means["hours"])
+        return cls(means, errors, found, is_collapsed, config.horizon, count, episodes.seed, episodes.greedy)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: an entry per quantity, then ``collapsed``, ``standard_errors`` and how it was played."""
         return {
             **self.means,
+            **self.indicators,
             "collapsed": self.collapsed,
             "standard_errors": dict(self.standard_errors),
             "episodes": self.episodes,
@@ -114,20 +111,13 @@ class Evaluation:
         }
 
     def table(self) -> Table:
-        """The evaluation as a table for a terminal."""
+        """The evaluation as a table for a terminal, by subject."""
         how = "greedy play" if self.greedy else f"seed {self.seed}"
         state = "; collapsed: hardly anybody works" if self.collapsed else ""
         title = f"{self.episodes} episode{'s' if self.episodes > 1 else ''}, {how}{state}"
-        table = Table("quantity", title=title, title_justify="left")
-        table.add_column("mean", justify="right")
-        table.add_column("± standard error", justify="right")
-        table.add_column("unit")
-        for name in QUANTITIES:
-            error = self.standard_errors[name]
-            table.add_row(
-                name.replace("_", " "), _number(self.means[name]), "" if error is None else _number(error), UNITS[name]
-            )
-        return table
+        return evaluation_table(
+            title, self.horizon, {**self.means, **self.indicators}, self.standard_errors
+        )
 
 
 def play(
@@ -137,6 +127,7 @@ def play(
     greedy: bool = False,
     *,
     record: bool = False,
+    baskets: bool = False,
     slab: int = SLAB,
 ) -> Episodes:
     """Play episodes, from a generator that belongs to this call.
@@ -150,6 +141,7 @@ def play(
         seed: Of the draws.
         greedy: Whether every agent takes its likeliest choice.
         record: Whether to keep every period.
+        baskets: Whether to keep what each consumer obtains of every good, which is most of what there is to keep.
         slab: Most economies played side by side. Fewer need less memory.
 
     Raises:
@@ -163,11 +155,12 @@ def play(
     for number, start in enumerate(range(0, total, slab)):
         state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(device=policies.device).manual_seed(int(state))
-        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, record))
-    quantities, returns, periods, firms = (
+        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, record, baskets))
+    quantities, returns, periods, firms, consumers, goods = (
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*slabs, strict=True)
     )
-    return Episodes(policies.config, seed, greedy, quantities, returns, periods, firms)
+    kept = goods.get("consumption")
+    return Episodes(policies.config, seed, greedy, quantities, returns, periods, firms, consumers, kept)
 
 
 def evaluate(policies: Policies, num_episodes: int = 256, seed: int = 0, greedy: bool = False) -> Evaluation:
@@ -240,19 +233,21 @@ def check_parquet_path(path: str | Path) -> None:
 
 
 def _play_slab(
-    policies: Policies, num_envs: int, generator: torch.Generator, greedy: bool, record: bool
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """Quantities of one batch of episodes [B], returns, quantities of periods [B, T] and of firms [B, T, F]."""
+    policies: Policies, num_envs: int, generator: torch.Generator, greedy: bool, record: bool, baskets: bool
+) -> tuple[dict[str, Tensor], ...]:
+    """Of one batch of episodes what `Episodes` holds, in its order; baskets under "consumption"."""
     config = policies.config
     batch = VectorEconomy(config, num_envs, device=policies.device, autoreset=False, encoding=policies.encoding)
     observation = batch.reset()
+    start = batch.require_state()
     metrics = EpisodeMetrics(config)
     returns: dict[str, Tensor] = {}
     periods: list[dict[str, Tensor]] = []
     firms: list[dict[str, Tensor]] = []
+    goods: list[dict[str, Tensor]] = []
+    spending = consumption = torch.zeros_like(start.consumer_budget)
     for _ in range(config.horizon):
-        state = batch.state
-        assert state is not None  # reset made it
+        state = batch.require_state()
         observation, rewards, _, flows = batch.step(policies.act(observation, generator, greedy, state=state))
         metrics.add(state, flows)
         returns = {name: returns[name] + reward if returns else reward for name, reward in rewards.items()}
@@ -260,16 +255,18 @@ def _play_slab(
             periods.append(period_quantities(config, state, flows))
             stocks = {name: getattr(state, name) for name in FIRM_STOCKS}
             firms.append(stocks | {name: getattr(flows, name) for name in FIRM_FLOWS})
+            spending, consumption = spending + flows.spending, consumption + flows.consumption.sum(dim=2)
+        if baskets:
+            goods.append({"consumption": flows.consumption})
     quantities = {name: value.cpu() for name, value in metrics.result().items()}
     per_agent = {name: sums.reshape(num_envs, -1).cpu() for name, sums in returns.items()}
-    return quantities, per_agent, _stack(periods), _stack(firms)
+    money = batch.require_state().consumer_budget
+    income = money - start.consumer_budget + spending
+    consumers = {"income": income, "consumption": consumption, "money": money} if record else {}
+    consumers = {name: values.cpu() for name, values in consumers.items()}
+    return quantities, per_agent, _stack(periods), _stack(firms), consumers, _stack(goods)
 
 
 def _stack(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Periods side by side, on the host: T times [B, ...] -> [B, T, ...]."""
     return {name: torch.stack([row[name] for row in rows], dim=1).cpu() for name in rows[0]} if rows else {}
-
-
-def _number(value: float) -> str:
-    """A number with as many digits as a reader wants: 31,852 and 11.2 and 0.0123."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -7,14 +7,24 @@ from typing import Any
 
 from rbc_marl.analysis.best_responses import gain_summary
 from rbc_marl.analysis.groups import Thresholds, equilibria, group, group_summary
-from rbc_marl.analysis.tables import columns_of, composition_summary, csv_text, parquet_bytes, summary
+from rbc_marl.analysis.tables import (
+    columns_of,
+    composition_summary,
+    csv_text,
+    economy_summary,
+    parquet_bytes,
+    summary,
+)
 
 Row = Mapping[str, Any]
 Files = dict[str, str | bytes]
 """Contents of files by their names."""
 
 # Columns that come first in a table; the others follow as they are.
-FIRST = ("arm", "seed", "outcome", "group", "hours", "welfare_total", "welfare_consumers")
+FIRST = (
+    *("arm", "seed", "outcome", "group", "hours", "welfare_total", "welfare_consumers", "consumer_return"),
+    *("employment", "unsold_share", "middle_price_std", "price_sales", "shopping_share", "demand_elasticity"),
+)
 # Columns that are no results: the hash of a run's settings, its name, and what may have stopped it.
 HIDDEN = ("fingerprint", "key", "scheduler")
 
@@ -49,6 +59,7 @@ def outcome_report(
     groups = equilibria(rows, varied, units)
     files = table_files(rows, "table") | table_files(groups, "equilibria", first=("group",))
     parts = [summary(rows, {arm: words for arm, (words, _) in units.items()})]
+    parts += ["What their economies do, means over all runs that ended:", economy_summary(rows)]
     parts += ["What total welfare is made of, over the runs that are alive:", composition_summary(rows)]
     if deviations:
         files |= table_files(deviations, "deviations", first=())

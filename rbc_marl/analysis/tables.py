@@ -6,16 +6,18 @@ import csv
 import io
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rbc_marl.analysis.outcomes import FAILED, LIVING, NOT_ALIVE
 from rbc_marl.errors import require
 
 Row = Mapping[str, Any]
 
 # Outcomes of runs whose economies were not evaluated, and count neither as alive nor as dead: a scheduler ended the run
 # before its time; its numbers were not finite; its algorithm saves no policies, so that only results of training exist.
-STOPPED, FAILED, TRAINED = "stopped", "failed", "trained"
+STOPPED, TRAINED = "stopped", "trained"
 NOT_EVALUATED = (STOPPED, FAILED, TRAINED)
 # The column of the welfare that a run's own government maximises.
 WELFARE = "government_return"
@@ -73,9 +75,9 @@ def summary(rows: Sequence[Row], objectives: Mapping[str, str] | None = None) ->
     """A Markdown summary of a sweep: a table with a line per arm, then every seed's welfare.
 
     The table's welfare is what a run's own government maximises. The first arm is the one that the others are compared
-    with: paired differences over seeds they share, and Fisher's test of the shares that are alive (not collapsed). Runs
-    that a scheduler stopped are counted at the end only, and those that failed are listed there; where that happened to
-    all of the first arm's, nothing is compared.
+    with: paired differences over seeds they share, and Fisher's test of the shares that are alive (neither collapsed
+    nor dead). Runs that a scheduler stopped are counted at the end only, and those that failed are listed there; where
+    that happened to all of the first arm's, nothing is compared.
 
     Args:
         rows: Of all runs, those of the first arm first.
@@ -87,8 +89,8 @@ def summary(rows: Sequence[Row], objectives: Mapping[str, str] | None = None) ->
     ended = {arm: [row for row in rows if row["arm"] == arm and row["outcome"] not in NOT_EVALUATED] for arm in arms}
     reference, shown = next(iter(arms), ""), [arm for arm in arms if ended[arm]]
     others = [arm for arm in shown if objectives.get(arm) != objectives.get(reference)]
-    head = ["arm", "alive", "95% interval", "living", "government's welfare: median", "least", "most", "hours"]
-    head += ["price-demand", "wage-labour", "paired difference", "Fisher p"]
+    head = ["arm", "alive", "95% interval", "living", "government's welfare: median", "least", "most"]
+    head += ["paired difference", "Fisher p"]
     cells = []
     for arm in shown:
         against = [] if arm == reference else ended[reference]
@@ -144,11 +146,48 @@ def _seeds(by_arm: Mapping[str, Sequence[Row]], objectives: Mapping[str, str]) -
     for arm, rows in by_arm.items():
         values = ", ".join(
             f"{row['seed']}: {row['welfare_total']:,.0f} ({row['welfare_consumers']:,.0f})"
-            + ("" if row["outcome"] == "living" else f" {row['outcome']}")
+            + ("" if row["outcome"] == LIVING else f" {row['outcome']}")
             for row in rows
         )
         lines.append(f"- {arm}{f' [{objectives.get(arm)}]' if objectives else ''}: {values}")
     return lines
+
+
+def economy_summary(rows: Sequence[Row]) -> str:
+    """A Markdown table of what economies do, a line per arm: means over its runs that ended, dead ones included.
+
+    Of closed economies it also says what their outcomes are judged by.
+    """
+    columns = dict(_HEADLINES)
+    if any(row.get("planner_share") is not None for row in rows):
+        columns |= _HEADLINES_OF_CLOSED
+    lines = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        ended = [row for row in rows if row["arm"] == arm and row["outcome"] not in NOT_EVALUATED]
+        counts = Counter(row["outcome"] for row in ended)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+        lines.append([arm, outcomes, *(_mean_of(ended, name, form) for name, (_, form) in columns.items())])
+    return markdown_table(["arm", "outcomes", *(words for words, _ in columns.values())], lines)
+
+
+_HEADLINES = {
+    "shopping_share": ("shopping share", ".2f"),
+    "demand_elasticity": ("demand elasticity", ".1f"),
+    "hours": ("hours", ",.0f"),
+    "employment": ("employment", ".0%"),
+    "unsold_share": ("unsold", ".0%"),
+    "consumer_return": ("utility of a consumer", ",.1f"),
+    "welfare_total": ("total welfare", ",.0f"),
+    "welfare_consumers": ("consumers' welfare", ",.0f"),
+    "middle_price_std": ("price std", ",.0f"),
+    "price_sales": ("price-sales", ".2f"),
+    "trade_periods": ("periods with trade", ".1f"),
+}
+_HEADLINES_OF_CLOSED = {
+    "planner_share": ("of a planner's welfare", ".1%"),
+    "firms_money_share": ("firms' share of the money", ".0%"),
+    "labour_share": ("labour share", ".0%"),
+}
 
 
 def composition_summary(rows: Sequence[Row]) -> str:
@@ -159,7 +198,7 @@ def composition_summary(rows: Sequence[Row]) -> str:
     head = ["arm", "alive", "consumers' welfare", "profit", *_COMPOSITION.values()]
     lines = []
     for arm in dict.fromkeys(row["arm"] for row in rows):
-        alive = [row for row in rows if row["arm"] == arm and row["outcome"] not in ("collapsed", *NOT_EVALUATED)]
+        alive = [row for row in rows if row["arm"] == arm and row["outcome"] not in (*NOT_ALIVE, *NOT_EVALUATED)]
         cells = [arm, str(len(alive)), _mean_of(alive, "welfare_consumers", ",.0f"), _mean_of(alive, "profit", ",.0f")]
         lines.append([*cells, *(_mean_of(alive, name, ".0%") for name in _COMPOSITION)])
     return markdown_table(head, lines)
@@ -183,8 +222,8 @@ def _mean_of(rows: Sequence[Row], name: str, form: str) -> str:
 
 def _cells(arm: str, rows: Sequence[Row], first: Sequence[Row], is_one_unit: bool) -> list[str]:
     """An arm's line of the table, against the rows of the first arm, of which there may be none."""
-    alive = sum(row["outcome"] != "collapsed" for row in rows)
-    living = sum(row["outcome"] == "living" for row in rows)
+    alive = sum(row["outcome"] not in NOT_ALIVE for row in rows)
+    living = sum(row["outcome"] == LIVING for row in rows)
     low, high = wilson(alive, len(rows))
     welfare = [row[WELFARE] for row in rows]
     return [
@@ -195,13 +234,9 @@ def _cells(arm: str, rows: Sequence[Row], first: Sequence[Row], is_one_unit: boo
         f"{statistics.median(welfare):,.0f}",
         f"{min(welfare):,.0f}",
         f"{max(welfare):,.0f}",
-        *(f"{statistics.mean(row[name] for row in rows):{form}}" for name, form in _MEANS.items()),
         _paired(rows, first) if is_one_unit else "",
         _fisher(rows, first),
     ]
-
-
-_MEANS = {"hours": ".0f", "price_demand": ".2f", "wage_labour": ".2f"}
 
 
 def _paired(rows: Sequence[Row], first: Sequence[Row]) -> str:
@@ -217,5 +252,5 @@ def _paired(rows: Sequence[Row], first: Sequence[Row]) -> str:
 def _fisher(rows: Sequence[Row], first: Sequence[Row]) -> str:
     """Of the shares alive, on the seeds that both arms have."""
     seeds = {row["seed"] for row in rows} & {row["seed"] for row in first}
-    counts = [sum(row["outcome"] != "collapsed" for row in side if row["seed"] in seeds) for side in (rows, first)]
+    counts = [sum(row["outcome"] not in NOT_ALIVE for row in side if row["seed"] in seeds) for side in (rows, first)]
     return f"{fisher(counts[0], len(seeds), counts[1], len(seeds)):.3f}" if seeds else ""

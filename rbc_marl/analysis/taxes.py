@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rbc_marl.analysis.outcomes import CANDIDATES, NOT_ALIVE
+from rbc_marl.analysis.rollouts import Evaluation, evaluate, play
 from rbc_marl.analysis.tables import NOT_EVALUATED, markdown_table
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import require
@@ -54,7 +56,6 @@ def play_substitutes(policies: PolicySet, episodes: int, seed: int) -> dict[str,
     """
     import torch
 
-    from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.policies import Policies
     from rbc_marl.policies.combined import CombinedPolicies, Recording, ReplayedGovernment, shuffled
     from rbc_marl.policies.scripted import ScriptedPolicies
@@ -79,8 +80,6 @@ def play_anchors(economy: EconomyConfig, episodes: int = 256, seed: int = 0) -> 
     Returns:
         Plain data, a row per economy and government: ``rules``, ``government``, both welfares and the hours.
     """
-    from rbc_marl.analysis.outcomes import CANDIDATES
-    from rbc_marl.analysis.rollouts import evaluate
     from rbc_marl.policies.scripted import RULES, Rules, ScriptedPolicies
 
     rows = []
@@ -285,7 +284,7 @@ def _policies(rows: Sequence[Row]) -> str:
 
 
 def _line(name: str, rows: Sequence[Row], prefix: str = "") -> list[str]:
-    cells = [name, str(len(rows)), "" if prefix else str(sum(row["outcome"] == "collapsed" for row in rows))]
+    cells = [name, str(len(rows)), "" if prefix else str(sum(row["outcome"] in NOT_ALIVE for row in rows))]
     for quantity in ("welfare_total", "welfare_consumers"):
         values = np.array([row[f"{prefix}{quantity}"] for row in rows])
         error = f"{values.std(ddof=1) / math.sqrt(len(values)):,.0f}" if len(values) > 1 else ""

@@ -27,7 +27,8 @@ def evaluate(
     trust: Trust = False,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
-    from rbc_marl.analysis.outcomes import BEST, FAILED, outcome, reference_welfare
+    from rbc_marl.analysis.indicators import indicator_words
+    from rbc_marl.analysis.outcomes import BEST, outcome, reason
     from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
     from rbc_marl.analysis.shopping import shopping
     from rbc_marl.policies.saved import find_checkpoint, load_policies
@@ -37,7 +38,7 @@ def evaluate(
         check_parquet_path(out)
     economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
     policies = load_policies(checkpoint, economy=economy, trust=trust)
-    played = play(policies, episodes, seed, greedy, record=out is not None)
+    played = play(policies, episodes, seed, greedy, record=True)
     evaluation = Evaluation.of(played)
     if out is not None:
         save_parquet(played, out)
@@ -48,11 +49,9 @@ def evaluate(
         print(json.dumps({**evaluation.to_dict(), **how}, indent=2))
         return
     Console(highlight=False).print(evaluation.table())
-    reference = reference_welfare(policies.config, rules)
-    held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"
-    reason = "a mean is infinite or NaN" if became == FAILED else f"welfare of the {held_against}: {reference:,.0f}"
+    print("\n".join(indicator_words(evaluation.indicators, policies.config)))
     print(f"shopping: {shoppers.describe()}")
-    print(f"outcome: {became} ({reason})")
+    print(f"outcome: {became} ({reason(policies.config, became, evaluation.to_dict(), rules)})")
     print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
     if out is not None:
         print(f"periods: {out}")

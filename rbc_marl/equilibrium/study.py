@@ -16,6 +16,7 @@ from pydantic import model_validator
 
 from rbc_marl.analysis.best_responses import judge
 from rbc_marl.analysis.figures import spectrum, tax_bars
+from rbc_marl.analysis.outcomes import NOT_ALIVE
 from rbc_marl.analysis.studies import outcome_report, table_files
 from rbc_marl.analysis.tables import NOT_EVALUATED, training_summary
 from rbc_marl.analysis.taxes import kept_pairs, pair_of, play_anchors, tax_panels, tax_summary, to_dict
@@ -374,6 +375,6 @@ def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: S
         (folder / name).unlink(missing_ok=True)
     if study.taxes is not None and (panels := tax_panels(rows)):
         tax_bars(panels, folder / "taxes.png")
-    if any(row["outcome"] not in ("collapsed", *NOT_EVALUATED) for row in rows):
+    if any(row["outcome"] not in (*NOT_ALIVE, *NOT_EVALUATED) for row in rows):
         spectrum(rows, folder / "spectrum.png")
     return text

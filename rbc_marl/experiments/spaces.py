@@ -15,6 +15,7 @@ import numpy as np
 from ray import tune
 
 from rbc_marl.analysis.composition import COMPOSITION
+from rbc_marl.analysis.indicators import INDICATORS
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.settings import plain
@@ -28,8 +29,8 @@ SPACES: dict[str, int | None] = {
 LONGEST_NAME = 100
 MOST_VARIANTS = 100_000
 # Columns of a sweep's table that no setting can be called by.
-COLUMNS = {*QUANTITIES, *COMPOSITION, "arm", "outcome", "group", "equilibrium", "iterations", "seconds", "changes"}
-COLUMNS |= {"error"}
+COLUMNS = {*QUANTITIES, *INDICATORS, *COMPOSITION, "arm", "outcome", "group", "equilibrium", "iterations", "seconds"}
+COLUMNS |= {"changes", "error"}
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,10 @@ from rich.console import Console
 
 from rbc_marl.analysis.composition import composition
 from rbc_marl.analysis.groups import Thresholds
-from rbc_marl.analysis.outcomes import BEST, outcome
-from rbc_marl.analysis.responses import responses
+from rbc_marl.analysis.outcomes import BEST, FAILED, outcome
 from rbc_marl.analysis.rollouts import Evaluation, play
 from rbc_marl.analysis.shopping import shopping
-from rbc_marl.analysis.tables import FAILED, STOPPED, TRAINED
+from rbc_marl.analysis.tables import STOPPED, TRAINED
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
 from rbc_marl.experiments import run as training
@@ -312,7 +311,8 @@ def _line(row: Mapping[str, Any]) -> str:
     if row["outcome"] == TRAINED:
         return f"{name}  return {row.get('episode_return_mean') or math.nan:.4g}  {taken}"
     welfare = f"welfare {row['welfare_total']:,.0f} (consumers {row['welfare_consumers']:,.0f})"
-    return f"{name}  hours {row['hours']:.0f}  {welfare}  {taken}"
+    trade = f"trade in {row['trade_periods']:.3g} periods"
+    return f"{name}  hours {row['hours']:.0f}  {trade}  {welfare}  {taken}"
 
 
 def run_one(
@@ -326,8 +326,8 @@ def run_one(
         after_iteration: Told the flat results of every iteration.
 
     Returns:
-        The row: arm, seed, outcome, the reported quantities, what welfare is made of, consumers' responses, and how
-        long training took.
+        The row: arm, seed, outcome, the reported quantities and indicators, what welfare is made of, how consumers
+        shop, and how long training took.
     """
     try:
         trained = _train(run, folder, after_iteration)
@@ -350,13 +350,13 @@ def _evaluated(run: RunSpec, trained: Outcome) -> dict[str, Any]:
     assert trained.checkpoint is not None  # `_train` sees to it
     policies = load_policies(trained.checkpoint, trust=True)  # its networks have just been trained here
     episodes = play(policies, run.episodes, seed=run.seed, record=True)
-    means = Evaluation.of(episodes).means
-    seen = {**responses(policies, seed=run.seed), **shopping(policies, seed=run.seed).numbers()}
-    measured = {**means, **composition(episodes), **seen}
+    evaluation = Evaluation.of(episodes)
+    measured = {**evaluation.means, **evaluation.indicators, **composition(episodes)}
+    measured |= shopping(policies, seed=run.seed).numbers()
     measured |= run.measure(policies, run.episodes, run.seed) if run.measure else {}
     if spoilt := [name for name, x in measured.items() if x is not None and not math.isfinite(x)]:
         raise NonFiniteError(f"{', '.join(spoilt)} of the policies in {trained.checkpoint} are not finite")
-    became = outcome(policies.config, means, run.rules, run.welfares)
+    became = outcome(policies.config, evaluation.means, run.rules, run.welfares)
     return {"outcome": became, **{name: None if x is None else round(x, 4) for name, x in measured.items()}}
 
 

@@ -55,9 +55,13 @@ def test_groups_are_numbered_from_the_highest_total_welfare_down():
     assert group(rows, THRESHOLDS) == ["living-3", "living-1", "living-2"]
 
 
-def test_collapsed_runs_are_one_group_impaired_ones_their_own_and_stopped_ones_none():
-    rows = [row(1), row(2, "collapsed"), row(3, "impaired"), row(4, "collapsed", price=0.0), row(5, "stopped")]
-    assert group(rows, THRESHOLDS) == ["living-1", "collapsed", "impaired-1", "collapsed", None]
+@pytest.mark.parametrize("dead", ["collapsed", "dead"])
+def test_collapsed_runs_are_one_group_impaired_ones_their_own_and_stopped_ones_none(dead):
+    rows = [row(1), row(2, dead), row(3, "impaired"), row(4, dead, price=0.0), row(5, "stopped")]
+    names = group(rows, THRESHOLDS)
+    assert names == ["living-1", dead, "impaired-1", dead, None]
+    named = [{**each, "group": name} for each, name in zip(rows, names, strict=True)]
+    assert [each["group"] for each in equilibria(named)] == ["living-1", "impaired-1", dead]
 
 
 outcomes = st.lists(

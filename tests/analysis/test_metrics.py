@@ -5,8 +5,17 @@ import dataclasses
 import pytest
 import torch
 
-from rbc_marl import VectorEconomy, preset
-from rbc_marl.analysis.metrics import MEANS, QUANTITIES, SUMS, EpisodeMetrics, collapsed, summarise
+from rbc_marl import VectorEconomy, decode, preset
+from rbc_marl.analysis.metrics import (
+    MEANS,
+    MIDDLE_MEANS,
+    QUANTITIES,
+    SUMS,
+    EpisodeMetrics,
+    collapsed,
+    middle,
+    summarise,
+)
 from rbc_marl.economy import Actions, initial_state, period
 
 CONFIG = preset("open", num_consumers=6, num_firms=3, horizon=4, welfare="consumers", export_price=0.0)
@@ -60,25 +69,69 @@ def test_two_periods_by_hand():
     idle = dataclasses.replace(actions, demand=torch.zeros(1, 2, 2), hours=torch.zeros(1, 2))
     _, nothing = period(config, after, idle.to(dtype=torch.float64))
     result = {name: value.item() for name, value in summarise(config, [state, after], [flows, nothing]).items()}
-    # Period 1: firm 0 sells 3 and exports 2 at 10; firm 1 exports 2 and pays 4 hours. Period 2: too cheap to export.
-    assert result == pytest.approx(
-        {
-            "hours": 4 / 2 / 2,
-            "consumption": 3 / 2 / 2,
-            "sales": 3 / 2 / 2,
-            "output": 4 / 2 / 2,
-            "exports": 4 / 2 / 2,
-            "price": (10 + 2) / 2,
-            "wage": (1 + 4) / 2,
-            "income_tax": 0.25,
-            "corporate_tax": 0.125,
-            "consumer_return": (3 - 0.005 * 4) / 2,
-            "firm_return": (50 + 16) / 2,
-            "government_return": 3 - 0.02 + 0.5 * 66,
-            "welfare_consumers": 3 - 0.02,
-            "welfare_total": 3 - 0.02 + 0.5 * 66,
-        }
-    )
+    # Period 1: firm 0 sells 3 and exports 2 at 10; firm 1 exports 2 and pays 4 hours.
+    # Period 2: too cheap to export; firm 0 has nothing, firm 1 has the 3 that it had left and the 4 that it made.
+    means = {
+        "hours": 4 / 2 / 2,
+        "employment": 1 / 2 / 2,
+        "wage": (1 + 4) / 2,
+        "output": 4 / 2 / 2,
+        "consumption": 3 / 2 / 2,
+        "sales": 3 / 2 / 2,
+        "exports": 4 / 2 / 2,
+        "inventory": (10 + 7) / 2 / 2,
+        "unsold": (3 + 7) / 2 / 2,
+        "price": (10 + 2) / 2,
+        "price_std": (0 + 2) / 2,
+        "income_tax": 0.25,
+        "corporate_tax": 0.125,
+        "tax_revenue": 0.0,  # nobody set a tax in time
+        "transfer": 0.0,
+    }
+    sums = {
+        "trade_periods": 1.0,
+        "consumer_return": (3 - 0.005 * 4) / 2,
+        "firm_return": (50 + 16) / 2,
+        "government_return": 3 - 0.02 + 0.5 * 66,
+        "welfare_consumers": 3 - 0.02,
+        "welfare_total": 3 - 0.02 + 0.5 * 66,
+    }
+    inside = {f"middle_{name}": value for name, value in means.items()}  # of two periods none lies between
+    assert result == pytest.approx({**means, **inside, **sums})
+
+
+def test_taxes_come_back_as_transfers():
+    config = CONFIG.replace(initial_wage=11.0)
+    states, flows = play(config)
+    taxed = [dataclasses.replace(state, income_tax=torch.full((2,), 0.5)) for state in states]
+    actions = VectorEconomy(config, 2, seed=3)
+    actions.reset()
+    choices = decode(config, **actions.sample_actions())
+    flows = [period(config, state, choices)[1] for state in taxed]
+    result = summarise(config, taxed, flows)
+    paid = sum(flow.income_tax_paid.sum(dim=1) + flow.corporate_tax_paid.sum(dim=1) for flow in flows)
+    assert float(paid.min()) > 0 and torch.allclose(result["tax_revenue"], paid / 4 / 6)
+    assert torch.allclose(result["transfer"], result["tax_revenue"])
+
+
+@pytest.mark.parametrize(("horizon", "inside"), [(1, [0]), (2, [0, 1]), (3, [1]), (4, [1, 2]), (10, [*range(1, 9)])])
+def test_the_middle_leaves_out_the_first_and_the_last_period(horizon, inside):
+    assert list(range(horizon)[middle(horizon)]) == inside
+    config = CONFIG.replace(horizon=horizon)
+    states, flows = play(config)
+    result = summarise(config, states, flows)
+    for name, values in (("price", [s.price.mean(1) for s in states]), ("hours", [f.hours.mean(1) for f in flows])):
+        assert torch.allclose(result[f"middle_{name}"], torch.stack([values[t] for t in inside]).mean(0))
+        assert torch.allclose(result[name], torch.stack(values).mean(0))
+
+
+def test_periods_with_trade_are_those_in_which_anything_is_sold():
+    states, flows = play()
+    nothing = [dataclasses.replace(flow, sales=0 * flow.sales, exports=0 * flow.exports) for flow in flows]
+    abroad = dataclasses.replace(nothing[1], exports=nothing[1].exports + torch.tensor([[0.0, 0.0, 0.5], [0.0] * 3]))
+    assert summarise(CONFIG, states, nothing)["trade_periods"].tolist() == [0.0, 0.0]
+    assert summarise(CONFIG, states, [nothing[0], abroad, *nothing[2:]])["trade_periods"].tolist() == [1.0, 0.0]
+    assert flows[0].sales.sum() == 0 and summarise(CONFIG, states, flows)["trade_periods"].tolist() == [3.0, 3.0]
 
 
 def test_quantities_equal_loops_over_agents():
@@ -116,7 +169,7 @@ def test_adding_period_by_period_equals_the_summary_of_all():
     for state, flow in zip(states, flows, strict=True):
         metrics.add(state, flow)
     summary = summarise(CONFIG, states, flows)
-    assert set(summary) == set(QUANTITIES) == {*MEANS, *SUMS.values()}
+    assert set(summary) == set(QUANTITIES) == {*MEANS, *MIDDLE_MEANS, *SUMS.values()}
     assert all(torch.equal(value, summary[name]) for name, value in metrics.result().items())
     assert all(value.shape == (2,) for value in summary.values())
 
@@ -140,9 +193,14 @@ def test_metrics_read_nothing_on_the_host():
 def test_no_period_has_no_result():
     with pytest.raises(ValueError, match="no period"):
         EpisodeMetrics(CONFIG).result()
+    metrics, (states, flows) = EpisodeMetrics(CONFIG), play()
+    metrics.add(states[0], flows[0])
+    with pytest.raises(ValueError, match="1 of 4 period"):
+        metrics.result()
 
 
 @pytest.mark.parametrize(("hours", "is_dead"), [(103.9, True), (104.1, False), (0.0, True)])
-def test_an_economy_that_works_less_than_a_tenth_of_the_most_is_collapsed(hours, is_dead):
+def test_an_open_economy_that_works_less_than_a_tenth_of_the_most_is_collapsed(hours, is_dead):
     assert collapsed(CONFIG, hours) is is_dead
     assert collapsed(CONFIG.replace(hours_choices=(2080.0, 0.0)), 2 * hours) is is_dead
+    assert not collapsed(CONFIG.replace(open_economy=False), hours)  # its money circulates once

@@ -1,4 +1,4 @@
-"""Collapsed, impaired or living."""
+"""Collapsed, dead, impaired or living."""
 
 from __future__ import annotations
 
@@ -7,21 +7,58 @@ import math
 import pytest
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.analysis.outcomes import BEST, CANDIDATES, FAILED, check_reference, outcome, reference_welfare
-from rbc_marl.analysis.rollouts import evaluate
+from rbc_marl.analysis.outcomes import BEST, CANDIDATES, FAILED, check_reference, outcome, reason, reference_welfare
+from rbc_marl.analysis.planner import plan
+from rbc_marl.analysis.rollouts import Evaluation, evaluate, play
 from rbc_marl.policies.scripted import ScriptedPolicies
 
 TOTAL = preset("open", num_consumers=10, num_firms=2)
 CONSUMERS = TOTAL.replace(welfare="consumers")
+CLOSED = preset("closed", num_consumers=10, num_firms=2)
 
 
-def means(hours, total=0.0, consumers=0.0):
-    return {"hours": hours, "welfare_total": total, "welfare_consumers": consumers}
+def means(hours, total=0.0, consumers=0.0, sales=1.0):
+    return {"hours": hours, "middle_sales": sales, "welfare_total": total, "welfare_consumers": consumers}
 
 
 def test_hardly_any_work_is_a_collapse_whatever_the_welfare():
     assert outcome(TOTAL, means(103.9, total=1e9)) == "collapsed"
     assert outcome(TOTAL, means(104.1, total=1e9)) == "living"
+
+
+def test_a_closed_economy_is_dead_only_if_nothing_is_sold_in_the_middle_of_the_episode():
+    much = plan(CLOSED).welfare
+    assert outcome(CLOSED, means(5.0, total=1.0, consumers=much, sales=0.002)) == "living"
+    assert outcome(CLOSED, means(500.0, total=1e9, consumers=much, sales=0.0005)) == "dead"
+    assert outcome(CLOSED, means(0.0, sales=0.0)) == "dead"
+    # Sales in the last period alone are no life: of ten periods it is the one that nobody has to think of.
+    assert outcome(CLOSED, {**means(5.0, sales=0.0), "sales": 0.5}) == "dead"
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.099, "impaired"), (0.101, "living")])
+@pytest.mark.parametrize("welfare", ["total", "consumers"])
+def test_a_closed_economy_is_held_against_a_planner_and_no_rules(share, expected, welfare):
+    config = CLOSED.replace(welfare=welfare)
+    found = means(5.0, total=1.0, consumers=share * plan(CLOSED).welfare)
+    assert outcome(config, found) == outcome(config, found, "monopoly") == outcome(config, found, "idle") == expected
+
+
+def test_outcomes_are_explained_in_words():
+    def words(config, rules="best"):
+        evaluation = Evaluation.of(play(ScriptedPolicies(config, "cost_plus"), 8, record=True))
+        return reason(config, outcome(config, evaluation.means, rules), evaluation.to_dict(), rules), evaluation
+
+    text, _ = words(TOTAL)
+    assert text == f"welfare of the best rule-based economy: {reference_welfare(TOTAL):,.0f}; trade in 9 of 9 periods"
+    assert words(TOTAL, "idle")[0] == "welfare of the rule-based economy idle: 0; trade in 9 of 9 periods"
+    assert words(TOTAL.replace(initial_inventory=5.0))[0].endswith("; trade in 10 of 10 periods")
+    text, evaluation = words(CLOSED)
+    found = evaluation.indicators
+    assert text == (
+        f"{found['planner_share']:.1%} of a planner's welfare, firms keep {found['firms_money_share']:.0%} of "
+        f"consumers' money, labour share {found['labour_share']:.0%}, trade in 9 of 9 periods"
+    )
+    assert reason(CLOSED, FAILED, {}) == "a mean is infinite or NaN"
 
 
 @pytest.mark.parametrize("name", ["hours", "welfare_total", "price"])
@@ -65,10 +102,13 @@ def test_the_best_rules_are_those_that_bring_most_of_the_welfare_that_counts(is_
 
 
 def test_where_rules_lose_an_economy_must_still_do_better_than_nobody_doing_anything():
-    closed = preset("closed", num_consumers=10, num_firms=2)
-    assert reference_welfare(closed, "monopoly") < 0
-    assert outcome(closed, means(500, total=-1.0), "monopoly") == "impaired"
-    assert outcome(closed, means(500, total=1.0), "monopoly") == "living"
+    poor = TOTAL.replace(export_quota=0.0)
+    assert reference_welfare(poor, "monopoly") < 0
+    assert outcome(poor, means(500, total=-1.0), "monopoly") == "impaired"
+    assert outcome(poor, means(500, total=1.0), "monopoly") == "living"
+    much = plan(CLOSED).welfare
+    assert outcome(CLOSED, means(500, total=-1.0, consumers=much)) == "impaired"
+    assert outcome(CLOSED, means(500, total=-1.0, consumers=much), welfares=("total", "consumers")) == "living"
 
 
 def test_rules_that_are_not_there_are_refused():

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from rbc_marl import ConfigError, UserError, preset
+from rbc_marl.analysis.evaluation_table import SUBJECTS, evaluation_table
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.analysis.rollouts import FIRM_FLOWS, FIRM_STOCKS, Evaluation, evaluate, play, save_parquet, to_frame
 from rbc_marl.config import AGENT_TYPES
@@ -85,13 +86,32 @@ def test_means_and_standard_errors_are_those_of_the_episodes():
 
 @pytest.mark.parametrize(("rules", "is_dead"), [("idle", True), ("full_employment", False)])
 def test_an_idle_economy_is_called_collapsed_and_a_busy_one_is_not(rules, is_dead):
-    evaluation = evaluate(ScriptedPolicies(CONFIG, rules), 2)
+    evaluation = Evaluation.of(play(ScriptedPolicies(CONFIG, rules), 2, record=True))
     assert evaluation.collapsed is is_dead
     console = Console(width=80, file=io.StringIO())
     console.print(evaluation.table())
     text = console.file.getvalue()
     assert ("collapsed" in text) is is_dead
-    assert all(name.replace("_", " ") in text for name in QUANTITIES)
+    for subject, units in SUBJECTS.items():
+        assert subject in text
+        # What does not exist has no line: a planner where there are exports, a correlation where all post one price.
+        named = [name for name in units if {**evaluation.means, **evaluation.indicators}[name] is not None]
+        assert is_dead or set(units) - set(named) <= {"firms_money_share", "planner_share", "price_sales"}
+        assert all(name.replace("_", " ") in text and units[name] in text for name in named)
+    assert "…" not in text and "periods 2-3" in text and len(text.splitlines()) <= 26
+
+
+def test_a_line_of_the_table_shows_all_periods_then_those_of_the_middle():
+    console = Console(width=80, file=io.StringIO())
+    values = {"price": 2340.4, "middle_price": 2500.0, "price_sales": -0.51234, "markup": None, "hours": 0.0}
+    console.print(evaluation_table("title", 10, values, {"price": 1.234}))
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines[0] == ["title"] and lines[1][-3:-1] == ["periods", "2-9"]
+    assert lines[2:] == [
+        ["work", "hours", "0", "per", "consumer"],
+        ["prices", "price", "2,340", "1.2", "2,500", "money", "per", "unit"],
+        ["price", "sales", "-0.5123", "correlation"],
+    ]
 
 
 def test_an_evaluation_is_json_with_every_reported_quantity():
@@ -110,6 +130,8 @@ def test_a_table_of_periods_adds_up_to_the_evaluation():
     assert frame["period"].tolist() == [0, 1, 2, 3] * 5
     for name in ("hours", "price", "exports"):
         assert frame[name].mean() == pytest.approx(Evaluation.of(episodes).means[name], rel=1e-5)
+        inside = frame[frame["period"].isin([1, 2])][name].mean()
+        assert inside == pytest.approx(Evaluation.of(episodes).means[f"middle_{name}"], rel=1e-5)
     returns = frame.groupby("episode")["welfare_total"].sum()
     assert returns.tolist() == pytest.approx(episodes.quantities["welfare_total"].tolist(), rel=1e-4)
     for name in (*FIRM_STOCKS, *FIRM_FLOWS):

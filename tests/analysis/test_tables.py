@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from rbc_marl.analysis.tables import fisher, markdown_table, summary, training_summary, wilson
+from rbc_marl.analysis.tables import economy_summary, fisher, markdown_table, summary, training_summary, wilson
 
 
 def row(arm, seed, welfare, outcome="living"):
     return {
         "arm": arm, "seed": seed, "outcome": outcome, "hours": 400.0, "government_return": welfare,
-        "welfare_total": welfare + 0.2, "welfare_consumers": 1.0, "price_demand": -0.5, "wage_labour": 0.25,
+        "welfare_total": welfare + 0.2, "welfare_consumers": 1.0,
     }  # fmt: skip
 
 
@@ -33,6 +33,33 @@ def test_a_summary_shows_every_seed_and_compares_with_the_first_arm():
     assert second.startswith("| b | 1/2 |")
     assert "| -60 ± 50 |" in second  # differences of -10 and -110 on the same seeds
     assert "- b: 1: 90 (1), 2: 0 (1) collapsed" in lines
+
+
+def test_dead_closed_economies_are_as_little_alive_as_collapsed_open_ones():
+    lines = summary([row("a", 1, 100.0), row("a", 2, 0.0, "dead"), row("b", 1, 0.0, "collapsed")]).splitlines()
+    assert lines[2].startswith("| a | 1/2 |") and lines[3].startswith("| b | 0/1 |")
+    assert "- a: 1: 100 (1), 2: 0 (1) dead" in lines
+
+
+def test_headlines_are_means_over_all_runs_that_ended():
+    measured = {
+        "shopping_share": 0.5, "demand_elasticity": -3.25, "employment": 0.9, "unsold_share": 0.46,
+        "consumer_return": 14.84, "middle_price_std": 420.4, "price_sales": -0.5, "trade_periods": 9.0,
+    }  # fmt: skip
+    # A run in which nothing is sold has no unsold share and no correlation: the means are those of the others.
+    dead = {**row("a", 2, 0.0, "collapsed"), "hours": 0.0, "unsold_share": None, "price_sales": None}
+    rows = [{**row("a", 1, 100.0), **measured}, {**measured, **dead, "trade_periods": 0.0}, row("b", 1, 1.0, "stopped")]
+    head, _, first, second = economy_summary(rows).splitlines()
+    assert "price-demand" not in head and "planner" not in head
+    assert head.startswith("| arm | outcomes | shopping share | demand elasticity | hours |")
+    assert first == (
+        "| a | 1 living, 1 collapsed | 0.50 | -3.2 | 200 | 90% | 46% | 14.8 | 50 | 1 | 420 | -0.50 | 4.5 |"
+    )
+    assert second == "| b |  |" + "  |" * 11
+    closed = [{**rows[0], "planner_share": 0.043, "firms_money_share": 0.78, "labour_share": 0.46}]
+    lines = economy_summary(closed).splitlines()
+    assert lines[0].endswith("| of a planner's welfare | firms' share of the money | labour share |")
+    assert lines[2].endswith("| 9.0 | 4.3% | 78% | 46% |")
 
 
 def test_only_seeds_that_both_have_are_compared():
@@ -74,7 +101,7 @@ def test_without_a_run_of_the_first_arm_nothing_is_compared():
     lines = text.splitlines()
     assert all(line.endswith("|  |  |") for line in lines[2:4]) and "| base |" not in text
     assert "Nothing is compared: every run of the first arm, base, was stopped before its time." in lines
-    assert summary([]).splitlines()[1] == "|" + "---|" * 12
+    assert summary([]).splitlines()[1] == "|" + "---|" * 9
 
 
 def test_runs_that_were_not_evaluated_show_what_was_varied_and_their_last_returns():

@@ -28,8 +28,6 @@ ROW = {
     "wage": 10.0,
     "consumer_return": 4.0,
     "firm_return": 1e6,
-    "price_demand": -0.5,
-    "wage_labour": 0.2,
     "profit": 1e7,
     "profit_share": 0.98,
     "export_share": 0.74,
@@ -117,6 +115,7 @@ def test_a_sweep_knows_what_each_arms_government_maximises(tmp_path):
 
 def test_a_summary_says_what_welfare_is_made_of_over_the_runs_that_are_alive():
     rows = [ROW, {**ROW, "profit": 2e7, "profit_share": None}, {**ROW, "outcome": "collapsed", "profit": -5.0}]
+    rows.append({**ROW, "outcome": "dead", "profit": -5.0})
     lines = composition_summary(rows).splitlines()
     assert lines[2] == "| plain | 2 | 400 | 15,000,000 | 98% | 74% | 0% | 90% | 10% | 0% |"
     assert composition_summary([STOPPED]).splitlines()[2] == "| other | 0 |" + "  |" * 8
@@ -137,10 +136,12 @@ def test_a_spectrum_is_drawn_with_collapsed_runs_and_without_stopped_ones(tmp_pa
 
 
 def test_a_legend_tells_living_groups_apart_and_holds_the_others_together():
-    groups = [*(f"living-{i}" for i in (10, 2, 1)), "living-2", "impaired-1", "impaired-2", "collapsed"]
+    groups = [*(f"living-{i}" for i in (10, 2, 1)), "living-2", "impaired-1", "impaired-2"]
+    groups += ["collapsed", "dead"]
     found = _marked([{**ROW, "group": name, "outcome": name.partition("-")[0]} for name in groups])
-    assert list(found) == ["living-1 (1)", "living-2 (2)", "living-10 (1)", "impaired (2)", "collapsed (1)"]
-    assert [marker for marker, _, _ in found.values()] == ["o", "o", "o", "^", "x"]
+    living = ["living-1 (1)", "living-2 (2)", "living-10 (1)"]
+    assert list(found) == [*living, "impaired (2)", "collapsed (1)", "dead (1)"]
+    assert [marker for marker, _, _ in found.values()] == ["o", "o", "o", "^", "x", "x"]
     assert len({colour for _, colour, _ in found.values()}) == 5
 
 

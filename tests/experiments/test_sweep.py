@@ -18,7 +18,11 @@ import pytest
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rbc_marl import ConfigError, UserError
+from rbc_marl.analysis.composition import composition
+from rbc_marl.analysis.indicators import indicators
 from rbc_marl.analysis.rollouts import Evaluation, play
+from rbc_marl.analysis.shopping import shopping
+from rbc_marl.analysis.studies import table_files
 from rbc_marl.cli import main
 from rbc_marl.equilibrium.study import load_study
 from rbc_marl.errors import NonFiniteError
@@ -286,10 +290,29 @@ def test_policies_whose_economy_is_not_finite_have_failed_and_not_collapsed(file
     monkeypatch.setattr("rbc_marl.experiments.sweep._train", lambda *_: trained)
     assert run_one(sweep.runs[0], files / "out")["outcome"] != "failed"
     means = Evaluation.of(play(load_policies(files / "checkpoint_000001"), 2)).means
-    spoilt = SimpleNamespace(means={**means, "welfare_total": math.nan})
+    spoilt = SimpleNamespace(means={**means, "welfare_total": math.nan}, indicators={})
     monkeypatch.setattr(Evaluation, "of", lambda *_: spoilt)
     row = run_one(sweep.runs[0], files / "out")
     assert row["outcome"] == "failed" and "not finite" in row["error"]
+
+
+def test_a_row_holds_all_that_is_measured(files, monkeypatch):
+    sweep = load_study(files / "sweep.yaml")
+    plant(files / "checkpoint_000001")
+    trained = SimpleNamespace(checkpoint=files / "checkpoint_000001", iterations=1, seconds=1.0)
+    monkeypatch.setattr("rbc_marl.experiments.sweep._train", lambda *_: trained)
+    row = run_one(sweep.runs[0], files / "out")
+    policies = load_policies(files / "checkpoint_000001")
+    episodes = play(policies, sweep.runs[0].episodes, seed=1, record=True)
+    measured = {**Evaluation.of(episodes).means, **indicators(episodes), **composition(episodes)}
+    measured |= shopping(policies, seed=1).numbers()
+    assert {name: row[name] for name in measured} == {
+        name: None if value is None else round(value, 4) for name, value in measured.items()
+    }
+    assert json.loads((files / "out" / "rows" / "plain-1.json").read_text(encoding="utf-8")) == row
+    header = table_files([row], "table")["table.csv"].splitlines()[0].split(",")
+    assert set(measured) <= set(header)
+    assert header[:6] == ["arm", "seed", "outcome", "hours", "welfare_total", "welfare_consumers"]
 
 
 def test_another_error_ends_the_sweep_and_leaves_no_row(files, monkeypatch):

@@ -1,0 +1,61 @@
+"""Consumption equivalents, with numbers that can be worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from rbc_marl import ConfigError, preset
+from rbc_marl.analysis.equivalents import consumption_equivalent
+from rbc_marl.analysis.rollouts import play
+from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
+
+LINEAR = preset("open", num_consumers=2, num_firms=2, horizon=2, crra=0.0)
+
+
+def living(units, utility, config=LINEAR):
+    """An episode in which each of two consumers has so many units of either good in both periods."""
+    episodes = play(UniformPolicies(config), 1)
+    returns = {**episodes.returns, "consumer": torch.full((1, 2), utility)}
+    return dataclasses.replace(episodes, returns=returns, baskets=torch.full((1, 2, 2, 2), units))
+
+
+def test_with_linear_utility_the_share_is_that_of_the_units():
+    # 4 units in either good and period are worth 16; half of that is disutility. At home 4 are left, abroad 8.
+    assert consumption_equivalent(living(1.0, 4.0), living(4.0, 8.0)) == pytest.approx(4 / 16)
+    assert consumption_equivalent(living(4.0, 8.0), living(1.0, 4.0)) == pytest.approx(-4 / 4)
+    assert consumption_equivalent(living(4.0, 8.0), living(4.0, 8.0)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_with_logarithmic_utility_units_are_scaled_within_it():
+    config = LINEAR.replace(crra=1.0)
+    # Utility of 3 units: log 4 in each of four goods and periods; a third of them, 1 unit: log 2.
+    four, two = 4 * float(torch.tensor(4.0).log()), 4 * float(torch.tensor(2.0).log())
+    share = consumption_equivalent(living(9.0, two, config), living(3.0, four, config))
+    assert share == pytest.approx(2 / 3)
+
+
+def test_differences_that_no_consumption_makes_up_for_have_no_share():
+    assert consumption_equivalent(living(1.0, 4.0), living(0.0, 0.0)) is None  # nothing to be scaled
+    assert consumption_equivalent(living(1.0, 4.0), living(0.0, 5.0)) is None
+    assert consumption_equivalent(living(1.0, -50.0), living(4.0, 8.0)) is None  # better there even without goods
+    bounded = LINEAR.replace(crra=3.0)  # utility of a good stays below one half
+    assert consumption_equivalent(living(1.0, 40.0, bounded), living(1.0, 1.0, bounded)) is None
+
+
+def test_played_economies_are_compared_both_ways():
+    config = preset("open", num_consumers=6, num_firms=3, horizon=4)
+    poor, rich = (play(p, 8, baskets=True) for p in (ScriptedPolicies(config, "monopoly"), UniformPolicies(config)))
+    assert rich.baskets.shape == (8, 4, 6, 3) and not rich.periods
+    there, back = consumption_equivalent(poor, rich), consumption_equivalent(rich, poor)
+    better = rich.quantities["consumer_return"].mean() > poor.quantities["consumer_return"].mean()
+    assert better and 0 < there < 1 and (back is None or back < 0)
+
+
+def test_economies_that_cannot_be_compared_are_refused():
+    with pytest.raises(ConfigError, match="baskets=True"):
+        consumption_equivalent(living(1.0, 4.0), play(UniformPolicies(LINEAR), 1))
+    with pytest.raises(ConfigError, match=r"crra is 0 in one economy and 1 in the other"):
+        consumption_equivalent(living(1.0, 4.0), living(1.0, 4.0, LINEAR.replace(crra=1.0)))
