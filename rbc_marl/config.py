@@ -58,6 +58,7 @@ class EconomyConfig(Section):
     labour_floor: Money = Field(0.0, description="hours below which a firm produces nothing")
     technology: Money = Field(0.01, description="total factor productivity (A)")
     consumer_grant: Money = Field(0.01, description="money each consumer is given per period")
+    dividend_share: Fraction = Field(0.0, description="share of positive profit after tax paid out to consumers alike")
 
     initial_price: Money = Field(1000.0, description="price in force in the first period")
     initial_wage: Money = Field(0.0, description="wage in force in the first period")

@@ -7,11 +7,11 @@ the same iteration, a schedule gives the same phase, also after a restore or in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 from torch import Tensor
 
 from rbc_marl.choices import firm_mask, fixed_government_mask, government_mask
@@ -22,6 +22,8 @@ from rbc_marl.settings import Many, Section, load_named
 Range = tuple[float, float]
 AgentType = Literal["consumer", "firm", "government"]
 Iterations = Annotated[int, Field(ge=0)]
+Decay = TypeVar("Decay", bound="EntropyDecay | TypeDecay")
+_ALL_TYPES: tuple[AgentType, ...] = ("consumer", "firm", "government")
 _EVERYTHING: Range = (-math.inf, math.inf)
 
 
@@ -45,10 +47,15 @@ class Phase:
     """Factor on the disutility of labour."""
     entropy: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(AGENT_TYPES, 1.0))
     """Factor on the entropy weight of each agent type."""
-    learning_rate: float = 1.0
-    """Factor on all learning rates."""
+    learning_rate: float | Mapping[str, float] = 1.0
+    """Factor on the learning rates of all agent types, or on each type's."""
     trembles: float = 1.0
     """Factor on the rates of trembles."""
+
+    def rate(self, agent_type: str) -> float:
+        """Factor on the learning rate of an agent type, or of a module that is none (which only a common one moves)."""
+        factors = self.learning_rate
+        return factors.get(agent_type, 1.0) if isinstance(factors, Mapping) else factors
 
     def describe(self) -> str:
         """The phase in a few words, for a progress display."""
@@ -60,6 +67,17 @@ class Phase:
             is_reached = self.highest_tax >= max(self.fixed_taxes)
             return f"{words}, taxes fixed at {rates}" if is_reached else f"{words}, {opened} on the way to {rates}"
         return words if self.highest_tax >= 1.0 else f"{words}, {opened}"
+
+    def report(self) -> dict[str, str | float]:
+        """The phase in words and its numbers, for results and logs."""
+        rates = self.learning_rate if isinstance(self.learning_rate, Mapping) else {}
+        return {
+            "phase": self.describe(),
+            "highest_tax": self.highest_tax,
+            "labour_disutility": self.labour_disutility,
+            **({f"learning_rate_{t}": rate for t, rate in rates.items()} or {"learning_rate": self.rate("")}),
+            **{f"entropy_{t}": factor for t, factor in self.entropy.items()},
+        }
 
     def masks(self, config: EconomyConfig) -> dict[str, Tensor]:
         """Allowed joint choices [n] (bool) of firms and of the government; consumers may always do everything."""
@@ -154,13 +172,16 @@ class EntropyDecay(_Part):
     decay: Annotated[float, Field(gt=0)] = Field(description="iterations")
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     at_least: Iterations = Field(0, description="the decay is never shorter than so many iterations")
-    types: Many[AgentType] = Field(
-        ("consumer", "firm", "government"), description="agent types whose weight decays; the others' stays"
-    )
+    types: Many[AgentType] = Field(_ALL_TYPES, description="agent types whose weight decays; the others' stays")
+
+    def after(self, before: float, iteration: int, started: int) -> float:
+        """The factor in an iteration of a type that started to learn in another, where decays so far leave it."""
+        iterations = max(iteration - started, 0)
+        return min(before, max(math.exp(-iterations / max(self.decay, self.at_least)), self.floor))
 
 
-class RateDecay(_Part):
-    """A factor that falls linearly from 1 to a floor between two iterations."""
+class LinearDecay(_Part):
+    """A factor that falls linearly to a floor between two iterations."""
 
     begin: Iterations
     end: Iterations
@@ -171,6 +192,35 @@ class RateDecay(_Part):
         if self.end <= self.begin:
             raise ValueError(f"end is {self.end}, not after begin {self.begin}; give begin < end")
         return self
+
+    def factor(self, iteration: int, before: float = 1.0) -> float:
+        """The factor in an iteration, where it would be ``before`` without this decay."""
+        done = min(max((iteration - self.begin) / (self.end - self.begin), 0.0), 1.0)
+        return before - max(before - self.floor, 0.0) * done
+
+
+class TypeDecay(LinearDecay):
+    """A factor of some agent types that falls linearly to a floor between two iterations."""
+
+    from_start: bool = Field(False, description="whether iterations count from the start of each type's learning")
+    types: Many[AgentType] = Field(_ALL_TYPES, description="agent types whose factor falls; the others' stays")
+
+    def after(self, before: float, iteration: int, started: int) -> float:
+        """The factor in an iteration of a type that started to learn in another, where decays so far leave it."""
+        return self.factor(iteration - started if self.from_start else iteration, before)
+
+
+def _kind_of_decay(given: object) -> str:
+    """Name of the class of a segment of the entropy's decay, by what it says."""
+    if isinstance(given, Mapping):
+        return TypeDecay.__name__ if {"begin", "end"} & set(given) else EntropyDecay.__name__
+    return type(given).__name__ if isinstance(given, TypeDecay) else EntropyDecay.__name__
+
+
+EntropySegment = Annotated[
+    Annotated[EntropyDecay, Tag(EntropyDecay.__name__)] | Annotated[TypeDecay, Tag(TypeDecay.__name__)],
+    Discriminator(_kind_of_decay),
+]
 
 
 class Starts(_Part):
@@ -201,9 +251,9 @@ class Curriculum(_Part):
     wages: ValueWidening | None = None
     taxes: TaxWidening | None = None
     labour_disutility: Annealing | None = None
-    entropy: EntropyDecay | None = None
-    learning_rate: RateDecay | None = None
-    trembles: RateDecay | None = None
+    entropy: EntropySegment | Annotated[Many[EntropySegment], Field(min_length=1)] | None = None
+    learning_rate: TypeDecay | Annotated[Many[TypeDecay], Field(min_length=1)] | None = None
+    trembles: LinearDecay | None = None
     # The economy's, from which ranges widen: see `of`.
     _price_choices: tuple[float, ...] = PrivateAttr(())
     _wage_choices: tuple[float, ...] = PrivateAttr(())
@@ -230,22 +280,31 @@ class Curriculum(_Part):
             labour_disutility=(
                 -math.expm1(-iteration / self.labour_disutility.decay) if self.labour_disutility else 1.0
             ),
-            entropy={t: self._entropy(t, iteration - started[t]) for t in AGENT_TYPES},
-            learning_rate=_falling(self.learning_rate, iteration),
-            trembles=_falling(self.trembles, iteration),
+            entropy={t: _decayed(_each(self.entropy), t, iteration, started[t]) for t in AGENT_TYPES},
+            learning_rate=self._learning_rate(iteration, started),
+            trembles=self.trembles.factor(iteration) if self.trembles else 1.0,
         )
 
-    def _entropy(self, agent_type: str, iterations: int) -> float:
-        if self.entropy is None or iterations <= 0 or agent_type not in self.entropy.types:
-            return 1.0
-        return max(math.exp(-iterations / max(self.entropy.decay, self.entropy.at_least)), self.entropy.floor)
+    def _learning_rate(self, iteration: int, started: Mapping[str, int]) -> float | dict[str, float]:
+        """One factor where all types have the same, whatever the iteration; else each type's."""
+        decays = _each(self.learning_rate)
+        factors = {t: _decayed(decays, t, iteration, started[t]) for t in AGENT_TYPES}
+        is_common = not any(decay.from_start or set(decay.types) < set(AGENT_TYPES) for decay in decays)
+        return factors["consumer"] if is_common else factors
 
 
-def _falling(decay: RateDecay | None, iteration: int) -> float:
-    if decay is None:
-        return 1.0
-    done = min(max((iteration - decay.begin) / (decay.end - decay.begin), 0.0), 1.0)
-    return 1.0 - (1.0 - decay.floor) * done
+def _each(decays: Decay | tuple[Decay, ...] | None) -> tuple[Decay, ...]:
+    """One decay or several as several."""
+    return () if decays is None else decays if isinstance(decays, tuple) else (decays,)
+
+
+def _decayed(decays: Sequence[EntropyDecay | TypeDecay], agent_type: str, iteration: int, started: int) -> float:
+    """A type's factor after several decays, each of which lowers what the one before it leaves."""
+    factor = 1.0
+    for decay in decays:
+        if agent_type in decay.types:
+            factor = decay.after(factor, iteration, started)
+    return factor
 
 
 def paper_curriculum(ramp: int, decay: int) -> dict[str, Any]:
@@ -365,8 +424,10 @@ def _checked(schedule: Schedule, config: EconomyConfig, where: str) -> Schedule:
 def _check_phase(phase: object, config: EconomyConfig, where: str) -> None:
     if not isinstance(phase, Phase):
         raise ConfigError(f"{where} is {phase!r}; it must be a rbc_marl.curriculum.Phase")
-    for name in ("learning", "random", "entropy"):
-        for agent_type in getattr(phase, name):
+    rates = phase.learning_rate if isinstance(phase.learning_rate, Mapping) else {}
+    named = {"learning": phase.learning, "random": phase.random, "entropy": phase.entropy, "learning_rate": rates}
+    for name, agent_types in named.items():
+        for agent_type in agent_types:
             if agent_type not in AGENT_TYPES:
                 raise ConfigError(
                     f'{where}.{name} names "{agent_type}"; there are {", ".join(AGENT_TYPES)}'

@@ -29,8 +29,10 @@ def changeable(schema: Mapping[str, Any]) -> dict[str, Any]:
         result["properties"] = {name: _or_change(value) for name, value in schema["properties"].items()}
     if isinstance(schema.get("additionalProperties"), dict):
         result["additionalProperties"] = _or_change(schema["additionalProperties"])
-    if "anyOf" in schema:
-        result["anyOf"] = [changeable(value) for value in schema["anyOf"]]
+    several = schema.get("anyOf", schema.get("oneOf"))
+    if several is not None:  # of which nothing is required, so that one value may be of several kinds
+        result.pop("oneOf", None)
+        result["anyOf"] = [changeable(value) for value in several]
     return result
 
 

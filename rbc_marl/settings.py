@@ -127,16 +127,16 @@ def explain(error: ValidationError, model: type[Section], data: Any, where: str)
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     match first["type"]:
         case "extra_forbidden" | "invalid_key":
-            owner = _section_at(model, path[:-1]) or model
+            owner = _section_at(model, path[:-1], first["loc"]) or model
             return f"{place} is not {owner.noun}{nearest(str(path[-1]), owner.names())}"
         case "missing":
-            owner = _section_at(model, path[:-1]) or model
+            owner = _section_at(model, path[:-1], first["loc"]) or model
             examples = owner.model_fields[str(path[-1])].examples if path[-1] in owner.model_fields else None
             return f"{place} is missing; give {examples[0] if examples else 'it'}"
         case "value_error" | "assertion_error":
-            return _of_validator(message, place, first["input"], _section_at(model, path))
+            return _of_validator(message, place, first["input"], _section_at(model, path, first["loc"]))
     same = [problem for other, problem in problems if other == path]
-    section = _section_at(model, path) or model
+    section = _section_at(model, path, first["loc"]) or model
     phrases = dict.fromkeys(_phrase(problem, section) for problem in same)
     if len(phrases) > 1:
         phrases.pop(_PYTHON_OBJECT, None)
@@ -183,15 +183,17 @@ def _path(data: Any, problem: Any) -> list[int | str]:  # noqa: ANN401 - plain d
     return path
 
 
-def _section_at(model: type[Section], path: Sequence[int | str]) -> type[Section] | None:
-    """The section that stands, or should stand, at a path inside another."""
+def _section_at(
+    model: type[Section], path: Sequence[int | str], kinds: Sequence[int | str] = ()
+) -> type[Section] | None:
+    """The section that stands, or should stand, at a path inside another; where it may be of several, one of kinds."""
     sections: list[type[Section]] = [model]
     for part in path:
         fields = [section.model_fields[str(part)] for section in sections if part in section.model_fields]
         if fields:
             sections = [one for field in fields for one in _sections_in(field.annotation)]
         # Otherwise it is a key of a mapping, or a place in a list, of the same sections.
-    return sections[0] if sections else None
+    return next((section for section in sections if section.__name__ in kinds), next(iter(sections), None))
 
 
 def _sections_in(annotation: Any) -> Iterator[type[Section]]:  # noqa: ANN401 - annotations are anything

@@ -90,7 +90,8 @@ def flow_arrays(flows: scalar.Flows) -> dict[str, np.ndarray]:
         "profit",
     ):
         columns[name] = [getattr(flow, name) for flow in flows.firms]
-    columns["corporate_tax_paid"] = [flow.corporate_tax_paid for flow in flows.firms]
+    for name in ("corporate_tax_paid", "dividends"):
+        columns[name] = [getattr(flow, name) for flow in flows.firms]
     return {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
 
 

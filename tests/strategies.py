@@ -53,6 +53,7 @@ def economies(draw: st.DrawFn) -> EconomyConfig:
         labour_floor=draw(st.sampled_from([0.0, 260.0, 1040.0])),
         technology=draw(st.sampled_from([0.0, 0.01, 1.0])),
         consumer_grant=draw(st.sampled_from([0.0, 0.01, 5.0])),
+        dividend_share=draw(st.sampled_from([0.0, 0.25, 1.0])),
         initial_price=draw(st.sampled_from([0.0, 2.0, 1000.0])),
         initial_wage=draw(st.sampled_from([0.0, 0.01, 22.0])),
         initial_inventory=draw(st.sampled_from([0.0, 3.0, 200.0])),

@@ -147,6 +147,73 @@ def test_learning_rates_fall_linearly_to_their_floor():
     assert [round(curriculum.phase(i).learning_rate, 6) for i in (0, 10, 15, 20, 99)] == [1.0, 1.0, 0.6, 0.2, 0.2]
 
 
+def test_learning_rates_can_fall_from_the_start_of_each_types_own_learning():
+    decay = {"begin": 10, "end": 20, "floor": 0.2, "from_start": True}
+    curriculum = build_curriculum({"start": {"firm": 5, "government": 30}, "learning_rate": decay}, OPEN)
+    rates = [{t: round(curriculum.phase(i).rate(t), 6) for t in AGENT_TYPES} for i in (10, 15, 20, 30, 45, 50)]
+    assert [rate["consumer"] for rate in rates] == [1.0, 0.6, 0.2, 0.2, 0.2, 0.2]
+    assert [rate["firm"] for rate in rates] == [1.0, 1.0, 0.6, 0.2, 0.2, 0.2]
+    assert [rate["government"] for rate in rates] == [1.0, 1.0, 1.0, 1.0, 0.6, 0.2]
+
+
+def test_learning_rates_can_differ_between_types():
+    rates = [
+        {"begin": 0, "end": 10, "floor": 0.5, "types": ["firm"], "from_start": True},
+        {"begin": 4, "end": 8, "floor": 0.0, "types": ["government", "consumer"]},
+    ]
+    curriculum = build_curriculum({"start": {"firm": 2}, "learning_rate": rates}, OPEN)
+    assert curriculum.phase(0).learning_rate == {"consumer": 1.0, "firm": 1.0, "government": 1.0}
+    assert curriculum.phase(7).learning_rate == {"consumer": 0.25, "firm": 0.75, "government": 0.25}
+
+
+def test_a_module_that_is_no_agent_type_follows_only_what_holds_for_all():
+    assert Phase(learning_rate=0.5).rate("mine") == 0.5
+    assert Phase(learning_rate={"consumer": 0.5, "firm": 1.0, "government": 1.0}).rate("mine") == 1.0
+
+
+def test_a_phase_reports_one_rate_or_each_types():
+    common = build_curriculum({"learning_rate": {"begin": 0, "end": 4, "floor": 0.0}}, OPEN).phase(1).report()
+    assert common["learning_rate"] == 0.75 and "learning_rate_firm" not in common
+    own = {"begin": 0, "end": 4, "floor": 0.0, "from_start": True}
+    curriculum = build_curriculum({"start": {"firm": 1}, "learning_rate": own}, OPEN)
+    for iteration, consumer, firm in ((0, 1.0, 1.0), (2, 0.5, 0.75), (9, 0.0, 0.0)):
+        report = curriculum.phase(iteration).report()
+        assert (report["learning_rate_consumer"], report["learning_rate_firm"]) == (consumer, firm)
+        assert "learning_rate" not in report
+
+
+def test_entropy_falls_in_segments():
+    segments = [{"decay": 100, "floor": 0.1}, {"begin": 600, "end": 880, "floor": 0.002}]
+    curriculum = build_curriculum({"start": {"firm": 100}, "entropy": segments}, OPEN)
+
+    def factor(iteration, agent_type="consumer"):
+        return round(curriculum.phase(iteration).entropy[agent_type], 9)
+
+    assert [factor(i) for i in (0, 500, 600)] == [1.0, 0.1, 0.1]
+    assert [factor(i) for i in (670, 740, 880, 2000)] == [0.0755, 0.051, 0.002, 0.002]
+    assert factor(150, "firm") == round(math.exp(-0.5), 9)
+    assert factor(740, "firm") == 0.051
+
+
+def test_a_segment_of_entropy_can_count_from_a_types_start_and_leaves_other_types_alone():
+    fall = {"begin": 10, "end": 20, "floor": 0.0, "from_start": True, "types": ["firm"]}
+    curriculum = build_curriculum({"start": {"firm": 5}, "entropy": fall}, OPEN)
+    assert [curriculum.phase(i).entropy["firm"] for i in (15, 20, 25)] == [1.0, 0.5, 0.0]
+    assert curriculum.phase(25).entropy["consumer"] == 1.0
+
+
+def test_no_segment_raises_what_the_one_before_it_leaves():
+    segments = [{"decay": 1, "floor": 0.1}, {"begin": 0, "end": 10, "floor": 0.5}, {"decay": 1, "floor": 0.3}]
+    phase = build_curriculum({"entropy": segments}, OPEN).phase(20)
+    assert set(phase.entropy.values()) == {0.1}
+
+
+def test_one_segment_in_a_list_is_that_segment():
+    for part, decay in (("entropy", {"decay": 7.0}), ("learning_rate", {"begin": 2, "end": 9})):
+        alone, listed = (build_curriculum({part: given}, OPEN) for given in (decay, [decay]))
+        assert all(alone.phase(i) == listed.phase(i) for i in range(12))
+
+
 def test_types_that_wait_can_act_at_random():
     curriculum = build_curriculum({"start": {"firm": 5}, "before": {"firm": "random"}}, OPEN)
     assert curriculum.phase(4).random == {"firm"}
@@ -180,6 +247,19 @@ def test_types_that_wait_can_act_at_random():
         ({"before": {"firm": "asleep"}}, "curriculum.before.firm is 'asleep'"),
         ({"entropy": {"decay": 0}}, "curriculum.entropy.decay is 0"),
         ({"entropy": {"decay": 5, "types": ["banks"]}}, "curriculum.entropy.types.0 is 'banks'"),
+        ({"entropy": [{"decay": 5}, {"decay": -1}]}, "curriculum.entropy.1.decay is -1; it must be more than 0"),
+        ({"entropy": {"begin": 4, "end": 2}}, "curriculum.entropy.end is 2, not after begin 4"),
+        ({"entropy": {"begin": 4}}, "curriculum.entropy.end is missing"),
+        ({"entropy": {"floor": 0.2}}, "curriculum.entropy.decay is missing"),
+        (
+            {"entropy": [{"decay": 5}, {"begin": 4, "end": 8, "from_stat": True}]},
+            'curriculum.entropy.1.from_stat is not a part of a curriculum; did you mean "from_start"',
+        ),
+        ({"entropy": []}, "curriculum.entropy is []; it must be"),
+        ({"learning_rate": []}, "curriculum.learning_rate is []; it must be"),
+        ({"learning_rate": [{"begin": 4}]}, "curriculum.learning_rate.0.end is missing"),
+        ({"learning_rate": {"begin": 4, "end": 9, "types": ["firms"]}}, "curriculum.learning_rate.types.0 is 'firms'"),
+        ({"trembles": {"begin": 4, "end": 9, "from_start": True}}, "curriculum.trembles.from_start is not a part"),
         ("paper_shrt", 'did you mean "paper_short"'),
         ("no_such_module.Mine", 'curriculum is "no_such_module.Mine", which cannot be imported (No module named'),
         ("os.abort", 'curriculum is "os.abort", which is not a curriculum'),
@@ -226,6 +306,7 @@ class Late:
         (Phase(highest_tax=-1.0), "curriculum: phase(700) leaves the government without any choice"),
         (Phase(learning=frozenset({"consumers"})), 'phase(700).learning names "consumers"; there are consumer'),
         (Phase(random=frozenset({"bank"})), 'phase(700).random names "bank"'),
+        (Phase(learning_rate={"firms": 0.5}), 'phase(700).learning_rate names "firms"'),
         (Phase(entropy={"consumer": 1.0}), "phase(700).entropy has no factor for firm and government"),
         ({"price": 1000.0}, "it must be a rbc_marl.curriculum.Phase"),
         (KeyError("late"), "curriculum: phase(700) raised KeyError: 'late'; give a phase for every iteration"),

@@ -115,6 +115,7 @@ class FirmFlows:
     investment: float = 0.0
     profit: float = 0.0  # before tax
     corporate_tax_paid: float = 0.0
+    dividends: float = 0.0
     reward: float = 0.0
 
 
@@ -126,6 +127,7 @@ class Flows:
     firms: list[FirmFlows]
     tax_pool: float = 0.0
     transfer: float = 0.0  # to each consumer
+    dividend: float = 0.0  # to each consumer, from all firms
     government_reward: float = 0.0
 
 
@@ -185,6 +187,7 @@ def play_period(config: EconomyConfig, state: State, action: Action) -> tuple[St
     firms_book_the_period(config, state, action, flows)
     firms_produce_for_the_next_period(config, state, flows)
     the_government_redistributes(flows)
+    firms_pay_dividends(config, flows)
     next_state = stocks_move_on(config, state, action, flows)
     if next_state.time == config.horizon:
         final_debts_are_punished(config, next_state, flows)
@@ -248,7 +251,7 @@ def the_rest_of_the_world_buys_leftovers(config: EconomyConfig, state: State, fl
 
 
 def firms_book_the_period(config: EconomyConfig, state: State, action: Action, flows: Flows) -> None:
-    """Income, investment, tax and reward of each firm, at current prices, wages and tax rates."""
+    """Income, investment, tax, dividends and reward of each firm, at current prices, wages and tax rates."""
     for firm, chosen, flow in zip(state.firms, action.firms, flows.firms, strict=True):
         flow.revenue = (flow.sales + flow.exports) * firm.price
         flow.wage_bill = firm.wage * flow.labour
@@ -258,8 +261,9 @@ def firms_book_the_period(config: EconomyConfig, state: State, action: Action, f
         flow.corporate_tax_paid = state.corporate_tax * max(flow.profit, 0.0)
         flows.tax_pool += flow.corporate_tax_paid
         earned = flow.profit - flow.corporate_tax_paid
-        flow.reward = earned
-        if firm.budget + earned > 0:
+        flow.dividends = config.dividend_share * max(earned, 0.0)
+        flow.reward = earned  # dividends too are the owners' gain
+        if firm.budget + earned - flow.dividends > 0:
             flow.reward += config.revenue_bonus * flow.revenue
 
 
@@ -276,15 +280,21 @@ def the_government_redistributes(flows: Flows) -> None:
     flows.transfer = flows.tax_pool / len(flows.consumers)
 
 
+def firms_pay_dividends(config: EconomyConfig, flows: Flows) -> None:
+    """Dividends: consumers own all firms in equal parts."""
+    flows.dividend = sum(flow.dividends for flow in flows.firms) / config.num_consumers
+
+
 def stocks_move_on(config: EconomyConfig, state: State, action: Action, flows: Flows) -> State:
     """The next state: budgets with interest, capital, inventories, and what was posted for the next period."""
     consumers = []
     for consumer, flow in zip(state.consumers, flows.consumers, strict=True):
-        money = config.consumer_grant - flow.spending + flow.wage_income - flow.income_tax_paid + flows.transfer
+        money = config.consumer_grant - flow.spending + flow.wage_income - flow.income_tax_paid
+        money += flows.transfer + flows.dividend
         consumers.append(replace(consumer, budget=with_interest(config, consumer.budget + money)))
     firms = []
     for firm, chosen, firm_flow in zip(state.firms, action.firms, flows.firms, strict=True):
-        money = firm_flow.profit - firm_flow.corporate_tax_paid
+        money = firm_flow.profit - firm_flow.corporate_tax_paid - firm_flow.dividends
         firms.append(
             Firm(
                 price=chosen.price,

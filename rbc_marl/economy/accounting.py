@@ -25,9 +25,10 @@ def residuals(
         - ``consumption`` [B, F], units: what consumers obtained - what the firm sold them.
         - ``labour`` [B], hours: worked by consumers - worked for firms.
         - ``wages`` [B], money: received by consumers - paid by firms.
-        - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer - spending + interest - closing
+        - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer + dividends - spending + interest -
+          closing budget.
+        - ``firm_money`` [B, F]: opening budget + revenue - wages - investment - tax - dividends + interest - closing
           budget.
-        - ``firm_money`` [B, F]: opening budget + revenue - wages - investment - tax + interest - closing budget.
         - ``capital`` [B, F]: opening capital + investment - closing capital.
         - ``taxes`` [B], money: collected - paid out to consumers.
         - ``money`` [B]: all budgets at the start + what enters from outside (grants, interest, exports) - what leaves
@@ -49,6 +50,7 @@ def residuals(
         + flows.wage_income
         - flows.income_tax_paid
         + flows.transfer.unsqueeze(-1)
+        + flows.dividends.sum(1, keepdim=True) / config.num_consumers
         - flows.spending
         + flows.consumer_interest
         - next_state.consumer_budget,
@@ -57,6 +59,7 @@ def residuals(
         - flows.wage_bill
         - flows.investment
         - flows.corporate_tax_paid
+        - flows.dividends
         + flows.firm_interest
         - next_state.firm_budget,
         "capital": state.capital + flows.investment - next_state.capital,

@@ -39,6 +39,11 @@ def settle_accounts(
     return Accounts(revenue, wage_bill, investment, profit, tax_rate.unsqueeze(-1) * profit.clamp(min=0.0))
 
 
+def pay_dividends(earned: Tensor, share: float) -> Tensor:
+    """Money [B, F] that firms pay out of what they earned [B, F] after tax: a share of it, and nothing of a loss."""
+    return share * earned.clamp(min=0.0)
+
+
 def produce(capital: Tensor, labour: Tensor, exponent: Tensor, technology: float, labour_floor: float) -> Tensor:
     """Cobb-Douglas output [B, F] in units, ``A * capital^(1 - alpha) * labour^alpha``; none below the floor."""
     effective = torch.where(labour >= labour_floor, labour, 0.0) if labour_floor > 0 else labour

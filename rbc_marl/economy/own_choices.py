@@ -3,6 +3,9 @@
 A consumer is one of many: its own basket hardly moves prices or stocks, and the period is a formula. So every
 alternative of every choice can be valued exactly, where a sampled return shows one alternative with the noise of all
 other choices. What a choice does to later periods goes through money alone, at its marginal value along the path.
+
+Left out is what comes back to a consumer of its own spending and wages, through transfers and dividends: of each unit
+of money at most one part in C, for all C consumers share what firms pay in tax and as dividends.
 """
 
 from __future__ import annotations

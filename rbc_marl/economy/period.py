@@ -13,9 +13,9 @@ from rbc_marl.economy.state import Actions, EconomyState, Flows
 def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tuple[EconomyState, Flows]:
     """Play one period of a batch of economies.
 
-    Consumers shop, are rationed and work; firms export, pay wages, invest, pay tax and produce; taxes are shared out;
-    budgets change and earn interest. Prices, wages and tax rates chosen now, and goods made now, count from the next
-    period on. The function is pure, and neither reads a tensor on the host nor branches on one.
+    Consumers shop, are rationed and work; firms export, pay wages, invest, pay tax and produce; taxes and dividends are
+    shared out; budgets change and earn interest. Prices, wages and tax rates chosen now, and goods made now, count from
+    the next period on. The function is pure, and neither reads a tensor on the host nor branches on one.
 
     Args:
         config: The economy.
@@ -50,15 +50,18 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
     output = firms.produce(state.capital, labour, state.labour_exponent, config.technology, config.labour_floor)
     tax_pool, transfer = government.redistribute(income_tax_paid, accounts.corporate_tax_paid)
 
-    consumer_income = config.consumer_grant - spending + (wage_income - income_tax_paid) + transfer.unsqueeze(-1)
-    firm_income = accounts.profit - accounts.corporate_tax_paid
+    earned = accounts.profit - accounts.corporate_tax_paid
+    dividends, received, retained = _share_out(config, earned, transfer)
+
+    consumer_income = config.consumer_grant - spending + (wage_income - income_tax_paid) + received.unsqueeze(-1)
     consumer_budget, consumer_interest = _close(state.consumer_budget + consumer_income, config.interest_rate)
-    firm_budget, firm_interest = _close(state.firm_budget + firm_income, config.interest_rate)
+    left = state.firm_budget + retained
+    firm_budget, firm_interest = _close(left, config.interest_rate)
 
     next_time = state.time + 1.0
     is_last = next_time >= config.horizon
     consumer_reward = _consumer_reward(config, utility, consumer_budget, is_last)
-    firm_reward = _firm_reward(config, firm_income, accounts.revenue, state.firm_budget, firm_budget, is_last)
+    firm_reward = _firm_reward(config, earned, accounts.revenue, left, firm_budget, is_last)
 
     next_state = EconomyState(
         price=actions.price,
@@ -88,6 +91,7 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
         exports=exports,
         labour=labour,
         output=output,
+        dividends=dividends,
         consumer_interest=consumer_interest,
         firm_interest=firm_interest,
         utility=utility,
@@ -97,6 +101,20 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
         **accounts._asdict(),
     )
     return next_state, flows
+
+
+def _share_out(config: EconomyConfig, earned: Tensor, transfer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Dividends [B, F], what each consumer receives without working [B], and what firms keep of their earnings [B, F].
+
+    Args:
+        config: The economy.
+        earned: [B, F] profit after tax.
+        transfer: [B] to each consumer from the tax pool.
+    """
+    if config.dividend_share == 0.0:
+        return torch.zeros_like(earned), transfer, earned
+    dividends = firms.pay_dividends(earned, config.dividend_share)
+    return dividends, transfer + dividends.sum(dim=1) / config.num_consumers, earned - dividends
 
 
 def _close(budget: Tensor, interest_rate: float) -> tuple[Tensor, Tensor]:
@@ -114,11 +132,12 @@ def _consumer_reward(config: EconomyConfig, utility: Tensor, budget: Tensor, is_
 
 
 def _firm_reward(
-    config: EconomyConfig, income: Tensor, revenue: Tensor, opening: Tensor, closing: Tensor, is_last: Tensor
+    config: EconomyConfig, earned: Tensor, revenue: Tensor, left: Tensor, closing: Tensor, is_last: Tensor
 ) -> Tensor:
-    reward = income
+    """Reward of firms [B, F]: profit after tax, of which dividends take nothing, for they are the owners' gain too."""
+    reward = earned
     if config.revenue_bonus > 0.0:
-        reward = reward + firms.revenue_bonus(revenue, opening + income, config.revenue_bonus)
+        reward = reward + firms.revenue_bonus(revenue, left, config.revenue_bonus)
     if config.firm_debt_penalty > 0.0:
         reward = reward - government.debt_penalty(closing, is_last, config.firm_debt_penalty, config.firm_debt_scale)
     return reward

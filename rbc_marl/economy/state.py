@@ -127,6 +127,8 @@ class Flows(_Tensors):
     """[B, F] money: revenue less wages and investment, before tax."""
     corporate_tax_paid: Tensor
     """[B, F] money."""
+    dividends: Tensor
+    """[B, F] money paid out to consumers, the same to each."""
     consumer_interest: Tensor
     """[B, C] money earned on positive budgets."""
     firm_interest: Tensor
@@ -136,6 +138,6 @@ class Flows(_Tensors):
     consumer_reward: Tensor
     """[B, C] utility, less the debt penalty in the last period."""
     firm_reward: Tensor
-    """[B, F] profit after tax, plus the revenue bonus, less the debt penalty in the last period."""
+    """[B, F] profit after tax, dividends included, plus the revenue bonus, less the debt penalty in the last period."""
     government_reward: Tensor
     """[B] welfare of the period, as the configuration defines it."""

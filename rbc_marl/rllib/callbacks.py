@@ -159,13 +159,7 @@ class CurriculumCallback(RLlibCallback):
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: object) -> None:
         """Report the phase of this iteration, and set that of the next."""
         phase = self._set_phase(algorithm)
-        result["curriculum"] = {
-            "phase": phase.describe(),
-            "highest_tax": phase.highest_tax,
-            "labour_disutility": phase.labour_disutility,
-            "learning_rate": phase.learning_rate,
-            **{f"entropy_{agent_type}": factor for agent_type, factor in phase.entropy.items()},
-        }
+        result["curriculum"] = phase.report()
 
     def on_checkpoint_loaded(self, *, algorithm: Algorithm, **kwargs: object) -> None:
         """Set the phase of a restored run; likewise for replaced workers, and for those that evaluate."""
@@ -234,12 +228,13 @@ def _set_in_learner(tracker: PhaseTracker, env_steps: int, asked: Asked, learner
     phase = tracker.at(env_steps)
     tracker.mask(learner.module, phase)
     known: Sequence[str] = list(learner.module.keys())
-    learns, factor = _Learns(asked, phase), phase.learning_rate
+    learns, is_idle = _Learns(asked, phase), False
     if not learns.anybody(known):  # RLlib cannot update nobody: all go on, with steps of length zero
-        learns, factor = _Learns(asked, Phase()), 0.0
+        learns, is_idle = _Learns(asked, Phase()), True
     names = None if callable(asked) else [module_id for module_id in known if learns(module_id)]
     learner.config.multi_agent(policies_to_train=learns if names is None else names)
     for module_id in known:
+        factor = 0.0 if is_idle else phase.rate(module_id)
         rate, optimizer = learner.config.get_config_for_module(module_id).lr, learner.get_optimizer(module_id)
         if factor == 0.0 or isinstance(rate, (int, float)):  # a schedule of RLlib's own is left to it
             rate = rate * factor if factor else 0.0

@@ -105,8 +105,9 @@ class EconomyPPOLearner(PPOTorchLearner):
             self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self._env_steps)
             optimizer = self.get_optimizer(module_id)
             rate = self._optimizer_lr_schedules[optimizer].update(timestep=self._env_steps)
-            self._set_optimizer_lr(optimizer, float(rate) * self._phase.learning_rate)
-            is_due = agent_type_of(self.config, module_id) in self._phase.learning
+            agent_type = agent_type_of(self.config, module_id)
+            self._set_optimizer_lr(optimizer, float(rate) * self._phase.rate(agent_type))
+            is_due = agent_type in self._phase.learning
             if is_due and module_id not in self.config.scripted.chosen and self.should_module_be_updated(module_id):
                 learning.add(module_id)
         self._rollouts_to_batch.prepare(self._env_steps, frozenset(learning))

@@ -88,18 +88,22 @@ WRONG = {
     "taxes": ("flows", "income_tax_paid"),
     "money": ("flows", "exports"),
 }
+PLAIN = {"num_consumers": 6, "num_firms": 3, "initial_wage": 11.0, "initial_inventory": 50.0, "interest_rate": 0.1}
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_each_residual_finds_a_wrong_entry(name: str):
-    config = EconomyConfig(num_consumers=6, num_firms=3, initial_wage=11.0, initial_inventory=50.0, interest_rate=0.1)
+@pytest.mark.parametrize(
+    ("name", "part", "field"),
+    [*((name, *wrong) for name, wrong in WRONG.items())]
+    + [(name, "flows", "dividends") for name in ("consumer_money", "firm_money")],
+)
+def test_each_residual_finds_a_wrong_entry(name: str, part: str, field: str):
+    config = EconomyConfig(**PLAIN, dividend_share=0.5)
     state = initial_state(config, 2, dtype=torch.float64)
     draw = torch.Generator().manual_seed(4)
     actions = decode(config, **sample_indices(config, 2, draw), dtype=torch.float64)
     after, flows = period(config, state, actions)
     parts = {"next_state": after, "flows": flows}
-    part, field = WRONG[name]
-    parts[part] = dataclasses.replace(parts[part], **{field: getattr(parts[part], field) + 0.5})
+    parts[part] = dataclasses.replace(parts[part], **{field: getattr(parts[part], field) + 2.0})
     right = residuals(config, state, actions, after, flows)
     wrong = residuals(config, state, actions, **parts)
     assert right[name].abs().max() < 1e-8

@@ -17,6 +17,7 @@ ECONOMIES = {
     "scarce": {"num_consumers": 100, "num_firms": 4, "initial_inventory": 50.0},
     "logarithmic": {"num_consumers": 100, "num_firms": 4, "initial_inventory": 300.0, "crra": 1.0},
     "interest": {"num_consumers": 100, "num_firms": 4, "initial_inventory": 300.0, "interest_rate": 0.1},
+    "dividends": {"num_consumers": 100, "num_firms": 4, "initial_inventory": 300.0, "dividend_share": 1.0},
     "one firm": {"num_consumers": 100, "num_firms": 1, "initial_inventory": 300.0},
     "one consumer": {"num_consumers": 1, "num_firms": 3, "initial_inventory": 7.0},
     "free goods": {"num_consumers": 20, "num_firms": 3, "initial_inventory": 50.0, "price_choices": (0.0, 500.0)},

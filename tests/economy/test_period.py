@@ -296,6 +296,43 @@ def test_work_costs_half_of_theta_an_hour():
     assert values(flows.consumer_reward) == [-1.0, -(0.5**0.25)]
 
 
+def test_dividends_worked_by_hand():
+    config, state = economy(dividend_share=0.4, interest_rate=0.5)
+    after, flows = play(
+        config, taxed(state, 0.0, 0.5), demand=[[6.0, 0.0], [4.0, 0.0]], hours=[0.0, 10.0], employer=[0, 1],
+        investment_fraction=[0.1, 0.1],
+    )  # fmt: skip
+    # Firm 0 earns 100, invests 10 and pays 45 of tax. Firm 1 loses 20, and pays nothing out.
+    assert values(flows.profit) == [90.0, -20.0]
+    assert values(flows.dividends) == [18.0, 0.0]
+    assert values(flows.firm_reward) == [45.0, -20.0]  # what its owners get is their gain too
+    assert values(after.firm_budget) == [1.5 * (500 + 27), 1.5 * 480]
+    assert flows.transfer.item() == pytest.approx(22.5)  # taxes alone
+    # In the same period, to both alike; like all money it earns interest.
+    assert values(after.consumer_budget) == [1.5 * (1000 - 60 + 22.5 + 9), 1.5 * (1000 - 40 + 20 + 22.5 + 9)]
+    assert flows.government_reward.item() == pytest.approx(10.0 - 0.1 + 0.0025 * 25)
+
+
+def test_firms_that_pay_everything_out_keep_their_budgets():
+    config, state = economy(dividend_share=1.0)
+    after, flows = play(config, state, demand=[[6.0, 0.0], [0.0, 3.0]])
+    assert values(flows.dividends) == [60.0, 30.0]
+    assert values(after.firm_budget) == [500.0, 500.0]
+    assert values(after.consumer_budget) == [1000 - 60 + 45.0, 1000 - 30 + 45.0]
+
+
+def test_without_a_share_nothing_is_paid_out():
+    config, state = economy()
+    _, flows = play(config, state, demand=[[6.0, 0.0], [0.0, 3.0]])
+    assert values(flows.dividends) == [0.0, 0.0]
+
+
+def test_a_firm_that_dividends_leave_without_money_gets_no_revenue_bonus():
+    config, state = economy(revenue_bonus=0.25, dividend_share=0.5)
+    _, flows = play(config, put(state, firm_budget=[-20.0, -19.0]), demand=[[4.0, 4.0], [0.0, 0.0]])
+    assert values(flows.firm_reward) == [40.0, 50.0]
+
+
 def test_welfare_counts_firms_only_where_it_is_total():
     quantities = {"demand": [[4.0, 0.0], [0.0, 0.0]]}
     config, state = economy(firm_welfare_weight=0.5)

@@ -20,7 +20,7 @@ from tests.strategies import Situation, economies, situations
 UNITS = ("inventory", "demand", "consumption", "total_demand", "sales", "exports", "output")
 MONEY = (
     "consumer_budget", "firm_budget", "capital", "spending", "wage_income", "income_tax_paid", "tax_pool", "transfer",
-    "revenue", "wage_bill", "investment", "profit", "corporate_tax_paid",
+    "revenue", "wage_bill", "investment", "profit", "corporate_tax_paid", "dividends",
 )  # fmt: skip
 REWARDS = ("consumer_reward", "firm_reward", "government_reward")
 UNCHANGED = ("price", "wage", "income_tax", "corporate_tax", "time", "labour_disutility", "labour_exponent", "labour")
@@ -40,9 +40,9 @@ def near_ties(
     for f, (firm, flow) in enumerate(zip(before.firms, flows.firms, strict=True)):
         if abs(flow.total_demand - firm.inventory) <= relative * max(1.0, flow.total_demand):
             goods.add(f)
-        earned = flow.profit - flow.corporate_tax_paid
+        kept = flow.profit - flow.corporate_tax_paid - flow.dividends
         size = max(1.0, abs(firm.budget), flow.revenue, flow.wage_bill)
-        bonus |= config.revenue_bonus > 0 and flow.revenue > 0 and abs(firm.budget + earned) <= relative * size
+        bonus |= config.revenue_bonus > 0 and flow.revenue > 0 and abs(firm.budget + kept) <= relative * size
     return goods, bonus
 
 

@@ -34,6 +34,7 @@ CASES: dict[str, tuple[dict[str, object], object, set[str], set[str]]] = {
     "labour_floor": ({}, 1000.0, {"output", "inventory"}, {"labour", "wage_bill"}),
     "technology": ({}, 0.02, {"output", "inventory"}, {"labour", "wage_bill"}),
     "consumer_grant": ({}, 1.0, {"consumer_budget"}, {"labour", "wage_bill"}),
+    "dividend_share": ({}, 0.5, {"dividends", "consumer_budget", "firm_budget"}, {"labour", "wage_bill", "price"}),
     "initial_price": ({}, 500.0, {"price", "spending", "revenue"}, {"labour", "wage_bill"}),
     "initial_wage": ({}, 11.0, {"wage", "wage_bill", "wage_income"}, {"labour", "price"}),
     "initial_inventory": ({}, 5.0, {"inventory", "sales"}, {"labour", "price"}),

@@ -191,6 +191,7 @@ def test_infos_tell_a_period_worked_by_hand():
         labour_exponent=0.5, technology=0.1, labour_disutility=0.01, consumer_grant=1.0, crra=0.0,
         hours_choices=(0.0, 25.0), price_choices=(100.0,), wage_choices=(10.0,), investment_choices=(0.5,),
         income_tax_choices=(0.4,), corporate_tax_choices=(0.2,), firm_welfare_weight=0.5, interest_rate=0.1,
+        dividend_share=0.2,
     )  # fmt: skip
     actions = {"consumer_0": np.array([5, 1, 0]), "firm_0": 0, "government_0": 0}
     assert set(map(str, env.reset()[1].values())) == {"{}"}
@@ -198,12 +199,13 @@ def test_infos_tell_a_period_worked_by_hand():
     # Sales 5, exports 2: revenue 700, wages 250, gross 450, half invested; no taxes are in force yet.
     assert infos["consumer_0"] == pytest.approx({
         "consumption": 5.0, "spending": 500.0, "hours": 25.0, "employer": 0, "wage_income": 250.0,
-        "income_tax_paid": 0.0, "transfer": 0.0, "interest": 75.1, "utility": 5.0 - 0.125, "budget": 751.0 + 75.1,
+        "income_tax_paid": 0.0, "transfer": 0.0, "dividend": 45.0, "interest": 79.6, "utility": 5.0 - 0.125,
+        "budget": 796.0 + 79.6,
     })  # fmt: skip
     assert infos["firm_0"] == pytest.approx({
         "price": 100.0, "wage": 10.0, "demand": 5.0, "sales": 5.0, "exports": 2.0, "labour": 25.0, "output": 5.0,
         "revenue": 700.0, "wage_bill": 250.0, "investment": 225.0, "profit": 225.0, "corporate_tax_paid": 0.0,
-        "interest": 522.5, "inventory": 6.0, "capital": 325.0, "budget": 5747.5,
+        "dividends": 45.0, "interest": 518.0, "inventory": 6.0, "capital": 325.0, "budget": 5698.0,
     })  # fmt: skip
     assert infos["government_0"] == pytest.approx({
         "income_tax": 0.0, "corporate_tax": 0.0, "tax_pool": 0.0, "transfer": 0.0, "welfare_consumers": 4.875,

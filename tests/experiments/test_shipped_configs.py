@@ -65,11 +65,37 @@ def test_an_editor_finds_nothing_wrong_with_a_shipped_file(kind, path):
     jsonschema.validate(load_yaml_file(path), json.loads((FOLDER / "schema" / f"{kind}.json").read_text("utf-8")))
 
 
-@pytest.mark.parametrize("config", [{"lrr": 1}, {"training": {"lrr": 1}}, {"reward_scale": {"firm": "much"}}])
-def test_an_editor_sees_a_mistake(config):
+def check_as_an_editor(config):
     schema = json.loads((FOLDER / "schema" / "experiment.json").read_text("utf-8"))
+    jsonschema.validate({"mine": {"run": "EconomyPPO", "config": config}}, schema)
+
+
+@pytest.mark.parametrize(
+    "entropy",
+    [
+        {"floor": 0.2},  # the rest stands in the base
+        {"decay": 5, "floor": {"uniform": [0.1, 0.2]}},
+        {"begin": 4, "end": 9},
+        [{"decay": 5}, {"begin": 4, "end": 9, "types": ["firm"]}],
+    ],
+)
+def test_an_editor_finds_nothing_wrong_with_decays_of_any_kind(entropy):
+    check_as_an_editor({"curriculum": {"entropy": entropy}})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"lrr": 1},
+        {"training": {"lrr": 1}},
+        {"reward_scale": {"firm": "much"}},
+        {"curriculum": {"entropy": [{"decay": -5}]}},
+        {"curriculum": {"entropy": {"begin": 4, "ende": 9}}},
+    ],
+)
+def test_an_editor_sees_a_mistake(config):
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"mine": {"run": "EconomyPPO", "config": config}}, schema)
+        check_as_an_editor(config)
 
 
 @pytest.mark.parametrize("kind", ["experiment", "sweep", "best_response"])

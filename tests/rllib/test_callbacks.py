@@ -26,12 +26,19 @@ def test_a_schedule_of_rllibs_own_goes_on_where_it_is_once_somebody_learns():
         assert rates == pytest.approx([1.25e-3] * 3)
 
 
+COMMON = {"begin": 1, "end": 3, "floor": 0.1}
+
+
 @pytest.mark.slow
-def test_a_phase_holds_for_every_update_of_an_iteration():
-    curriculum = {
-        "start": {"consumer": 1, "firm": 1, "government": 1},
-        "learning_rate": {"begin": 1, "end": 3, "floor": 0.1},
-    }
+@pytest.mark.parametrize(
+    ("learning_rate", "factors"),
+    [
+        (COMMON, [0.1, 0.1, 0.1]),
+        pytest.param([{**COMMON, "types": ["consumer"]}], [0.1, 1.0, 1.0], marks=pytest.mark.long),
+    ],
+)
+def test_a_phase_holds_for_every_update_of_an_iteration(learning_rate, factors):
+    curriculum = {"start": {"consumer": 1, "firm": 1, "government": 1}, "learning_rate": learning_rate}
     config = plain_config(curriculum).reporting(min_sample_timesteps_per_iteration=3 * STEPS)
     with built(config) as algorithm:
         learner = algorithm.learner_group._learner
@@ -44,4 +51,4 @@ def test_a_phase_holds_for_every_update_of_an_iteration():
             rates = [learner._get_optimizer_lr(optimizer) for optimizer in optimizers]
             learner.after_gradient_based_update(timesteps={})
             assert [learner._get_optimizer_lr(optimizer) for optimizer in optimizers] == rates
-        assert rates == pytest.approx([1e-4] * 3)
+        assert rates == pytest.approx([1e-3 * factor for factor in factors])

@@ -134,15 +134,24 @@ def test_results_say_where_the_run_stands():
     assert results[4]["curriculum"]["highest_tax"] == phase_of(5).highest_tax  # of the iteration that comes next
 
 
-def test_learning_rates_and_entropy_weights_are_those_of_the_phase():
-    with built(staged()) as algorithm:
+OWN_DECAYS = {
+    "learning_rate": {"begin": 1, "end": 3, "from_start": True},
+    "entropy": [{"decay": 2.0}, {"begin": 4, "end": 6, "floor": 0.01, "types": ["consumer", "firm"]}],
+}
+
+
+@pytest.mark.parametrize("changes", [{}, OWN_DECAYS], ids=["common", "by type"])
+def test_learning_rates_and_entropy_weights_are_those_of_the_phase(changes):
+    curriculum = build_curriculum({**CURRICULUM, **changes}, OPEN)
+    with built(staged(curriculum={**CURRICULUM, **changes})) as algorithm:
         for iteration in range(7):
             learners = algorithm.train()["learners"]
-            phase = phase_of(iteration)
-            rate = learners["consumer"]["default_optimizer_learning_rate"]
-            assert rate == pytest.approx(1e-2 * phase.learning_rate)
+            phase = curriculum.phase(iteration)
             learner = algorithm.learner_group._learner
-            assert learner._entropy_weight("consumer") == pytest.approx(0.4 * phase.entropy["consumer"])
+            for agent_type in phase.learning:
+                rate = learners[agent_type]["default_optimizer_learning_rate"]
+                assert rate == pytest.approx(1e-2 * phase.rate(agent_type))
+                assert learner._entropy_weight(agent_type) == pytest.approx(0.4 * phase.entropy[agent_type])
 
 
 def test_labour_costs_what_the_phase_says():
