@@ -139,7 +139,7 @@ def play(
         policies: Whoever decides.
         num_episodes: Number of episodes (N). Greedy play is deterministic, and plays one whatever is asked for.
         seed: Of the draws.
-        greedy: Whether every agent takes its likeliest choice.
+        greedy: Whether every agent takes its likeliest choice, and employers are dealt out to consumers.
         record: Whether to keep every period.
         baskets: Whether to keep what each consumer obtains of every good, which is most of what there is to keep.
         slab: Most economies played side by side. Fewer need less memory.

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rbc_marl.choices import decode
-from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import initial_state
+from rbc_marl.economy.baskets import best_baskets
 from rbc_marl.economy.markets import utility_of
 from rbc_marl.observations import observe
 from rbc_marl.policies import Policies
@@ -26,7 +26,6 @@ SITUATIONS = 64
 _UNITS_AFFORDED = 0.4
 # Stock of each good, as a share of what all consumers can ask for.
 _STOCK_SHARE = 0.3
-_BISECTIONS = 60
 
 
 @dataclass(frozen=True)
@@ -123,38 +122,3 @@ def baskets(
     demand = decode(config, **indices, dtype=torch.float64).demand
     cost = (demand * price.unsqueeze(1)).sum(-1, keepdim=True)
     return demand * (money / cost).clamp(max=1.0).nan_to_num(nan=1.0)
-
-
-def best_baskets(config: EconomyConfig, price: Tensor, spending: Tensor) -> Tensor:
-    """Units of the most utility for some spending, parts of units allowed: equal marginal utility of money.
-
-    Args:
-        config: The economy.
-        price: [..., F] above 0.
-        spending: [..., 1] money.
-
-    Returns:
-        [..., F] units, up to the most that can be asked for.
-    """
-    most = max(config.consumption_choices)
-    if config.crra == 0.0:
-        return _cheapest_first(price, spending, most)
-    low, high = torch.full_like(spending, -40.0), torch.full_like(spending, 40.0)  # log marginal utility of money
-
-    def basket(log_multiplier: Tensor) -> Tensor:
-        return (torch.exp(-(log_multiplier + price.log()) / config.crra) - 1.0).clamp(0.0, most)
-
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        is_over = (basket(middle) * price).sum(-1, keepdim=True) > spending
-        low, high = torch.where(is_over, middle, low), torch.where(is_over, high, middle)
-    return basket(high)
-
-
-def _cheapest_first(price: Tensor, spending: Tensor, most: float) -> Tensor:
-    """Linear utility: all of the cheapest good, then of the next."""
-    price = price.expand(*spending.shape[:-1], price.shape[-1])
-    ordered, order = price.sort(-1)
-    before = torch.cat([torch.zeros_like(ordered[..., :1]), (ordered * most).cumsum(-1)[..., :-1]], dim=-1)
-    units = ((spending - before) / ordered).clamp(0.0, most)
-    return torch.zeros_like(units).scatter(-1, order, units)

@@ -17,7 +17,9 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help=CHECKPOINT_HELP)],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what the policies draw.")] = 0,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Play each policy's likeliest action: one episode.")] = False,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Take the likeliest choices, and deal out employers: one episode.")
+    ] = False,
     as_json: AsJson = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Save every period played.")] = None,
     set_: Annotated[

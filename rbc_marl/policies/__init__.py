@@ -48,7 +48,8 @@ class Policies(Protocol):
             observation: "global" [B, G] and the private parts "consumer" [B, C, P], "firm" [B, F, Q] and "government"
                 [B, 1, 0].
             generator: Behind every draw; None for torch's own. Not used where greedy.
-            greedy: Whether to take the likeliest choice instead of drawing one: the result is then deterministic.
+            greedy: Whether to take the likeliest choice instead of drawing one. Employers are dealt out to consumers by
+                their probabilities: alike consumers would all join one firm. The result is deterministic.
             state: At the start of the period. Trained policies ignore it; rules need it.
 
         Returns:

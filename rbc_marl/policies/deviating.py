@@ -38,7 +38,8 @@ class Deviation:
     network: PolicyNetwork | None = None
     """Decides for the deviators."""
     is_greedy: bool = False
-    """Whether the deviators take their network's likeliest choices instead of drawing."""
+    """Whether the deviators take their network's likeliest choices instead of drawing. Where all consumers deviate,
+    they still draw their employers: alike consumers would all join one firm."""
     choice: Tensor | None = None
     """What the deviators always choose: indices [H] of their heads, or [B, H], other ones in each economy."""
 
@@ -100,7 +101,7 @@ class DeviatingPolicies:
         indices = dict(self.base.act(observation, generator, greedy, state=state))
         if network is not None:
             choices = network.distribution(self._deviators_logits(network, observation))
-            deviating = choices.mode() if greedy else choices.sample(_side_stream(generator, self.device))
+            deviating = choices.greedy() if greedy else choices.sample(_side_stream(generator, self.device))
         else:
             assert self._choice is not None  # one of the two is given
             deviating = self._choice.expand(observation["global"].shape[0], -1).unsqueeze(1)  # [B, 1, H]
@@ -114,7 +115,10 @@ class DeviatingPolicies:
         private = private if agent is None else private[:, agent : agent + 1]
         parts = (of_weights_type(network, part) for part in (observation["global"], private))
         logits = network.logits(network.features(*parts))
-        return certain(logits, network.head_sizes) if self.deviation.is_greedy else logits
+        if not self.deviation.is_greedy:
+            return logits
+        drawn = network.dealt_head if agent is None else None
+        return certain(logits, network.head_sizes, drawn)
 
     def _with_deviators(self, indices: Tensor, deviating: Tensor) -> Tensor:
         """Indices of a type, with choices [B, deviators or 1, H] in place of the deviators' own."""
@@ -134,11 +138,15 @@ def replace_rows(logits: Tensor, deviating: Tensor, agent: int | None) -> Tensor
     return torch.cat([logits[:, :agent], deviating, logits[:, agent + 1 :]], dim=1)
 
 
-def certain(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Logits [..., K] that leave no doubt about the likeliest choice of each head."""
+def certain(logits: Tensor, sizes: tuple[int, ...], drawn: int | None = None) -> Tensor:
+    """Logits [..., K] that leave no doubt about the likeliest choice of each head but the one that is still drawn."""
     mode = FactorisedCategorical(logits, sizes).mode()
-    starts = torch.tensor([sum(sizes[:head]) for head in range(len(sizes))], device=logits.device)
-    return torch.full_like(logits, -LOGIT_LIMIT).scatter(-1, mode + starts, LOGIT_LIMIT)
+    starts = [sum(sizes[:head]) for head in range(len(sizes))]
+    sure = torch.full_like(logits, -LOGIT_LIMIT).scatter(-1, mode + mode.new_tensor(starts), LOGIT_LIMIT)
+    if drawn is not None:
+        own = slice(starts[drawn], starts[drawn] + sizes[drawn])
+        sure[..., own] = logits[..., own]
+    return sure
 
 
 def _side_stream(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:

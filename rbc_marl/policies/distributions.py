@@ -22,6 +22,8 @@ MASKED_LOGIT = -1e9
 # float32. This does depend on where the logits of a head lie, as a softmax does not: 50 and 45 are a tie. Subtracting
 # each head's largest logit instead would cost another pass over them.
 LOGIT_LIMIT = 40.0
+# Multiples of this, less their whole parts, cover 0 to 1 evenly however many there are (the golden ratio's fraction).
+_GOLDEN = 0.5 * (5.0**0.5 - 1.0)
 # Uniform draws stay below one by more than rounding, so that the last choice drawn is always an allowed one.
 _BELOW_ONE = 1.0 - 1e-6
 
@@ -128,11 +130,15 @@ class FactorisedCategorical:
             forbidden choices at `MASKED_LOGIT`.
         head_sizes: Alternatives of each choice (K_1 .. K_H), summing to K.
         is_masked: Whether choices may be forbidden. False saves a pass over the logits.
+        dealt_head: Number of the choice that `greedy` deals out; None: it deals out none.
     """
 
-    def __init__(self, logits: Tensor, head_sizes: Sequence[int], is_masked: bool = True) -> None:
+    def __init__(
+        self, logits: Tensor, head_sizes: Sequence[int], is_masked: bool = True, dealt_head: int | None = None
+    ) -> None:
         """See the class."""
         self.logits = logits
+        self.dealt_head = dealt_head
         self.head_sizes = tuple(head_sizes)
         self.blocks = head_blocks(self.head_sizes)
         self.is_masked = is_masked
@@ -177,6 +183,25 @@ class FactorisedCategorical:
         modes = [_view(logits, block).argmax(-1) for block in self.blocks]
         return torch.cat(modes, dim=-1).view(*self._leading, len(self.head_sizes))
 
+    def greedy(self) -> Tensor:
+        """The likeliest choices [..., A, H] (int64) of A agents, of which `dealt_head` is dealt out by probabilities.
+
+        Agents who are alike have the same likeliest choice, and where they would crowd one another it says nothing of
+        what they do together. The agents' numbers stand in for draws: so many take each alternative as its probability
+        says, up to a few. Nothing is random.
+        """
+        choices = self.mode()
+        if self.dealt_head is None:
+            return choices
+        start, size = sum(self.head_sizes[: self.dealt_head]), self.head_sizes[self.dealt_head]
+        _, weights = _weights(self.logits[..., start : start + size], self.is_masked)
+        cumulative = weights.cumsum(-1)
+        number = torch.arange(self.logits.shape[-2], device=weights.device, dtype=torch.float64)
+        quantile = (0.5 + number * _GOLDEN).remainder(1.0).to(weights.dtype).clamp(max=_BELOW_ONE).unsqueeze(-1)
+        dealt = (cumulative <= quantile * cumulative[..., -1:]).sum(-1)
+        choices[..., self.dealt_head] = _allowed(weights, dealt)
+        return choices
+
     def logp_and_entropy(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of choices [..., H] and entropy, both summed over heads: [...] each. Differentiable."""
         position = actions.reshape(-1, len(self.head_sizes)).long() + _offsets(self.head_sizes, self.logits.device)
@@ -206,7 +231,7 @@ class FactorisedCategorical:
 
 
 def _allowed(weights: Tensor, drawn: Tensor) -> Tensor:
-    """Replace a forbidden draw by the likeliest choice.
+    """Replace a forbidden draw by the likeliest choice: weights [..., K], draws [...].
 
     A parallel cumulative sum may round differently before and after a forbidden choice, and a draw may fall between.
     """

@@ -35,6 +35,7 @@ class PolicyNetwork(nn.Module):
         log_mask: [K] buffer, 0 where a choice is allowed and `MASKED_LOGIT` where not; part of the network's state,
             so that it travels with its weights.
         is_maskable: Whether choices can be forbidden.
+        dealt_head: Number of the choice that greedy play deals out by its probabilities: a consumer's employer.
         hidden_values: Values of the widest hidden layer for one agent: how many rows are learnt from at
             once on a CPU follows from it. Only speed depends on it.
     """
@@ -55,6 +56,7 @@ class PolicyNetwork(nn.Module):
         self.shared_size, self.private_size = observation_size(config, agent_type, encoding)
         self.head_sizes = tuple(sizes)
         self.is_maskable = agent_type != "consumer"
+        self.dealt_head = len(self.head_sizes) - 1 if agent_type == "consumer" else None
         # Where nothing can be forbidden the mask is no state: its length would tie the weights to the number of firms.
         self.register_buffer("log_mask", torch.zeros(sum(sizes)), persistent=self.is_maskable)
 
@@ -106,7 +108,7 @@ class PolicyNetwork(nn.Module):
 
     def distribution(self, logits: Tensor) -> FactorisedCategorical:
         """The action distribution of logits [..., K]."""
-        return FactorisedCategorical(logits, self.head_sizes, self.is_maskable)
+        return FactorisedCategorical(logits, self.head_sizes, self.is_maskable, self.dealt_head)
 
 
 def fully_connected(widths: Sequence[int]) -> nn.Sequential:

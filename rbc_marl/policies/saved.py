@@ -83,12 +83,12 @@ class PolicySet:
     def choose(
         self, logits: Mapping[str, Tensor], generator: torch.Generator | None = None, greedy: bool = False
     ) -> dict[str, Tensor]:
-        """Draw from logits, or take the likeliest choices. The draws of one agent are the same whatever the logits.
+        """Draw from logits, or play greedily. The draws of one agent are the same whatever the logits.
 
         Args:
             logits: As `logits` returns them.
             generator: Behind every draw; None for torch's own.
-            greedy: Whether to take the likeliest choice of each head.
+            greedy: Whether to take the likeliest choice of each head, and to deal out the employers.
 
         Returns:
             Indices as `act` returns them.
@@ -96,7 +96,7 @@ class PolicySet:
         indices: dict[str, Tensor] = {}
         for agent_type in AGENT_TYPES:
             choices = self.networks[agent_type].distribution(logits[agent_type])
-            indices[agent_type] = choices.mode() if greedy else choices.sample(generator)
+            indices[agent_type] = choices.greedy() if greedy else choices.sample(generator)
         firm, government = indices["firm"].squeeze(-1), indices["government"].flatten()
         return {"consumer": indices["consumer"], "firm": firm, "government": government}
 

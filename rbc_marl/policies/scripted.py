@@ -12,8 +12,10 @@ from torch import Tensor
 from rbc_marl.choices import sample_indices
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState
+from rbc_marl.economy.baskets import cheapest_first
 from rbc_marl.economy.firms import produce
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.policies.rational import consumer_choices, expected_supply
 from rbc_marl.settings import Section
 
 Money = Annotated[float, Field(ge=0.0)]
@@ -41,11 +43,18 @@ class Rules(Section):
     )
     wage: Money = Field(default=11.0, description="posted by every firm")
     investment: Share = Field(default=0.1, description="share of gross income that firms invest")
+    shopping: Literal["cheapest_first", "best_basket"] = Field(
+        default="cheapest_first",
+        description="what consumers buy; cheapest_first: all that their money pays for, the cheapest good first; "
+        "best_basket: rational consumers, who save what is worth more in later periods and spend the rest on goods of "
+        "equal marginal utility per unit of money",
+    )
     work: Literal["worthwhile", "always", "never"] = Field(
         default="worthwhile",
         description="who works the most hours there are, while the others work the fewest; worthwhile: whoever gains "
         "more from the goods that an hour's net wage buys at the lowest price, at one unit of utility each, than the "
-        "hour costs (theta / 2)",
+        "hour costs (theta / 2); rational consumers work as long as what they would buy with the wage is worth it, and "
+        "not in the last period",
     )
     income_tax: Share = Field(default=0.0, description="rate")
     corporate_tax: Share = Field(default=0.0, description="rate")
@@ -63,6 +72,7 @@ RULES: dict[str, Rules] = {
     "full_employment": Rules(work="always"),
     "cost_plus": Rules(markup=0.2, work="always", income_tax=0.4, corporate_tax=0.8),
     "redistribution": Rules(work="always", corporate_tax=1.0),
+    "rational": Rules(shopping="best_basket"),
     "idle": Rules(price=0.0, wage=0.0, work="never"),
 }
 """Rule-based economies by name."""
@@ -91,11 +101,12 @@ def resolve_rules(rules: Rules | str | Mapping[str, Any]) -> Rules:
 
 
 class ScriptedPolicies:
-    """All agents follow `Rules`: workers join the best payers, buyers take the cheapest goods first.
+    """All agents follow `Rules`: workers join the best payers, buyers take the cheapest goods or the best basket.
 
-    Buyers spend their budget on the cheapest good, then on the next, up to the most units one can choose of each.
-    Employers that pay alike and goods that cost alike are equally good: a generator draws among them, and greedy play
-    deals them out by the consumer's number, so that neighbours start at different firms.
+    Who buys the cheapest goods first spends the budget on one, then on the next, up to the most units one can choose of
+    each. What rational consumers do stands in `rbc_marl.policies.rational`. Employers that pay alike and goods that
+    cost alike are equally good: a generator draws among them, and greedy play deals them out by the consumer's number,
+    so that neighbours start at different firms.
 
     Attributes:
         config: The economy.
@@ -143,16 +154,31 @@ class ScriptedPolicies:
             return None if greedy else torch.rand(*shape, generator=generator, device=state.price.device)
 
         employer = _best_payer(state.wage, self.config.num_consumers, draw())
-        demand = _cheapest_first(state, max(self.config.consumption_choices), draw())
-        demand_index = _at_most(self.config.consumption_choices, demand)
+        demand_index, hours_index = self._consumption_and_hours(state, draw())
         return {
-            "consumer": torch.cat([demand_index, self._hours(state).unsqueeze(-1), employer.unsqueeze(-1)], dim=-1),
+            "consumer": torch.cat([demand_index, hours_index.unsqueeze(-1), employer.unsqueeze(-1)], dim=-1),
             "firm": self._firm(state),
             "government": self._government(state),
         }
 
+    def _consumption_and_hours(self, state: EconomyState, draws: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Indices [B, C, F] of the units of each good, and [B, C] of the hours worked."""
+        config, choices = self.config, self.config.hours_choices
+        if self.rules.shopping == "cheapest_first":
+            order = _by_price(state, draws)
+            price = state.price.unsqueeze(1).expand_as(order).gather(-1, order)
+            units = cheapest_first(price, state.consumer_budget.unsqueeze(-1), max(config.consumption_choices))
+            demand = torch.zeros_like(units).scatter(-1, order, units)
+            return _at_most(config.consumption_choices, demand), self._hours(state)
+        fixed = {"always": max(choices), "never": min(choices)}.get(self.rules.work)
+        allowed = state.price.new_tensor(sorted(choices) if fixed is None else [fixed])
+        order = _by_price(state, draws, expected_supply(config, state))
+        place, hours = consumer_choices(config, state, order, allowed)
+        by_size = torch.tensor(config.consumption_choices, device=place.device).argsort()
+        return by_size[place], _nearest(choices, hours)
+
     def _hours(self, state: EconomyState) -> Tensor:
-        """Index [B, C] of the hours worked."""
+        """Index [B, C] of the hours worked by those who buy the cheapest goods first."""
         choices = self.config.hours_choices
         most, fewest = choices.index(max(choices)), choices.index(min(choices))
         if self.rules.work == "worthwhile":
@@ -231,25 +257,23 @@ def _best_payer(wage: Tensor, num_consumers: int, draws: Tensor | None) -> Tenso
     return (is_best.unsqueeze(1) & (rank.unsqueeze(1) == number.unsqueeze(-1))).int().argmax(dim=-1)
 
 
-def _cheapest_first(state: EconomyState, most: float, draws: Tensor | None) -> Tensor:
-    """Units [B, C, F], not yet whole, of a budget spent on the cheapest good, then the next, ``most`` units of each.
+def _by_price(state: EconomyState, draws: Tensor | None, supply: Tensor | None = None) -> Tensor:
+    """Goods [B, C, F] from the cheapest to the dearest, as each consumer goes through them.
 
-    Goods that cost alike come in the order of the draws [B, C, F], or from the consumer's own number on.
+    Goods that cost alike come in the order of the draws [B, C, F], or from the consumer's own number on. With a supply
+    [B, F], infinite but where a good ran out, those come last, the largest first and in one order for all.
     """
-    consumers, firms = state.consumer_budget.shape[1], state.price.shape[1]
+    (num_envs, consumers), firms = state.consumer_budget.shape, state.price.shape[1]
     if draws is None:
-        goods = torch.arange(firms, device=state.price.device)
-        order = (goods + torch.arange(consumers, device=goods.device).unsqueeze(-1)).remainder(firms)
-        order = order.expand(state.num_envs, consumers, firms)
-    else:
-        order = draws.argsort(dim=-1)
-    price = state.price.unsqueeze(1).expand_as(order).gather(-1, order)
-    price, by_price = price.sort(dim=-1, stable=True)
-    order = order.gather(-1, by_price)
-    spent = (most * price).cumsum(dim=-1) - most * price
-    left = state.consumer_budget.unsqueeze(-1) - spent
-    units = torch.where(price > 0, left / torch.where(price > 0, price, 1.0), most).clamp(min=0.0, max=most)
-    return torch.zeros_like(units).scatter(-1, order, units)
+        number = torch.arange(consumers, device=state.price.device).unsqueeze(-1)
+        turn = (torch.arange(firms, device=number.device) - number).remainder(firms)
+        draws = (turn / firms).expand(num_envs, consumers, firms)
+    if supply is not None:
+        supply = torch.where(state.inventory > 0.0, supply, 0.0).unsqueeze(1)
+        draws = torch.where(supply < torch.inf, 1.0 + 1.0 / (1.0 + supply), draws)
+    order = draws.argsort(dim=-1)
+    by_price = state.price.unsqueeze(1).expand_as(order).gather(-1, order).sort(dim=-1, stable=True).indices
+    return order.gather(-1, by_price)
 
 
 def _at_most(choices: Sequence[float], amount: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class BehaviourSettings:
     """How agents act in the episodes to be played."""
 
     explore: bool = True
-    """Whether to draw actions; else the likeliest are taken."""
+    """Whether to draw actions; else the likeliest are taken, and employers are dealt out."""
     random: frozenset[str] = frozenset()
     """Agent types that act uniformly at random within their mask."""
     labour_disutility: float = 1.0
@@ -271,10 +271,10 @@ class EpisodeCollector:
 
 
 def _draw(choices: FactorisedCategorical, is_random: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Choices [E, A, H], drawn or the likeliest, and their log-probabilities [E, A]."""
+    """Choices [E, A, H], drawn or greedy, and their log-probabilities [E, A]."""
     if is_random:
         return choices.sample_and_logp(generator)
-    taken = choices.mode()
+    taken = choices.greedy()
     return taken, choices.logp(taken)
 
 

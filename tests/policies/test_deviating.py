@@ -109,6 +109,16 @@ def test_greedy_deviators_take_their_likeliest_choice_among_others_who_draw(trai
     assert not torch.equal(found[:, 0], likeliest[:, 0])
 
 
+def test_where_all_consumers_deviate_greedily_they_still_draw_their_employers(trained):
+    own = network("consumer", 9)
+    observation = VectorEconomy(ECONOMY, 50, autoreset=False).reset()
+    likeliest = own.distribution(own(observation["global"], observation["consumer"])[0]).mode()
+    policies = DeviatingPolicies(trained, Deviation("consumer", network=own, is_greedy=True))
+    found = policies.act(observation, torch.Generator().manual_seed(0))["consumer"]
+    assert torch.equal(found[..., :-1], likeliest[..., :-1])
+    assert len(found[..., -1].unique()) == ECONOMY.num_firms
+
+
 def test_certainty_never_falls_on_a_forbidden_choice():
     own = network("government", 1)
     own.set_mask(torch.arange(36) == 4)

@@ -267,3 +267,25 @@ def test_actions_in_one_byte_reach_heads_beyond_256_logits():
 def test_runs_of_equal_heads_are_one_block():
     assert head_blocks((11, 11, 11, 5, 3)) == ((0, 3, 11), (33, 1, 5), (38, 1, 3))
     assert head_blocks((3, 5, 5, 3)) == ((0, 1, 3), (3, 2, 5), (13, 1, 3))
+
+
+@pytest.mark.parametrize("agents", [1, 7, 100, 1000])
+def test_a_dealt_choice_follows_its_probabilities_and_the_others_are_the_likeliest(agents):
+    heads, dealt = (4, 3, 2), 1
+    logits = random_logits(heads, 5, 1).expand(5, agents, -1)
+    choices = FactorisedCategorical(logits, heads, dealt_head=dealt)
+    greedy, mode = choices.greedy(), choices.mode()
+    assert torch.equal(greedy[..., [0, 2]], mode[..., [0, 2]])
+    counts = torch.nn.functional.one_hot(greedy[..., dealt], heads[dealt]).sum(1)
+    expected = agents * logits[:, 0, 4:7].softmax(-1)
+    assert (counts - expected).abs().max() <= 3
+    assert torch.equal(greedy, choices.greedy())
+
+
+def test_no_forbidden_choice_is_dealt_out_and_without_a_dealt_head_greedy_is_the_likeliest():
+    heads = (2, 6)
+    logits = masked(random_logits(heads, 3, 500, scale=0.1), torch.tensor([1, 1, 0, 1, 0, 1, 1, 0], dtype=torch.bool))
+    dealt = FactorisedCategorical(logits, heads, dealt_head=1).greedy()[..., 1]
+    assert dealt.unique().tolist() == [1, 3, 4]
+    likeliest = FactorisedCategorical(logits, heads)
+    assert torch.equal(likeliest.greedy(), likeliest.mode())

@@ -99,7 +99,22 @@ def test_loaded_policies_act_as_the_networks_would(checkpoint):
             network = networks[name]
             choices = network.distribution(network(observation["global"], observation[name])[0])
             assert torch.equal(choices.sample(generator).flatten(), drawn[name].flatten())
-            assert torch.equal(choices.mode().flatten(), likeliest[name].flatten())
+            assert torch.equal(choices.greedy().flatten(), likeliest[name].flatten())
+
+
+def test_greedy_consumers_take_the_likeliest_goods_and_hours_and_share_out_their_employers(checkpoint):
+    crowd = CONFIG.replace(num_consumers=200)
+    policies = load_policies(checkpoint, economy={"num_consumers": 200})
+    observation = VectorEconomy(crowd, 2, encoding="digits").reset()
+    logits = policies.logits(observation)["consumer"]
+    choices = policies.networks["consumer"].distribution(logits)
+    greedy = policies.act(observation, greedy=True)["consumer"]
+    assert torch.equal(greedy[..., :-1], choices.mode()[..., :-1])
+    probabilities = logits[..., -CONFIG.num_firms :].softmax(-1).sum(1)
+    workers = torch.nn.functional.one_hot(greedy[..., -1], CONFIG.num_firms).sum(1)
+    assert (workers - probabilities).abs().max() <= 5
+    assert (workers > 0).sum() > 2
+    assert torch.equal(greedy, policies.act(observation, torch.Generator().manual_seed(1), greedy=True)["consumer"])
 
 
 def test_actions_of_loaded_policies_play_whole_episodes(checkpoint):

@@ -34,7 +34,7 @@ class Args:
     num_consumers: int = 20
     num_firms: int = 4
     train: str = "consumer"  # agent types that learn, separated by commas
-    others: str = "cost_plus"  # rules that play the rest: monopoly, full_employment, cost_plus, redistribution or idle
+    others: str = "cost_plus"  # rules that play the rest, a key of rbc_marl.policies.scripted.RULES
     seed: int = 0
     device: str = "cpu"
 
