@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 # Examples are few but always the same, so that a failure is never a matter of luck. `make long` tries more of them, and
 # `pytest --hypothesis-profile=search` others each time.
-settings.register_profile("default", deadline=None, max_examples=40, derandomize=True)
+settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=400, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("default")

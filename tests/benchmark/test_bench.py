@@ -56,6 +56,7 @@ def test_an_unknown_part_is_refused_by_name():
         bench.run(["samplin"])
 
 
+@pytest.mark.long
 def test_the_command_needs_neither_the_tests_nor_ray(tmp_path):
     """The package is copied to a folder that holds nothing else."""
     (tmp_path / "rbc_marl").symlink_to(PACKAGE, target_is_directory=True)

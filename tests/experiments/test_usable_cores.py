@@ -14,6 +14,7 @@ print(usable_cores(), _where(RayOptions(), 1)["num_cpus"], _where(RayOptions(), 
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_a_process_that_is_bound_to_one_core_counts_one():
     bind = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})"

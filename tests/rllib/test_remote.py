@@ -41,7 +41,7 @@ def assert_acting_with(learnt, acting):
             assert torch.equal(weight, learnt[module_id][name]), f"{module_id} {name}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_remote_runners_play_act_with_what_was_learnt_and_count():
     with built(remote_config()) as algorithm:
         for iteration in (1, 2):
