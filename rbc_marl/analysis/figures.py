@@ -1,4 +1,4 @@
-"""Figures of sweeps: fixed against learned taxes, and the spectrum of outcomes. Plain matplotlib, written to files."""
+"""Figures of sweeps: learned taxes, the spectrum of outcomes, the market of goods. Matplotlib, written to files."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ PLANES = (
     (("wage", "mean wage"), ("hours", "hours per consumer and period")),
     (("firm_return", "firm reward"), ("consumer_return", "consumer reward")),
 )
+
+# What `market` draws for each price, by the beginning of its column.
+_STRATEGY_COLUMNS = {
+    "share": "share of firms and periods (%)",
+    "sales": "units sold at home, a firm and period",
+    "exports": "units exported, likewise",
+}
 
 
 def tax_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], path: str | Path) -> Path:
@@ -87,6 +94,57 @@ def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", fontsize="small", title="group (runs)")
     return _save(figure, path)
+
+
+def market(rows: Sequence[Row], path: str | Path) -> Path:
+    """Draw what consumers buy at each price, a line per run, and what firms do with each, the mean over runs.
+
+    Left: units of one good that all consumers buy by its own price, all others at the highest, on a logarithmic scale
+    from 1. Right: the share of firms and periods at each price, and units that such a firm sells at home and exports.
+
+    Args:
+        rows: Of a sweep, with what `rbc_marl.analysis.shopping` and `rbc_marl.analysis.indicators` found.
+        path: Where the picture goes; its suffix says its format.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: No row says what consumers buy.
+    """
+    drawn = [row for row in rows if row["outcome"] not in NOT_EVALUATED and _prices(row)]
+    if not drawn:
+        raise UserError("no run says what consumers buy; there is no market to draw")
+    figure = _figure(10.0, 4.0)
+    left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    arms = list(dict.fromkeys(str(row.get("arm", "")) for row in drawn))
+    for row in drawn:
+        units = [max(row[f"demand_at_{price}"], 1.0) for price in _prices(row)]
+        number = arms.index(str(row.get("arm", "")))
+        left.plot([float(price) for price in _prices(row)], units, color=f"C{number}", linewidth=0.8, alpha=0.7)
+    left.set(yscale="log", xlabel="own price (money per unit)", ylabel="units that all consumers buy")
+    left.set_title(f"demand for one good, a line per run (n = {len(drawn)})")
+    if len(arms) > 1:
+        for number, arm in enumerate(arms):
+            left.plot([], [], color=f"C{number}", label=arm)
+        left.legend(fontsize="small")
+    prices = _prices(drawn[0])
+    for shift, (column, words) in enumerate(_STRATEGY_COLUMNS.items()):
+        scale = 100.0 if column == "share" else 1.0
+        found = [[row.get(f"{column}_at_{price}") for row in drawn] for price in prices]
+        means = [scale * np.mean([value for value in values if value is not None] or [0.0]) for values in found]
+        at = [position + 0.27 * (shift - 1) for position in range(len(prices))]
+        right.bar(at, means, width=0.25, color=("0.75", "C0", "C1")[shift], label=words)
+    right.set_xticks(range(len(prices)), prices)
+    right.set(xlabel="price (money per unit)", title="what firms post and sell, mean over runs")
+    right.legend(fontsize="small")
+    return _save(figure, path)
+
+
+def _prices(row: Row) -> list[str]:
+    """Prices at which a row says what consumers buy, the lowest first."""
+    columns = [name for name in row if name.startswith("demand_at_") and row[name] is not None]
+    return sorted((name.removeprefix("demand_at_") for name in columns), key=float)
 
 
 def explained_by_a_line(x: Sequence[float], y: Sequence[float]) -> float | None:

@@ -48,11 +48,13 @@ class Shopping:
 
     def numbers(self) -> dict[str, float | None]:
         """What stands in a row of a table."""
-        return {"shopping_share": self.share, "demand_elasticity": self.elasticity}
+        demand = {f"demand_at_{price:g}": units for price, units in sorted(self.demand.items())}
+        return {"shopping_share": self.share, "demand_elasticity": self.elasticity, **demand}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the numbers, and the demand curve."""
-        return {**self.numbers(), "demand": {f"{price:g}": units for price, units in self.demand.items()}}
+        """Plain data for JSON: the share, the elasticity and the demand curve."""
+        demand = {f"{price:g}": units for price, units in self.demand.items()}
+        return {"shopping_share": self.share, "demand_elasticity": self.elasticity, "demand": demand}
 
     def describe(self) -> str:
         """The measurement in a line."""

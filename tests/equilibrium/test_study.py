@@ -8,7 +8,7 @@ import json
 import pandas as pd
 import pytest
 
-from rbc_marl.analysis.figures import _marked, explained_by_a_line, spectrum
+from rbc_marl.analysis.figures import _marked, explained_by_a_line, market, spectrum
 from rbc_marl.analysis.studies import table_files
 from rbc_marl.analysis.tables import composition_summary, summary
 from rbc_marl.equilibrium.study import begin, finish, load_study
@@ -133,6 +133,16 @@ def test_a_spectrum_is_drawn_with_collapsed_runs_and_without_stopped_ones(tmp_pa
     assert path.stat().st_size > 5000
     with pytest.raises(UserError, match="no run has ended"):
         spectrum([STOPPED], tmp_path / "none.png")
+
+
+def test_a_market_is_drawn_of_the_runs_that_say_what_consumers_buy(tmp_path):
+    bought = {"demand_at_500": 900.0, "demand_at_2500": 0.0, "shopping_share": 0.7}
+    posted = {"share_at_500": 0.0, "sales_at_500": None, "exports_at_500": None}
+    posted |= {"share_at_2500": 1.0, "sales_at_2500": 12.0, "exports_at_2500": 80.0}
+    rows = [{**ROW, **bought, **posted}, {**ROW, **bought, **posted, "arm": "other"}, STOPPED]
+    assert market(rows, tmp_path / "market.png").stat().st_size > 5000
+    with pytest.raises(UserError, match="no run says what consumers buy"):
+        market([ROW, STOPPED], tmp_path / "none.png")
 
 
 def test_a_legend_tells_living_groups_apart_and_holds_the_others_together():
