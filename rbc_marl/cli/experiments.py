@@ -72,6 +72,9 @@ def sweep(
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="The file's small version, which takes minutes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and print what would run.")] = False,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Make the rows of runs that ended anew, without training.")
+    ] = False,
     ray_address: RayAddress = None,
     verbose: Verbose = 0,
 ) -> None:
@@ -80,7 +83,7 @@ def sweep(
 
     file = find_file(file, "sweep")
     require("ray.rllib", "rllib")
-    from rbc_marl.equilibrium.study import load_study
+    from rbc_marl.equilibrium.study import load_study, remeasure_study
     from rbc_marl.experiments.ray_session import RayOptions, quieten
     from rbc_marl.experiments.sweep import describe, rows_of
 
@@ -91,6 +94,10 @@ def sweep(
         rows_of(study, folder)  # refuses those of other settings, also of arms that are not asked for
         print(describe(study.only(arm or ()), folder))
         print(f"next: {shlex.join(word for word in again if word != '--dry-run')}")
+        return
+    if remeasure:
+        print(remeasure_study(study, folder, arm or (), again))
+        print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
         return
     _run_study(study, folder, shlex.join(again), workers, RayOptions(ray_address, verbosity=verbose), only=arm or ())
 

@@ -32,6 +32,7 @@ from rbc_marl.experiments.sweep import (
     Sweep,
     checkpoint_of,
     finished_row,
+    remeasure,
     rows_of,
     run_sweep,
     seed_ranges,
@@ -243,6 +244,40 @@ def run_study(
         with ray_session(options, cpus):
             run_stages(asked, folder, workers, report)
             return finish(study, rows_of(study, folder, report), folder, workers, report, asked.arms)
+
+
+def remeasure_study(
+    study: Study,
+    folder: Path,
+    only: Sequence[str] = (),
+    command: Sequence[str] = (),
+    report: Callable[[str], None] = print,
+) -> str:
+    """Measure the saved policies of a study's runs anew, and write its tables, summary and figures; train nothing.
+
+    Args:
+        study: All that could have run.
+        folder: Where everything is kept.
+        only: Names of the arms to measure; empty: all.
+        command: What was typed, for sweep.json.
+        report: Told of each run.
+
+    Returns:
+        The summary, as Markdown.
+
+    Raises:
+        UserError: A run's checkpoint is gone, another process works in the folder, or it holds rows that were made with
+            other settings.
+    """
+    from rbc_marl.experiments.folder import folder_lock
+
+    asked = study.only(only)
+    if not rows_of(study, folder):
+        raise UserError(f"{folder} holds no runs of {study.name}; leave out --remeasure to train them")
+    with folder_lock(folder):
+        begin(study, folder, command, report)
+        remeasure(asked, folder, report)
+        return finish(study, rows_of(study, folder, report), folder, report=report, asked=())
 
 
 def run_stages(study: Study, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from rbc_marl.analysis.groups import Thresholds
 from rbc_marl.analysis.outcomes import BEST, FAILED, outcome
 from rbc_marl.analysis.rollouts import Evaluation, play
 from rbc_marl.analysis.shopping import shopping
-from rbc_marl.analysis.tables import STOPPED, TRAINED
+from rbc_marl.analysis.tables import NOT_EVALUATED, STOPPED, TRAINED
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
 from rbc_marl.experiments import run as training
@@ -331,7 +331,8 @@ def run_one(
     """
     try:
         trained = _train(run, folder, after_iteration)
-        results = _evaluated(run, trained) if run.is_evaluated else _last_results(trained)
+        assert trained.checkpoint is not None  # `_train` sees to it
+        results = _evaluated(run, trained.checkpoint) if run.is_evaluated else _last_results(trained)
         results |= {"iterations": trained.iterations, "seconds": round(trained.seconds, 1)}
     except NonFiniteError as error:
         results = {"outcome": FAILED, "error": str(error)}
@@ -340,22 +341,40 @@ def run_one(
     return row
 
 
+def remeasure(sweep: Sweep, folder: Path, report: Callable[[str], None] = print) -> None:
+    """Make the rows of runs anew from their last checkpoints, as after an update that measures more; train nothing.
+
+    Rows of runs that were stopped, failed or never evaluated stay, and so do their times and iterations.
+
+    Raises:
+        UserError: A run's checkpoint is gone, or the folder holds rows that were made with other settings.
+    """
+    store = RowStore(folder, report)
+    for number, run in enumerate(sweep.runs, start=1):
+        row = finished_row(sweep, run, store)
+        if row is None or row["outcome"] in NOT_EVALUATED:
+            continue
+        training = {name: row[name] for name in ("iterations", "seconds")}
+        row = _row(run, _evaluated(run, checkpoint_of(run, folder)) | training)
+        store.write(run.key, row)
+        tell(report, number, len(sweep.runs), _line(row))
+
+
 def _row(run: RunSpec, results: Mapping[str, Any]) -> dict[str, Any]:
     head = {"arm": run.arm, "seed": run.seed, "outcome": results["outcome"], **dict(run.columns)}
     return {**head, **results, "changes": run.changes, HASH: run.fingerprint}
 
 
-def _evaluated(run: RunSpec, trained: Outcome) -> dict[str, Any]:
+def _evaluated(run: RunSpec, checkpoint: Path) -> dict[str, Any]:
     """Columns of a run whose policies are played."""
-    assert trained.checkpoint is not None  # `_train` sees to it
-    policies = load_policies(trained.checkpoint, trust=True)  # its networks have just been trained here
+    policies = load_policies(checkpoint, trust=True)  # its networks were trained here
     episodes = play(policies, run.episodes, seed=run.seed, record=True)
     evaluation = Evaluation.of(episodes)
     measured = {**evaluation.means, **evaluation.indicators, **composition(episodes)}
     measured |= shopping(policies, seed=run.seed).numbers()
     measured |= run.measure(policies, run.episodes, run.seed) if run.measure else {}
     if spoilt := [name for name, x in measured.items() if x is not None and not math.isfinite(x)]:
-        raise NonFiniteError(f"{', '.join(spoilt)} of the policies in {trained.checkpoint} are not finite")
+        raise NonFiniteError(f"{', '.join(spoilt)} of the policies in {checkpoint} are not finite")
     became = outcome(policies.config, evaluation.means, run.rules, run.welfares)
     return {"outcome": became, **{name: None if x is None else round(x, 4) for name, x in measured.items()}}
 
