@@ -160,7 +160,8 @@ def _of_validator(message: str, place: str, given: object, owner: type[Section] 
     if message.startswith(("it must", "give ", "there is", "there are")):
         return f"{place} is {_shown(given)}; {message}"
     name = re.match(r"\w+", message)
-    is_field = owner is not None and name is not None and name.group() in owner.model_fields
+    known = owner.model_fields if owner is not None else {}
+    is_field = name is not None and (name.group() in known or (isinstance(given, Mapping) and name.group() in given))
     return f"{place}{'.' if is_field else ': '}{message}" if place else message
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rbc_marl.choices import check_quantities, check_ranges, check_shapes, decode, sample_indices
 from rbc_marl.config import EconomyConfig, resolve_config
-from rbc_marl.economy import Actions, EconomyState, Flows, initial_state, period
+from rbc_marl.economy import Actions, EconomyState, Flows, Number, initial_state, period
+from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, check_parameters, own_number
 from rbc_marl.errors import ConfigError, one_of
 from rbc_marl.observations import Encoding, observe
 from rbc_marl.settings import Section
@@ -41,7 +42,7 @@ class VectorEconomy:
         num_envs: Economies in the batch (B).
         state: The batch's `EconomyState` now; None before the first reset.
         final_observation: After a step that ended episodes with autoreset, the observation at their end; else None.
-        labour_disutility_scale: Factor on the disutility of labour from the next reset on (curricula anneal it).
+        parameters: Numbers that hold in place of the configuration's own; set them with `set_parameters`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class VectorEconomy:
         seed: int = 0,
         autoreset: bool = True,
         encoding: str = "symlog",
+        parameters: Mapping[str, Number] | None = None,
     ) -> None:
         """Make the batch; call `reset` before the first step.
 
@@ -64,6 +66,7 @@ class VectorEconomy:
             seed: Of the generator behind `sample_actions`.
             autoreset: Whether a step that ends the episodes starts new ones.
             encoding: How money and units enter observations: "symlog" or "digits".
+            parameters: Numbers in place of the configuration's own; see `set_parameters`.
 
         Raises:
             ConfigError: An argument is out of range or unknown.
@@ -76,11 +79,43 @@ class VectorEconomy:
         self.dtype = one_of(dtype, DTYPES, "dtype")
         self.autoreset = settings.autoreset
         self.encoding: str = settings.encoding
-        self.labour_disutility_scale = 1.0
+        self.parameters: dict[str, Number] = {}
+        self.set_parameters(parameters or {})
         self.state: EconomyState | None = None
         self.final_observation: dict[str, Tensor] | None = None
         self.generator = torch.Generator(device=self.device).manual_seed(settings.seed)
         self._periods_played = 0
+
+    def set_parameters(self, parameters: Mapping[str, Number]) -> None:
+        """Put numbers in place of the configuration's own, from the next period on; all others are its own again.
+
+        Agents do not see them. They are for what trains or studies a batch: curricula, families of economies.
+
+        Args:
+            parameters: By name (`rbc_marl.economy.PARAMETERS`) a number, or a tensor [B] with one for each economy,
+                whose values are read on the host here and nowhere else. ``labour_disutility_scale``, a factor on the
+                disutility of labour, counts from the next reset on.
+
+        Raises:
+            ConfigError: A name or a number cannot be.
+        """
+        checked = check_parameters(parameters, self.num_envs, self.device, self.dtype)
+        is_own = {n: not isinstance(x, Tensor) and x == own_number(self.config, n) for n, x in checked.items()}
+        self.parameters = {name: number for name, number in checked.items() if not is_own[name]}
+
+    def parameter_tensors(self) -> dict[str, Tensor]:
+        """`parameters`, each [B]."""
+        one_each = torch.ones(self.num_envs, device=self.device, dtype=self.dtype)
+        return {name: number * one_each for name, number in self.parameters.items()}
+
+    @property
+    def labour_disutility_scale(self) -> Number:
+        """Factor on the disutility of labour from the next reset on, one of the `parameters`."""
+        return self.parameters.get(LABOUR_DISUTILITY_SCALE, 1.0)
+
+    @labour_disutility_scale.setter
+    def labour_disutility_scale(self, scale: Number) -> None:
+        self.set_parameters({**self.parameters, LABOUR_DISUTILITY_SCALE: scale})
 
     def reset(self) -> dict[str, Tensor]:
         """Start new episodes.
@@ -144,7 +179,7 @@ class VectorEconomy:
             raise ConfigError("the episode is over; call reset() before the next step()")
 
     def _play(self, actions: Actions) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Flows]:
-        self.state, flows = period(self.config, self.require_state(), actions)
+        self.state, flows = period(self.config, self.require_state(), actions, self.parameters)
         self._periods_played += 1
         is_over = self._periods_played >= self.config.horizon
         observation = observe(self.config, self.state, self.encoding)

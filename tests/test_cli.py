@@ -171,6 +171,16 @@ def test_check_says_what_would_run_and_runs_nothing(capsys, in_empty_folder):
     assert [path.name for path in in_empty_folder.iterdir()] == ["tiny.yaml"]
 
 
+def test_check_says_which_numbers_of_the_economy_move_and_where_they_end(capsys, in_empty_folder):
+    courses = "{export_quota: {from: 100, to: 0, begin: 3, end: 5}, crra: {from: 0.5, end: 4}}"
+    status, out, _ = in_process(capsys, "check", "tiny.yaml", "--set", f"curriculum={{economy: {courses}}}")
+    assert status == 0
+    quota = "export_quota from 100 to 0 between iterations 3 and 5; policies are evaluated and saved with 100"
+    lines = out.splitlines()
+    assert f"  curriculum: {quota}" in lines
+    assert "  curriculum: crra from 0.5 to 0.1 between iterations 0 and 4" in lines
+
+
 def test_check_says_whose_code_a_file_runs(capsys, in_empty_folder):
     (in_empty_folder / "checked_by_name.py").write_text(OWN_CURRICULUM, encoding="utf-8")
     status, out, _ = in_process(capsys, "check", "tiny.yaml", "--set", "curriculum=checked_by_name.Late")

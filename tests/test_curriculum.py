@@ -13,6 +13,8 @@ from rbc_marl import ConfigError, preset
 from rbc_marl.choices import choice_tables
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import NAMED_CURRICULA, Curriculum, Phase, build_curriculum, paper_curriculum
+from rbc_marl.curriculum.parts import Courses
+from rbc_marl.economy import PARAMETERS
 
 HOST_MATH = np.load(Path(__file__).parent / "golden" / "host_math.npz")
 # The published schedules, and one whose stages change every ten iterations.
@@ -80,6 +82,7 @@ def test_without_parts_everything_is_allowed_from_the_start():
         ("labour_disutility", {"decay": 5}, {"labour_disutility"}),
         ("entropy", {"decay": 5}, {"entropy"}),
         ("learning_rate", {"begin": 0, "end": 4}, {"learning_rate"}),
+        ("economy", {"crra": {"from": 0.5, "end": 4}}, {"economy"}),
     ],
 )
 def test_each_part_alone_changes_what_it_names_and_nothing_else(part, given, changes):
@@ -214,6 +217,42 @@ def test_one_segment_in_a_list_is_that_segment():
         assert all(alone.phase(i) == listed.phase(i) for i in range(12))
 
 
+def test_numbers_of_the_economy_move_linearly_to_a_value_or_to_the_economys_own():
+    courses = {"export_quota": {"from": 100, "to": 0, "begin": 300, "end": 500}, "crra": {"from": 0.5, "end": 10}}
+    curriculum = build_curriculum({"economy": courses}, OPEN.replace(crra=0.3))
+    numbers = [curriculum.phase(i).economy for i in (0, 5, 10, 300, 400, 500, 900)]
+    assert [each["export_quota"] for each in numbers] == [100.0, 100.0, 100.0, 100.0, 50.0, 0.0, 0.0]
+    assert [each["crra"] for each in numbers] == [0.5, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3]
+    assert curriculum.phase(400).own_economy().economy == {}
+
+
+def test_a_phase_says_what_the_economy_is():
+    curriculum = build_curriculum({"economy": {"export_quota": {"from": 100, "to": 0, "end": 8}}}, OPEN)
+    assert curriculum.phase(5).describe() == "all learn, export_quota 37.5"
+    assert curriculum.phase(5).report()["export_quota"] == 37.5
+    assert build_curriculum({}, OPEN).phase(5).describe() == "all learn"
+
+
+def test_all_that_can_vary_can_move():
+    assert set(Courses.model_fields) == set(PARAMETERS)
+
+
+def test_labour_disutility_has_one_factor_however_it_moves():
+    scale = {"labour_disutility_scale": {"from": 0.5, "end": 8}}
+    phase = build_curriculum({"economy": scale}, OPEN).phase(4)
+    assert phase.labour_disutility == 0.75 and phase.economy == {}
+    assert phase.parameters() == phase.own_economy().parameters() == {"labour_disutility_scale": 0.75}
+    annealed = build_curriculum({"labour_disutility": {"decay": 4}, "economy": {"crra": {"from": 0.5, "end": 8}}}, OPEN)
+    assert annealed.phase(4).parameters() == {"labour_disutility_scale": -math.expm1(-1), "crra": 0.3}
+
+
+def test_a_curriculum_as_plain_data_makes_it_again():
+    curriculum = Curriculum(economy={"crra": {"from": 0.5, "end": 8}}, entropy=[{"decay": 3.0}, {"begin": 2, "end": 4}])
+    data = curriculum.model_dump(exclude_none=True)
+    assert data["economy"] == {"crra": {"from": 0.5, "begin": 0, "end": 8}}
+    assert build_curriculum(data, OPEN) == build_curriculum(curriculum, OPEN)
+
+
 def test_types_that_wait_can_act_at_random():
     curriculum = build_curriculum({"start": {"firm": 5}, "before": {"firm": "random"}}, OPEN)
     assert curriculum.phase(4).random == {"firm"}
@@ -254,6 +293,27 @@ def test_types_that_wait_can_act_at_random():
         (
             {"entropy": [{"decay": 5}, {"begin": 4, "end": 8, "from_stat": True}]},
             'curriculum.entropy.1.from_stat is not a part of a curriculum; did you mean "from_start"',
+        ),
+        (
+            {"economy": {"export_qota": {"from": 1, "end": 4}}},
+            'curriculum.economy.export_qota is not a number of an economy that can vary; did you mean "export_quota"',
+        ),
+        (
+            {"economy": {"num_firms": {"from": 1, "end": 4}}},
+            "curriculum.economy.num_firms cannot vary: it sets the shapes of tensors",
+        ),
+        (
+            {"economy": {"dividend_share": {"from": 0, "to": 1.5, "end": 4}}},
+            "curriculum.economy.dividend_share.to is 1.5; it must be at most 1",
+        ),
+        ({"economy": {"crra": {"from": -1, "end": 4}}}, "curriculum.economy.crra.from is -1.0; it must be at least 0"),
+        ({"economy": {"crra": {"end": 4}}}, "curriculum.economy.crra.from is missing"),
+        ({"economy": {"crra": {"from": 0, "begin": 4, "end": 2}}}, "curriculum.economy.crra.end is 2, before begin 4"),
+        ({"economy": {"crra": {"from": 0, "untill": 4}}}, "curriculum.economy.crra.untill is not a part"),
+        ({"economy": {"crra": 3}}, "curriculum.economy.crra is 3; it must be a mapping with begin, end, from, to"),
+        (
+            {"labour_disutility": {"decay": 3}, "economy": {"labour_disutility_scale": {"from": 0, "end": 4}}},
+            "curriculum.labour_disutility and economy.labour_disutility_scale set the same number; keep one",
         ),
         ({"entropy": []}, "curriculum.entropy is []; it must be"),
         ({"learning_rate": []}, "curriculum.learning_rate is []; it must be"),
@@ -306,6 +366,8 @@ class Late:
         (Phase(highest_tax=-1.0), "curriculum: phase(700) leaves the government without any choice"),
         (Phase(learning=frozenset({"consumers"})), 'phase(700).learning names "consumers"; there are consumer'),
         (Phase(random=frozenset({"bank"})), 'phase(700).random names "bank"'),
+        (Phase(economy={"export_qota": 5.0}), 'phase(700).economy.export_qota is not a number of an economy that can'),
+        (Phase(economy={"dividend_share": 5.0}), "phase(700).economy.dividend_share is 5.0; it must be at most 1"),
         (Phase(learning_rate={"firms": 0.5}), 'phase(700).learning_rate names "firms"'),
         (Phase(entropy={"consumer": 1.0}), "phase(700).entropy has no factor for firm and government"),
         ({"price": 1000.0}, "it must be a rbc_marl.curriculum.Phase"),
@@ -324,6 +386,12 @@ def test_a_schedule_forgets_nothing_because_it_remembers_nothing():
     assert build_curriculum("paper_short", OPEN).phase(70000) == late
     assert curriculum.phase(100) == early
     assert torch.equal(late.masks(OPEN)["firm"], curriculum.phase(70000).masks(OPEN)["firm"])
+
+
+def test_what_cannot_be_exported_cannot_move():
+    given = {"economy": {"export_quota": {"from": 9, "end": 4}}}
+    with pytest.raises(ConfigError, match=r"curriculum\.economy\.export_quota has no effect: the economy is closed"):
+        build_curriculum(given, preset("closed"))
 
 
 def test_what_opens_at_once_is_closed_before():

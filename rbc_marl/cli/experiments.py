@@ -207,6 +207,7 @@ def _names(experiments: Sequence[Experiment]) -> str:
 
 def _describe(experiment: Experiment) -> str:
     """What `check` prints of an experiment: plain lines, in the order in which a reader asks."""
+    from rbc_marl.curriculum import moving_numbers
     from rbc_marl.experiments.file import setting_name
     from rbc_marl.own_code import origin
 
@@ -222,6 +223,8 @@ def _describe(experiment: Experiment) -> str:
     batch = f"{config.total_train_batch_size} env steps from {config.num_envs_per_env_runner} environments"
     runners = f"{config.num_env_runners} env runners" if config.num_env_runners else "sampled in this process"
     lines.append(f"  an iteration: {batch}, {runners}")
+    if economy is not None:
+        lines += [f"  curriculum: {words}" for words in moving_numbers(getattr(config, "curriculum", None), economy)]
     saved = experiment.checkpoints
     kept = f"the newest {saved.num_to_keep} kept" if saved.num_to_keep else "all kept"
     every = f"every {saved.checkpoint_frequency} iterations" if saved.checkpoint_frequency else "at the end"

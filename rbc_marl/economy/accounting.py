@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.parameters import Number, numbers_of
 from rbc_marl.economy.state import Actions, EconomyState, Flows
 
 
 def residuals(
-    config: EconomyConfig, state: EconomyState, actions: Actions, next_state: EconomyState, flows: Flows
+    config: EconomyConfig,
+    state: EconomyState,
+    actions: Actions,
+    next_state: EconomyState,
+    flows: Flows,
+    parameters: Mapping[str, Number] | None = None,
 ) -> dict[str, Tensor]:
     """How far each identity is from holding in one period; zero up to rounding in a correct economy.
 
@@ -19,6 +27,7 @@ def residuals(
         actions: Decisions of the period.
         next_state: At its end.
         flows: What happened.
+        parameters: As the period was given them.
 
     Returns:
         - ``goods`` [B, F], units: opening inventory + output - sales - exports - closing inventory.
@@ -34,7 +43,8 @@ def residuals(
         - ``money`` [B]: all budgets at the start + what enters from outside (grants, interest, exports) - what leaves
           into capital - all budgets at the end.
     """
-    grants = config.consumer_grant * config.num_consumers
+    grant = numbers_of(config, parameters).consumer_grant
+    grants = (grant.squeeze(-1) if isinstance(grant, Tensor) else grant) * config.num_consumers
     taxes_paid = flows.income_tax_paid.sum(1) + flows.corporate_tax_paid.sum(1)
     interest = flows.consumer_interest.sum(1) + flows.firm_interest.sum(1)
     opening = state.consumer_budget.sum(1) + state.firm_budget.sum(1)
@@ -46,7 +56,7 @@ def residuals(
         "labour": actions.hours.sum(1) - flows.labour.sum(1),
         "wages": flows.wage_income.sum(1) - flows.wage_bill.sum(1),
         "consumer_money": state.consumer_budget
-        + config.consumer_grant
+        + grant
         + flows.wage_income
         - flows.income_tax_paid
         + flows.transfer.unsqueeze(-1)

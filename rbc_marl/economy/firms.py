@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rbc_marl.economy.parameters import Number, is_off
+
 
 class Accounts(NamedTuple):
     """A firm's money in one period, each [B, F]."""
@@ -39,17 +41,17 @@ def settle_accounts(
     return Accounts(revenue, wage_bill, investment, profit, tax_rate.unsqueeze(-1) * profit.clamp(min=0.0))
 
 
-def pay_dividends(earned: Tensor, share: float) -> Tensor:
+def pay_dividends(earned: Tensor, share: Number) -> Tensor:
     """Money [B, F] that firms pay out of what they earned [B, F] after tax: a share of it, and nothing of a loss."""
     return share * earned.clamp(min=0.0)
 
 
-def produce(capital: Tensor, labour: Tensor, exponent: Tensor, technology: float, labour_floor: float) -> Tensor:
+def produce(capital: Tensor, labour: Tensor, exponent: Tensor, technology: Number, labour_floor: Number) -> Tensor:
     """Cobb-Douglas output [B, F] in units, ``A * capital^(1 - alpha) * labour^alpha``; none below the floor."""
-    effective = torch.where(labour >= labour_floor, labour, 0.0) if labour_floor > 0 else labour
+    effective = labour if is_off(labour_floor) else torch.where(labour >= labour_floor, labour, 0.0)
     return technology * capital.pow(1.0 - exponent) * effective.pow(exponent)
 
 
-def revenue_bonus(revenue: Tensor, closing_budget: Tensor, share: float) -> Tensor:
+def revenue_bonus(revenue: Tensor, closing_budget: Tensor, share: Number) -> Tensor:
     """Reward [B, F] (never money) for revenue, while the firm's budget stays positive."""
     return torch.where(closing_budget > 0, share * revenue, 0.0)

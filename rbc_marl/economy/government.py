@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.parameters import Number
 
 
 def redistribute(income_tax_paid: Tensor, corporate_tax_paid: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,7 +22,7 @@ def redistribute(income_tax_paid: Tensor, corporate_tax_paid: Tensor) -> tuple[T
     return pool, pool / income_tax_paid.shape[1]
 
 
-def debt_penalty(budget: Tensor, is_last: Tensor, weight: float, scale: float) -> Tensor:
+def debt_penalty(budget: Tensor, is_last: Tensor, weight: Number, scale: Number) -> Tensor:
     """Reward lost for debt at the end of the game (no Ponzi schemes).
 
     Args:
@@ -34,9 +34,9 @@ def debt_penalty(budget: Tensor, is_last: Tensor, weight: float, scale: float) -
     return torch.where(is_last.unsqueeze(-1), (-budget).clamp(min=0.0) * (weight / scale), 0.0)
 
 
-def welfare(config: EconomyConfig, consumer_reward: Tensor, firm_reward: Tensor) -> Tensor:
-    """Welfare [B] of rewards [B, C] and [B, F]: of consumers only, or with firms at their weight."""
+def welfare(definition: str, firm_weight: Number, consumer_reward: Tensor, firm_reward: Tensor) -> Tensor:
+    """Welfare [B] of rewards [B, C] and [B, F]: of "consumers" only, or "total", with firms at their weight."""
     consumers = consumer_reward.sum(dim=1)
-    if config.welfare == "consumers":
+    if definition == "consumers":
         return consumers
-    return consumers + config.firm_welfare_weight * firm_reward.sum(dim=1)
+    return consumers + (firm_weight * firm_reward.sum(dim=1, keepdim=True)).squeeze(1)

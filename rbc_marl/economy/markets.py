@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from rbc_marl.economy.parameters import Number, beside
+
 # Distance of eta from 1 below which utility takes the way that loses no digits.
 NEARLY_LOG = 0.25
 
@@ -57,18 +59,25 @@ def hours_by_employer(hours: Tensor, employer: Tensor, num_firms: int) -> Tensor
     return hours.new_zeros(hours.shape[0], num_firms).scatter_add(1, employer, hours)
 
 
-def export(inventory: Tensor, sales: Tensor, price: Tensor, lowest_price: float, quota: float) -> Tensor:
+def export(inventory: Tensor, sales: Tensor, price: Tensor, lowest_price: Number, quota: Number) -> Tensor:
     """Units [B, F] sold abroad at the firm's own price: what is left, up to the quota, from a price on."""
-    return torch.where(price >= lowest_price, (inventory - sales).clamp(min=0.0, max=quota), 0.0)
+    left = inventory - sales
+    if isinstance(quota, Tensor):  # clamp takes no number beside a tensor
+        exported = torch.minimum(left.clamp(min=0.0), quota)
+    else:
+        exported = left.clamp(min=0.0, max=quota)
+    return torch.where(price >= lowest_price, exported, 0.0)
 
 
-def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
+def consumption_utility(consumption: Tensor, crra: Number) -> Tensor:
     """Utility of consumption [B, C]: CRRA in units plus one of each good [B, F, C], summed over goods.
 
     ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with log1p and exp2, which on
     a CPU take less than half of the time of a power, and two thirds of that of log and exp; but a power loses digits
     where eta is nearly 1, and expm1 does not.
     """
+    if isinstance(crra, Tensor):
+        return utility_of(consumption, crra).sum(1)
     log_units = consumption.log1p()
     if crra == 1.0:
         return log_units.sum(1)
@@ -77,8 +86,14 @@ def consumption_utility(consumption: Tensor, crra: float) -> Tensor:
     return (log_units.mul_((1.0 - crra) / math.log(2.0)).exp2_().sum(1) - consumption.shape[1]) / (1.0 - crra)
 
 
-def utility_of(units: Tensor, crra: float) -> Tensor:
+def utility_of(units: Tensor, crra: Number) -> Tensor:
     """Utility of units of single goods, of any shape: `consumption_utility` without the sum over goods."""
+    if isinstance(crra, Tensor):
+        curvature = 1.0 - beside(crra, units)
+        is_log = curvature == 0.0
+        log_units = units.log1p()
+        power = torch.expm1(log_units * curvature) / torch.where(is_log, 1.0, curvature)
+        return torch.where(is_log, log_units, power)
     if crra == 1.0:
         return units.log1p()
     return torch.expm1(units.log1p() * (1.0 - crra)) / (1.0 - crra)

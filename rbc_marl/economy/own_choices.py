@@ -10,6 +10,7 @@ of money at most one part in C, for all C consumers share what firms pay in tax 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.markets import ration, utility_of
+from rbc_marl.economy.parameters import Number, beside, numbers_of
 from rbc_marl.economy.state import EconomyState, Flows
 
 # Scales at which the utility of all other goods is computed; between them it is a parabola.
@@ -52,7 +54,13 @@ def market_of(state: EconomyState, flows: Flows) -> Market:
     )
 
 
-def value_of_money(config: EconomyConfig, market: Market, requested: Tensor, discount: float) -> Tensor:
+def value_of_money(
+    config: EconomyConfig,
+    market: Market,
+    requested: Tensor,
+    discount: float,
+    parameters: Mapping[str, Number] | None = None,
+) -> Tensor:
     """Marginal value of money after each period, along the path played: what one more unit would have added.
 
     Requests are held as they were played. A consumer whose budget binds spends more money on the same basket, in which
@@ -64,6 +72,7 @@ def value_of_money(config: EconomyConfig, market: Market, requested: Tensor, dis
         market: Of whole episodes, [T, ...].
         requested: [T, ..., C, F] units asked for.
         discount: Of utility, per period.
+        parameters: As the periods were given them, tensors [T, ...].
 
     Returns:
         [T, ..., C] utility per unit of money held at the end of each period.
@@ -73,18 +82,26 @@ def value_of_money(config: EconomyConfig, market: Market, requested: Tensor, dis
     scale = torch.where(binds, market.budget / cost, 1.0)
     share_met = ration(market.total_demand, market.inventory)[0].unsqueeze(-2)
     got_per_money = share_met * requested / cost.clamp(min=1e-9).unsqueeze(-1)
-    marginal = (got_per_money * (scale.unsqueeze(-1) * requested * share_met + 1.0) ** -config.crra).sum(-1)
+    numbers = numbers_of(config, parameters)
+    marginal = got_per_money * (scale.unsqueeze(-1) * requested * share_met + 1.0) ** -beside(numbers.crra, requested)
+    marginal = marginal.sum(-1)
     spent_per_money = _cost(got_per_money, market.price)
     later = torch.zeros_like(cost)
-    growth = discount * (1.0 + config.interest_rate)
+    growth = discount * (1.0 + numbers.interest_rate)
     for t in range(len(cost) - 2, -1, -1):
         kept = later[t + 1]
         now = torch.where(binds[t + 1], marginal[t + 1] + kept * (1.0 - spent_per_money[t + 1]), kept)
-        later[t] = growth * now
+        later[t] = (growth[t] if isinstance(growth, Tensor) else growth) * now
     return later
 
 
-def consumption_values(config: EconomyConfig, market: Market, requested: Tensor, later: Tensor) -> Tensor:
+def consumption_values(
+    config: EconomyConfig,
+    market: Market,
+    requested: Tensor,
+    later: Tensor,
+    parameters: Mapping[str, Number] | None = None,
+) -> Tensor:
     """Value of each number of units of each good, a consumer's other requests and everybody else's as played.
 
     The budget's scaling of the whole basket and the consumer's own part in rationing are exact.
@@ -94,6 +111,7 @@ def consumption_values(config: EconomyConfig, market: Market, requested: Tensor,
         market: What consumers met.
         requested: [..., C, F] units asked for.
         later: [..., C] marginal value of money after the period, from `value_of_money`.
+        parameters: As the periods were given them, tensors [...].
 
     Returns:
         [..., C, F, K] utility now less the value of the money spent; only differences within a good mean something.
@@ -111,7 +129,8 @@ def consumption_values(config: EconomyConfig, market: Market, requested: Tensor,
     reach = requested * share_met
     spent_on_others = _cost(reach, market.price).unsqueeze(-1) - price * reach  # at scale 1
     spending = scales * spent_on_others.unsqueeze(-1) + price.unsqueeze(-1) * own
-    utility = _utility_of_others(config.crra, reach, scales) + utility_of(own, config.crra)
+    crra = numbers_of(config, parameters).crra
+    utility = _utility_of_others(crra, reach, scales) + utility_of(own, crra)
     return utility - later.unsqueeze(-1).unsqueeze(-1) * spending
 
 
@@ -125,7 +144,7 @@ def _scale(budget: Tensor, cost: Tensor) -> Tensor:
     return torch.where(cost > budget, budget.clamp(min=0.0) / cost.clamp(min=1e-9), 1.0)
 
 
-def _utility_of_others(crra: float, reach: Tensor, scales: Tensor) -> Tensor:
+def _utility_of_others(crra: Number, reach: Tensor, scales: Tensor) -> Tensor:
     """Utility [..., C, F, K] of all goods but one, at several scales of the whole basket.
 
     Args:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import firms, government, markets
+from rbc_marl.economy.parameters import Number, Numbers, is_off, numbers_of
 from rbc_marl.economy.state import Actions, EconomyState, Flows
 
 
-def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tuple[EconomyState, Flows]:
+def period(
+    config: EconomyConfig, state: EconomyState, actions: Actions, parameters: Mapping[str, Number] | None = None
+) -> tuple[EconomyState, Flows]:
     """Play one period of a batch of economies.
 
     Consumers shop, are rationed and work; firms export, pay wages, invest, pay tax and produce; taxes and dividends are
@@ -21,10 +26,13 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
         config: The economy.
         state: At the start of the period.
         actions: Decisions of all agents.
+        parameters: Some of `PARAMETERS` in place of the configuration's own numbers: each a number, or a tensor [B] in
+            the state's floating-point type. They are not checked.
 
     Returns:
         The state at the start of the next period, and what happened in this one.
     """
+    numbers = numbers_of(config, parameters)
     requested = actions.demand.transpose(1, 2)  # [B, F, C], see `markets`
     share_paid = markets.afford(requested, state.price, state.consumer_budget)
     demand = requested * share_paid.unsqueeze(1)
@@ -34,34 +42,35 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
     consumption = demand * share_met.unsqueeze(2)
     sales = torch.where(is_rationed, state.inventory, total_demand)  # rounding must not sell more than there is
 
-    utility = markets.consumption_utility(consumption, config.crra) - 0.5 * state.labour_disutility * actions.hours
+    utility = markets.consumption_utility(consumption, numbers.crra) - 0.5 * state.labour_disutility * actions.hours
     spending = markets.sum_over_goods(consumption, state.price)
     wage_income = state.wage.gather(1, actions.employer) * actions.hours
     income_tax_paid = state.income_tax.unsqueeze(-1) * wage_income
 
     exports = (
-        markets.export(state.inventory, sales, state.price, config.export_price, config.export_quota)
+        markets.export(state.inventory, sales, state.price, numbers.export_price, numbers.export_quota)
         if config.open_economy
         else torch.zeros_like(sales)
     )
     accounts = firms.settle_accounts(
         sales + exports, state.price, labour, state.wage, actions.investment_fraction, state.corporate_tax
     )
-    output = firms.produce(state.capital, labour, state.labour_exponent, config.technology, config.labour_floor)
+    output = firms.produce(state.capital, labour, state.labour_exponent, numbers.technology, numbers.labour_floor)
     tax_pool, transfer = government.redistribute(income_tax_paid, accounts.corporate_tax_paid)
 
     earned = accounts.profit - accounts.corporate_tax_paid
-    dividends, received, retained = _share_out(config, earned, transfer)
+    dividends, received, retained = _share_out(numbers.dividend_share, config.num_consumers, earned, transfer)
 
-    consumer_income = config.consumer_grant - spending + (wage_income - income_tax_paid) + received.unsqueeze(-1)
-    consumer_budget, consumer_interest = _close(state.consumer_budget + consumer_income, config.interest_rate)
+    consumer_income = numbers.consumer_grant - spending + (wage_income - income_tax_paid) + received.unsqueeze(-1)
+    consumer_budget, consumer_interest = _close(state.consumer_budget + consumer_income, numbers.interest_rate)
     left = state.firm_budget + retained
-    firm_budget, firm_interest = _close(left, config.interest_rate)
+    firm_budget, firm_interest = _close(left, numbers.interest_rate)
 
     next_time = state.time + 1.0
     is_last = next_time >= config.horizon
-    consumer_reward = _consumer_reward(config, utility, consumer_budget, is_last)
-    firm_reward = _firm_reward(config, earned, accounts.revenue, left, firm_budget, is_last)
+    consumer_reward = _consumer_reward(numbers, utility, consumer_budget, is_last)
+    firm_reward = _firm_reward(numbers, earned, accounts.revenue, left, firm_budget, is_last)
+    welfare = government.welfare(config.welfare, numbers.firm_welfare_weight, consumer_reward, firm_reward)
 
     next_state = EconomyState(
         price=actions.price,
@@ -97,47 +106,49 @@ def period(config: EconomyConfig, state: EconomyState, actions: Actions) -> tupl
         utility=utility,
         consumer_reward=consumer_reward,
         firm_reward=firm_reward,
-        government_reward=government.welfare(config, consumer_reward, firm_reward),
+        government_reward=welfare,
         **accounts._asdict(),
     )
     return next_state, flows
 
 
-def _share_out(config: EconomyConfig, earned: Tensor, transfer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _share_out(share: Number, num_consumers: int, earned: Tensor, transfer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Dividends [B, F], what each consumer receives without working [B], and what firms keep of their earnings [B, F].
 
     Args:
-        config: The economy.
+        share: Of positive earnings, paid out.
+        num_consumers: Who share it.
         earned: [B, F] profit after tax.
         transfer: [B] to each consumer from the tax pool.
     """
-    if config.dividend_share == 0.0:
+    if is_off(share):
         return torch.zeros_like(earned), transfer, earned
-    dividends = firms.pay_dividends(earned, config.dividend_share)
-    return dividends, transfer + dividends.sum(dim=1) / config.num_consumers, earned - dividends
+    dividends = firms.pay_dividends(earned, share)
+    return dividends, transfer + dividends.sum(dim=1) / num_consumers, earned - dividends
 
 
-def _close(budget: Tensor, interest_rate: float) -> tuple[Tensor, Tensor]:
+def _close(budget: Tensor, interest_rate: Number) -> tuple[Tensor, Tensor]:
     """Pay interest on positive budgets: the closing budgets, and the interest."""
-    if interest_rate == 0.0:
+    if is_off(interest_rate):
         return budget, torch.zeros_like(budget)
     interest = interest_rate * budget.clamp(min=0.0)
     return budget + interest, interest
 
 
-def _consumer_reward(config: EconomyConfig, utility: Tensor, budget: Tensor, is_last: Tensor) -> Tensor:
-    if config.consumer_debt_penalty == 0.0:
+def _consumer_reward(numbers: Numbers, utility: Tensor, budget: Tensor, is_last: Tensor) -> Tensor:
+    if is_off(numbers.consumer_debt_penalty):
         return utility
-    return utility - government.debt_penalty(budget, is_last, config.consumer_debt_penalty, config.consumer_debt_scale)
+    weight, scale = numbers.consumer_debt_penalty, numbers.consumer_debt_scale
+    return utility - government.debt_penalty(budget, is_last, weight, scale)
 
 
 def _firm_reward(
-    config: EconomyConfig, earned: Tensor, revenue: Tensor, left: Tensor, closing: Tensor, is_last: Tensor
+    numbers: Numbers, earned: Tensor, revenue: Tensor, left: Tensor, closing: Tensor, is_last: Tensor
 ) -> Tensor:
     """Reward of firms [B, F]: profit after tax, of which dividends take nothing, for they are the owners' gain too."""
     reward = earned
-    if config.revenue_bonus > 0.0:
-        reward = reward + firms.revenue_bonus(revenue, left, config.revenue_bonus)
-    if config.firm_debt_penalty > 0.0:
-        reward = reward - government.debt_penalty(closing, is_last, config.firm_debt_penalty, config.firm_debt_scale)
+    if not is_off(numbers.revenue_bonus):
+        reward = reward + firms.revenue_bonus(revenue, left, numbers.revenue_bonus)
+    if not is_off(numbers.firm_debt_penalty):
+        reward = reward - government.debt_penalty(closing, is_last, numbers.firm_debt_penalty, numbers.firm_debt_scale)
     return reward

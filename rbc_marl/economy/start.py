@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.parameters import Number
 from rbc_marl.economy.state import EconomyState
 
 
@@ -16,7 +17,7 @@ def initial_state(
     num_envs: int,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    labour_disutility_scale: float = 1.0,
+    labour_disutility_scale: Number = 1.0,
 ) -> EconomyState:
     """A batch of equal economies before their first period.
 
@@ -25,7 +26,7 @@ def initial_state(
         num_envs: Economies in the batch (B).
         device: Where the tensors live.
         dtype: Type of every quantity.
-        labour_disutility_scale: Factor on the disutility of labour, annealed from 0 to 1 by curricula.
+        labour_disutility_scale: Factor on the disutility of labour, a number or [B]; curricula anneal it from 0 to 1.
 
     Returns:
         A state at time 0. Its tensors may share memory between economies: treat them as read-only.
@@ -39,6 +40,7 @@ def initial_state(
         return torch.full((num_envs, *shape), value, device=device, dtype=dtype)
 
     theta, consumer_budget, firm_budget, capital, exponent = _endowments(config, device, dtype)
+    scale = labour_disutility_scale
     firms = config.num_firms
     return EconomyState(
         price=same(config.initial_price, firms),
@@ -49,7 +51,7 @@ def initial_state(
         corporate_tax=same(0.0),
         time=same(0.0),
         consumer_budget=each(consumer_budget),
-        labour_disutility=each(theta * labour_disutility_scale),
+        labour_disutility=each(theta * (scale.unsqueeze(-1) if isinstance(scale, Tensor) else scale)),
         firm_budget=each(firm_budget),
         capital=each(capital),
         labour_exponent=each(exponent),

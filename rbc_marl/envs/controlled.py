@@ -111,7 +111,7 @@ class ControlledBatch:
                 config, old.num_envs, old.device, old.dtype, autoreset=False, encoding=old.encoding
             )
             self.economy.generator = old.generator
-            self.economy.labour_disutility_scale = old.labour_disutility_scale
+            self.economy.set_parameters(old.parameters)
             self.observation = None
 
     def reset(self, seed: int | None = None) -> dict[str, Tensor]:

@@ -186,10 +186,18 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         """
         self._controlled.set_action_masks(masks)
 
+    def set_parameters(self, parameters: Mapping[str, float]) -> None:
+        """Put numbers in place of the economy's own; see `VectorEconomy.set_parameters`.
+
+        Raises:
+            ConfigError: A name or a number cannot be.
+        """
+        self._controlled.economy.set_parameters(parameters)
+
     @property
     def labour_disutility_scale(self) -> float:
         """Factor on the disutility of labour, as curricula anneal it. A new value counts from the next `reset` on."""
-        return self._controlled.economy.labour_disutility_scale
+        return float(self._controlled.economy.labour_disutility_scale)
 
     @labour_disutility_scale.setter
     def labour_disutility_scale(self, scale: float) -> None:

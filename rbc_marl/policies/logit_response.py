@@ -8,6 +8,7 @@ that pay, with a temperature that decides how sharply.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
@@ -55,7 +56,13 @@ class OwnValues(NamedTuple):
 
 
 @torch.no_grad()
-def own_values(config: EconomyConfig, market: Market, actions: Tensor, discount: float) -> OwnValues:
+def own_values(
+    config: EconomyConfig,
+    market: Market,
+    actions: Tensor,
+    discount: float,
+    parameters: Mapping[str, Tensor] | None = None,
+) -> OwnValues:
     """Values of whole episodes.
 
     Args:
@@ -63,11 +70,12 @@ def own_values(config: EconomyConfig, market: Market, actions: Tensor, discount:
         market: What some consumers met, [T, E, ...].
         actions: [T, E, A, F + 2] their choices.
         discount: Of utility, per period.
+        parameters: As the periods were given them, [T, E].
     """
     units = choice_tables(config, actions.device, market.price.dtype).consumption
     requested = units[actions[..., : config.num_firms].long()]
-    later = value_of_money(config, market, requested, discount)
-    values = consumption_values(config, market, requested, later)
+    later = value_of_money(config, market, requested, discount, parameters)
+    values = consumption_values(config, market, requested, later, parameters)
     return OwnValues(*(x.flatten(0, 1) for x in (values, later, market.net_wage, market.labour_disutility)))
 
 

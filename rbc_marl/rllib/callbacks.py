@@ -126,8 +126,8 @@ Asked = Sequence[str] | Callable[[str, object], bool] | None
 class CurriculumCallback(RLlibCallback):
     """Follows a curriculum. Make a class for one with `curriculum_callback`.
 
-    On the plain path it sets masks (of modules that are `EconomyModule`), the factor on the disutility of labour, who
-    learns (of those in ``policies_to_train``), and learning rates; for entropy RLlib's own schedules are used there,
+    On the plain path it sets masks (of modules that are `EconomyModule`), parameters of the economy, who learns (of
+    those in ``policies_to_train``), and learning rates; for entropy RLlib's own schedules are used there,
     and nobody acts at random before its stage.
     `EconomyPPO` takes over the curriculum as its own.
 
@@ -178,9 +178,10 @@ class CurriculumCallback(RLlibCallback):
         if not _is_batched(algorithm):
             asked = algorithm.config.policies_to_train
             algorithm.learner_group.foreach_learner(partial(_set_in_learner, tracker, steps, asked))
-            for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
+            training, evaluation = algorithm.env_runner_group, algorithm.eval_env_runner_group
+            for group, played in ((training, phase), (evaluation, phase.own_economy())):
                 if group is not None:
-                    group.foreach_env_runner(partial(_set_in_runner, tracker, phase))
+                    group.foreach_env_runner(partial(_set_in_runner, tracker, played))
         return phase
 
 
@@ -252,4 +253,4 @@ def _set_in_runner(tracker: PhaseTracker, phase: Phase, env_runner: EnvRunner) -
     if env_runner.module is not None:
         tracker.mask(env_runner.module, phase)
     for env in getattr(env_runner.env, "envs", ()):
-        env.unwrapped.set_labour_disutility_scale(phase.labour_disutility)
+        env.unwrapped.set_parameters(phase.parameters())

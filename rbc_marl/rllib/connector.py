@@ -135,7 +135,7 @@ class RolloutsToBatch(ConnectorV2):
         if agents is not None:
             own = {name: getattr(market, name).index_select(2, agents) for name in ("budget", "labour_disutility")}
             market, actions = market._replace(**own), actions.index_select(2, agents)
-        return own_values(economy, market, actions, self.discount)
+        return own_values(economy, market, actions, self.discount, rollout.parameters)
 
     def _agents_of(self, module_id: str, agent_type: str, rollout: Rollout) -> Tensor | None:
         """Indices of the agents that a module learns from this time; None for all of its type."""

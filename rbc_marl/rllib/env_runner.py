@@ -132,13 +132,14 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         behaviour = BehaviourSettings(
             explore=self.config.explore if explore is None else explore,
             random=frozenset(AGENT_TYPES) if random_actions else phase.random,
-            labour_disutility=phase.labour_disutility,
+            parameters=phase.own_economy().parameters(),
         )
         # A number of episodes or steps is asked for to evaluate, without trembles; training samples without one.
         is_training = num_episodes is None and num_timesteps is None and not self.config.in_evaluation
         if is_training:
             trembles, keeps_market = self.config.trembles.scaled(phase.trembles), bool(self.config.logit_response)
-            behaviour = replace(behaviour, trembles=trembles, keeps_market=keeps_market)
+            parameters = phase.parameters()
+            behaviour = replace(behaviour, trembles=trembles, keeps_market=keeps_market, parameters=parameters)
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         rollouts, summaries = [], []
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():

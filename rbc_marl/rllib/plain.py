@@ -81,9 +81,9 @@ class EconomyMultiAgentEnv(ParallelPettingZooEnv):
         rewards = {agent: reward / self._divisors[agent] for agent, reward in rewards.items()}
         return observations, rewards, ended, dict.fromkeys(ended, False), infos
 
-    def set_labour_disutility_scale(self, scale: float) -> None:
-        """Set the factor on the disutility of labour from the next `reset` on."""
-        self.par_env.labour_disutility_scale = scale
+    def set_parameters(self, parameters: Mapping[str, float]) -> None:
+        """Put numbers in place of the economy's own; see `VectorEconomy.set_parameters`."""
+        self.par_env.set_parameters(parameters)
 
     def render(self) -> str | NDArray[np.uint8] | None:
         """The frame of the PettingZoo environment, in its render mode."""

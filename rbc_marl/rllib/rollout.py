@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rbc_marl.rllib.algorithm import EconomyPPOConfig
 
-_COLUMNS = ("observations", "actions", "logp", "rewards", "trembled", "market")
+_COLUMNS = ("observations", "actions", "logp", "rewards", "trembled", "market", "parameters")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Rollout:
     """[T, E, A] bool, whether an action was replaced by a random one; only of types that tremble."""
     market: dict[str, Tensor]
     """Fields of `rbc_marl.economy.own_choices.Market`, [T, E, ...]; empty where nobody values own choices."""
+    parameters: dict[str, Tensor]
+    """[T, E] numbers that stood in place of the configuration's, where somebody values own choices."""
     phase_step: int = 0
     """Env steps of the whole run at which its phase was taken: those before its iteration."""
 
@@ -132,8 +134,8 @@ class BehaviourSettings:
     """Whether to draw actions; else the likeliest are taken, and employers are dealt out."""
     random: frozenset[str] = frozenset()
     """Agent types that act uniformly at random within their mask."""
-    labour_disutility: float = 1.0
-    """Factor on the disutility of labour."""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    """Numbers in place of the economy's own (`rbc_marl.economy.PARAMETERS`)."""
     trembles: Trembles | None = None
     """How often actions are replaced by random ones; None for never."""
     keeps_market: bool = False
@@ -183,7 +185,7 @@ class EpisodeCollector:
             The rollout, and the reported quantities [E] of its economies.
         """
         env = self.env_of(count)
-        env.labour_disutility_scale = behaviour.labour_disutility
+        env.set_parameters(behaviour.parameters)
         observation, metrics = env.reset(), EpisodeMetrics(self.economy)
         periods: list[dict[str, dict[str, Tensor]]] = []
         for _ in range(self.economy.horizon):
@@ -199,6 +201,7 @@ class EpisodeCollector:
                 observation, rewards, _, flows = env.step({**actions, **shaped})
                 periods[-1]["rewards"] = {**rewards, "government": rewards["government"].unsqueeze(-1)}
                 periods[-1]["market"] = market_of(state, flows)._asdict() if behaviour.keeps_market else {}
+                periods[-1]["parameters"] = env.parameter_tensors() if behaviour.keeps_market else {}
                 metrics.add(state, flows)
             after_period()
         columns: dict[str, Any] = {
