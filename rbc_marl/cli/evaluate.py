@@ -26,6 +26,10 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Play another economy: export_quota=50. Repeatable."),
     ] = None,
+    trembles: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TYPE=RATE", help="Replace actions by random ones this often: price=0.05. Repeatable."),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
@@ -34,24 +38,31 @@ def evaluate(
     from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
     from rbc_marl.analysis.shopping import shopping
     from rbc_marl.policies.saved import find_checkpoint, load_policies
+    from rbc_marl.policies.trembles import Trembles, TremblingPolicies
     from rbc_marl.settings import parse_set
 
     if out is not None:
         check_parquet_path(out)
     economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
+    rates = [parse_set(text, "--trembles", "price=0.05") for text in trembles or []]
+    chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, "--trembles")
     policies = load_policies(checkpoint, economy=economy, trust=trust)
-    played = play(policies, episodes, seed, greedy, record=True)
+    trembling = TremblingPolicies(policies, chance) if chance.chosen else policies
+    played = play(trembling, episodes, seed, greedy, record=True)
     evaluation = Evaluation.of(played)
     if out is not None:
         save_parquet(played, out)
     rules = str(policies.info.get("rules", BEST))
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     if as_json:
-        how = {**shoppers.to_dict(), "outcome": became, "rules": rules, "economy": economy}
+        how = {**shoppers.to_dict(), "outcome": became, "rules": rules, "economy": economy, "trembles": chance.chosen}
         print(json.dumps({**evaluation.to_dict(), **how}, indent=2))
         return
     Console(highlight=False).print(evaluation.table())
     print("\n".join(indicator_words(evaluation.indicators, policies.config)))
+    if chance.chosen:
+        replaced = ", ".join(f"{name} {rate:.1%}" for name, rate in chance.chosen.items())
+        print(f"trembles: chance replaced actions in all of the above and in the outcome ({replaced})")
     print(f"shopping: {shoppers.describe()}")
     print(f"outcome: {became} ({reason(policies.config, became, evaluation.to_dict(), rules)})")
     print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
@@ -60,5 +71,6 @@ def evaluate(
     else:
         words = ["rbc-marl", "evaluate", str(checkpoint), "--episodes", str(episodes), "--seed", str(seed)]
         words += [*(["--greedy"] if greedy else []), *(word for one in set_ or [] for word in ("--set", one))]
+        words += [word for one in trembles or [] for word in ("--trembles", one)]
         words += [*(["--trust"] if trust else []), "--out", "periods.parquet"]
         print(f"next: {shlex.join(words)}   (keeps every period)")
