@@ -64,3 +64,12 @@ def test_wrong_trembles_are_refused(capsys, checkpoint, text, message):
     status, out, err = evaluate(capsys, checkpoint, "--trembles", text)
     assert (status, out) == (2, "")
     assert message in err
+
+
+def test_what_agents_do_off_the_path_is_in_json_and_text(capsys, checkpoint):
+    data = evaluation(capsys, checkpoint)["off_path"]
+    assert list(data["working"]["hours_by_wage"]) == ["0", "11", "22", "33", "44"]
+    assert list(data["pricing"]) == ["firm_0", "firm_1", "firm_2"]
+    assert {"income_tax", "corporate_tax", "welfare", "constant"} == set(data["taxing"])
+    out = evaluate(capsys, checkpoint, "--episodes", "4")[1]
+    assert all(f"\n{name}: " in out for name in ("shopping", "working", "pricing", "taxing"))
