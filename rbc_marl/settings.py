@@ -272,8 +272,15 @@ def with_value(tree: Mapping[str, Any], path: Sequence[str], value: Any) -> dict
     return {**tree, head: with_value(inner or {}, rest, value)}
 
 
-def parse_set(text: str) -> tuple[list[str], Any]:
+def parse_set(
+    text: str, option: str = "--set", example: str = "env_config.export_quota=50"
+) -> tuple[list[str], Any]:
     """Split `key=value` into the key's parts and the value, which is read as YAML.
+
+    Args:
+        text: What was typed after an option.
+        option: Its name, for messages.
+        example: Of such a text, for messages.
 
     Raises:
         ConfigError: There is no `=`, or the value is not YAML.
@@ -281,8 +288,8 @@ def parse_set(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"--set {text}: write it as key=value, such as env_config.export_quota=50")
-    return parts, load_yaml(value, where=f"--set {key.strip()}")
+        raise ConfigError(f"{option} {text}: write it as key=value, such as {example}")
+    return parts, load_yaml(value, where=f"{option} {key.strip()}")
 
 
 # Code that a file names

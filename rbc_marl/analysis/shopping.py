@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbc_marl.choices import decode
+from rbc_marl.analysis.situations import decide
 from rbc_marl.economy import initial_state
 from rbc_marl.economy.baskets import best_baskets
 from rbc_marl.economy.markets import utility_of
-from rbc_marl.observations import observe
 from rbc_marl.policies import Policies
 
 # Situations of random prices, and as many for each price of the demand curve.
@@ -120,7 +119,6 @@ def baskets(
         consumer_budget=torch.full_like(state.consumer_budget, money),
         time=torch.full_like(state.time, config.horizon // 2),
     )
-    indices = policies.act(observe(config, state, policies.encoding), generator, state=state)
-    demand = decode(config, **indices, dtype=torch.float64).demand
+    demand = decide(policies, state, generator, torch.float64).demand
     cost = (demand * price.unsqueeze(1)).sum(-1, keepdim=True)
     return demand * (money / cost).clamp(max=1.0).nan_to_num(nan=1.0)

@@ -5,8 +5,8 @@ has, wages pay for the next one, and nobody works in the last. Money is worth wh
 would bring for it. So a consumer buys what is worth more than the money, works while the wage's money is worth more
 than the disutility, and saves what is worth more later. It plans anew in every period.
 
-Of a good that ran out a consumer counts on an equal share of the stock, and asks for no more. Taxes shared out and
-interest are not foreseen.
+Of a good that ran out a consumer counts on an equal share of the stock, and asks for no more. Taxes shared out,
+dividends and interest are not foreseen.
 """
 
 from __future__ import annotations

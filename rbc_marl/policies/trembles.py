@@ -17,6 +17,8 @@ from torch import Tensor
 
 from rbc_marl.choices import choice_tables, head_sizes
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.economy import EconomyState
+from rbc_marl.policies import Policies
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.settings import Section
 
@@ -74,6 +76,39 @@ def tremble(
         played[agent_type] = torch.where(hit.unsqueeze(-1), random.to(taken.dtype), taken)
         replaced[agent_type] = hit | replaced[agent_type] if agent_type in replaced else hit
     return played, replaced
+
+
+class TremblingPolicies:
+    """Policies of which chance replaces some actions; see `rbc_marl.policies.Policies`.
+
+    Attributes:
+        base: Whoever decides otherwise.
+        trembles: How often.
+    """
+
+    def __init__(self, base: Policies, trembles: Trembles) -> None:
+        """Take whoever decides; nothing is forbidden to chance."""
+        self.base, self.trembles = base, trembles
+        self.config: EconomyConfig = base.config
+        self.encoding, self.device = base.encoding, base.device
+        sizes = {t: sum(head_sizes(self.config, t)) for t in AGENT_TYPES}
+        self._log_masks = {t: torch.zeros(size, device=self.device) for t, size in sizes.items()}
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+        *,
+        state: EconomyState | None = None,
+    ) -> dict[str, Tensor]:
+        """Decide for one period; see `rbc_marl.policies.Policies`. Trembles are drawn in greedy play, too."""
+        indices = self.base.act(observation, generator, greedy, state=state)
+        count = len(indices["firm"])
+        actions = {t: index.view(count, self.config.agents(t), -1) for t, index in indices.items()}
+        played, _ = tremble(self.config, self.trembles, actions, self._log_masks, generator)
+        return {t: played[t].view_as(index) for t, index in indices.items()}
 
 
 def _random_actions(

@@ -8,8 +8,10 @@ import torch
 from rbc_marl import ConfigError, EconomyConfig
 from rbc_marl.choices import choice_tables, firm_mask, head_sizes
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.economy import initial_state
 from rbc_marl.policies.distributions import MASKED_LOGIT
-from rbc_marl.policies.trembles import Trembles, tremble
+from rbc_marl.policies.scripted import ScriptedPolicies
+from rbc_marl.policies.trembles import Trembles, TremblingPolicies, tremble
 
 CONFIG = EconomyConfig(num_consumers=20, num_firms=5, investment_choices=(0.0, 0.1))
 ECONOMIES = 1000
@@ -101,3 +103,27 @@ def test_draws_depend_on_the_generator_alone_and_nothing_is_drawn_without_trembl
 def test_wrong_trembles_are_refused_in_a_line(given, message):
     with pytest.raises(ConfigError, match=message):
         Trembles.parse(given, "trembles")
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_trembling_policies_replace_actions_at_the_rate_and_keep_all_others(greedy):
+    state, base = initial_state(CONFIG, ECONOMIES), ScriptedPolicies(CONFIG, "monopoly")
+    trembling = TremblingPolicies(base, Trembles(price=0.25, government=0.5))
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    plain, played = (p.act({}, g, greedy, state=state) for p, g in zip((base, trembling), generators, strict=True))
+    assert {t: index.shape for t, index in played.items()} == {t: index.shape for t, index in plain.items()}
+    assert torch.equal(played["consumer"], plain["consumer"])
+    price = choice_tables(CONFIG).firm[played["firm"], 0]
+    assert (price != 2500).float().mean() == pytest.approx(0.25 * 4 / 5, abs=0.03)
+    assert (price > 0).all()
+    assert (choice_tables(CONFIG).firm[played["firm"], 1] == 11).all()
+    assert (played["government"] != 0).float().mean() == pytest.approx(0.5 * 35 / 36, abs=0.07)
+
+
+def test_without_trembles_nothing_changes():
+    state, base = initial_state(CONFIG, 10), ScriptedPolicies(CONFIG, "monopoly")
+    plain, played = (
+        policies.act({}, torch.Generator().manual_seed(1), state=state)
+        for policies in (base, TremblingPolicies(base, Trembles()))
+    )
+    assert all(torch.equal(plain[t], played[t]) for t in AGENT_TYPES)
