@@ -1,11 +1,12 @@
 """Best responses: how far each agent type, and single agents, are from doing the best they can (the paper's epsilon).
 
 One type, or one agent with a network of its own, learns on while everybody else stays as they are, without masks and
-with the full disutility of labour. Constant choices are scanned beside it. The best learned deviation and the best
-constant are picked on one set of episodes and measured on another, by differences episode by episode on the same random
-numbers. There the better of the two counts, with an interval that holds for the better one at 95%. A positive control
-goes with each number: the same settings must win back what a perturbed network loses. Where firms are checked,
-constants are scanned for each of them, also for those for whom nothing is learnt.
+with the full disutility of labour. Constant choices are scanned beside it, and a portfolio of searches goes through
+schedules over the periods, rules, and the best of a consumer's own choices. The best deviation of each kind is picked
+on one set of episodes and measured on another, by differences episode by episode on the same random numbers. There the
+best counts, with an interval that holds for it at 95%. For single consumers a bound from above stands beside it. A
+positive control goes with each number: the same settings must win back what a perturbed network loses. Where firms are
+checked, constants are scanned for each of them, also for those for whom nothing is learnt.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbc_marl.analysis.best_responses import gain_columns, report_lines, single_agents, terminal_table, verdicts
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.figures import best_response_bars
 from rbc_marl.analysis.tables import csv_text
 from rbc_marl.analysis.verdicts import epsilon
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
-from rbc_marl.equilibrium.deviations import BaselineJob, ConstantsJob, DeviationJob, GainsJob, LearningJob
+from rbc_marl.equilibrium.deviations import BaselineJob, DeviationJob, GainsJob, LearningJob, SearchJob
 from rbc_marl.equilibrium.profile import (
-    Deviator,
     StrategyProfile,
     find_profiles,
     profile_of_checkpoint,
@@ -228,8 +229,8 @@ class _Search:
     def baseline(self) -> BaselineJob:
         return BaselineJob(self.profile, self.settings, Deviator("economy"))
 
-    def constants(self, deviator: Deviator) -> ConstantsJob:
-        return ConstantsJob(self.profile, self.settings, deviator)
+    def search(self, deviator: Deviator) -> SearchJob:
+        return SearchJob(self.profile, self.settings, deviator, constants_only=deviator in self.further_firms)
 
     def control(self, deviator: Deviator) -> LearningJob:
         return LearningJob(self.profile, self.settings, deviator, self.settings.seeds[0], is_control=True)
@@ -245,7 +246,7 @@ class _Search:
         """Everything that can be done before the best deviations are known."""
         jobs: list[DeviationJob] = [self.baseline]
         for deviator in (*self.learners, *self.further_firms):
-            jobs += [self.constants(deviator), *self.learning(deviator)]
+            jobs += [self.search(deviator), *self.learning(deviator)]
         return jobs
 
     def gains_jobs(self, results: Results) -> list[GainsJob]:
@@ -254,7 +255,7 @@ class _Search:
         for deviator in (*self.learners, *self.further_firms):
             learned = [results[job.key] for job in self.learning(deviator)]
             best = max(learned, key=lambda row: row["selection_gain"], default=None)
-            constant = results[self.constants(deviator).key]
+            constant = results[self.search(deviator).key]
             jobs.append(GainsJob(self.profile, self.settings, deviator, best, constant))
         return jobs
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rbc_marl import __version__
-from rbc_marl.analysis.best_responses import CONFIDENCE_OF_EACH, paired
+from rbc_marl.analysis.best_responses import paired
 from rbc_marl.analysis.composition import composition
+from rbc_marl.analysis.constants import describe, scan
+from rbc_marl.analysis.deviators import Deviator
+from rbc_marl.analysis.gains import measure
 from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.analysis.rollouts import Episodes, Evaluation, play
+from rbc_marl.analysis.searches import find
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.equilibrium.best_response_settings import LEAST_LEARNING_RATE, BestResponseSettings
-from rbc_marl.equilibrium.constants import describe, scan
-from rbc_marl.equilibrium.profile import Deviator, StrategyProfile
+from rbc_marl.equilibrium.profile import StrategyProfile
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import PolicySet
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights"
 # Of the columns of results: rows with other ones are not read, but made again.
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 # Which episodes a seed stands for: those on which deviations are picked, measured, and scanned.
 SELECTION, FRESH, SCAN = range(3)
 # Networks that perturb others are made from their own seeds, not from those of a run.
@@ -139,26 +142,45 @@ class BaselineJob(DeviationJob):
         return gains
 
 
-class ConstantsJob(DeviationJob):
-    """The best constant deviation."""
+@dataclass(frozen=True)
+class SearchJob(DeviationJob):
+    """The best deviation that is not learnt: the best constant, and the best that the portfolio's searches find."""
 
-    _piece = "constants"
+    constants_only: bool = False
+
+    _piece = "search"
 
     def _decides(self) -> object:
-        return [self.settings.selection_episodes, self.settings.evaluation_seed]
+        settings = self.settings
+        return [settings.selection_episodes, settings.evaluation_seed, *self._searches]
+
+    @property
+    def _searches(self) -> tuple[str, ...]:
+        return () if self.constants_only else self.settings.searches
 
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.experiments.trials.Job`."""
-        finalists = scan(self.profile.policies(), self.deviator, *self._episodes(SCAN))
-        baseline = self._baseline(SELECTION)
-        gains = [
-            float((self._returns(self.deviator.deviation(choice=choice), SELECTION) - baseline).mean())
-            for choice in finalists
-        ]
+        policies, agent_type = self.profile.policies(), self.deviator.agent_type
+        finalists = scan(policies, self.deviator, *self._episodes(SCAN))
+        constants = [{"kind": "constant", "choice": choice.tolist()} for choice in finalists]
+        gains = self._gains(constants)
         best = max(range(len(gains)), key=gains.__getitem__)
-        words = describe(self.profile.economy, self.deviator.agent_type, finalists[best])
-        line = self._line(f"best constant: {words} ({gains[best]:+.4g})")
-        return {"selection_gain": gains[best], "choice": finalists[best].tolist(), "words": words, "line": line}
+        words = describe(self.profile.economy, agent_type, finalists[best])
+        row: dict[str, Any] = {"selection_gain": gains[best], "choice": constants[best]["choice"], "words": words}
+        lines = [f"best constant: {words} ({gains[best]:+.4g})"]
+        candidates = find(policies, self.deviator, self._searches, finalists[best], *self._episodes(SCAN))
+        if candidates:
+            gains = self._gains([candidate.plan for candidate in candidates])
+            best = max(range(len(gains)), key=gains.__getitem__)
+            row["searched"] = {"selection_gain": gains[best], **asdict(candidates[best])}
+            lines.append(f"{candidates[best].found_by}: {candidates[best].words} ({gains[best]:+.4g})")
+        return {**row, "line": self._line("; ".join(lines))}
+
+    def _gains(self, plans: Sequence[Mapping[str, Any]]) -> list[float]:
+        """What plans gain on the episodes on which the best is picked."""
+        policies, baseline = self.profile.policies(), self._baseline(SELECTION)
+        deviations = (self.deviator.plays(plan, policies) for plan in plans)
+        return [float((self._returns(deviation, SELECTION) - baseline).mean()) for deviation in deviations]
 
 
 @dataclass(frozen=True)
@@ -236,38 +258,45 @@ class LearningJob(DeviationJob):
 
 @dataclass(frozen=True)
 class GainsJob(DeviationJob):
-    """What the picked deviations gain, on fresh episodes, with intervals of which both hold at once (at 95%)."""
+    """What the picked deviations gain, on fresh episodes, with intervals that all hold at once (at 95%)."""
 
     learned: Mapping[str, Any] | None = None
     """The row of the best learned deviation."""
     constant: Mapping[str, Any] | None = None
-    """The row of the best constant."""
+    """The row of the best constant, and of the best deviation that the searches found."""
 
     _piece = "gains"
 
     def _decides(self) -> object:
-        learned = [(self.learned or {}).get(name) for name in ("weights", "is_greedy")]
-        constant = (self.constant or {}).get("choice")
-        return [learned, constant, self.settings.episodes, self.settings.evaluation_seed, CONFIDENCE_OF_EACH]
+        return [self.plans, self.settings.episodes, self.settings.evaluation_seed, self.settings.trembles.chosen]
+
+    @property
+    def plans(self) -> dict[str, dict[str, Any]]:
+        """The deviations by name ("learned", "constant", "searched"), as plain data; see `Deviator.plays`."""
+        plans: dict[str, dict[str, Any]] = {}
+        if self.learned is not None:
+            plans["learned"] = {"kind": "learned", **{key: self.learned.get(key) for key in ("weights", "is_greedy")}}
+        if self.constant is not None:
+            plans["constant"] = {"kind": "constant", "choice": self.constant.get("choice")}
+            if searched := self.constant.get("searched"):
+                plans["searched"] = searched["plan"]
+        return plans
 
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.experiments.trials.Job`."""
-        baseline = self._baseline(FRESH)
-        row: dict[str, Any] = {"baseline": float(baseline.mean()), "confidence": CONFIDENCE_OF_EACH}
-        for name, deviation in self._deviations(folder).items():
-            row[name] = paired(self._returns(deviation, FRESH) - baseline, CONFIDENCE_OF_EACH)
-        gains = ", ".join(f"{name} {row[name]['gain']:+.4g}" for name in ("learned", "constant") if name in row)
-        return {**row, "line": self._line(f"{gains} on {row['baseline']:.4g}")}
-
-    def _deviations(self, folder: Path) -> dict[str, Deviation]:
+        policies, agent_type = self.profile.policies(), self.deviator.agent_type
         deviations = {}
-        if self.learned is not None:
-            network = self.profile.untrained_network(self.deviator.agent_type, 0)
-            network.load_state_dict(load_file(folder / self.learned["weights"]))
-            deviations["learned"] = self.deviator.deviation(network, is_greedy=self.learned["is_greedy"])
-        if self.constant is not None:
-            deviations["constant"] = self.deviator.deviation(choice=torch.tensor(self.constant["choice"]))
-        return deviations
+        for name, plan in self.plans.items():
+            network = None
+            if plan["kind"] == "learned":
+                network = self.profile.untrained_network(agent_type, 0)
+                network.load_state_dict(load_file(folder / plan["weights"]))
+            deviations[name] = self.deviator.plays(plan, policies, network)
+        trembles, baseline = self.settings.trembles, self._baseline(FRESH)
+        row = measure(policies, self.deviator, deviations, *self._episodes(FRESH), trembles, baseline)
+        gains = [f"{name} {row[name]['gain']:+.4g}" for name in deviations]
+        gains += [f"at most {row['upper']['gain']:+.4g}"] if row["upper"] else []
+        return {**row, "line": self._line(f"{', '.join(gains)} on {row['baseline']:.4g}")}
 
 
 def learn(

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from rbc_marl.choices import choice_tables, head_sizes
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.economy import EconomyState
+from rbc_marl.policies import Policies
+from rbc_marl.policies.deviating import side_stream
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.settings import Section
 
@@ -74,6 +77,57 @@ def tremble(
         played[agent_type] = torch.where(hit.unsqueeze(-1), random.to(taken.dtype), taken)
         replaced[agent_type] = hit | replaced[agent_type] if agent_type in replaced else hit
     return played, replaced
+
+
+class TremblingPolicies:
+    """Policies of which chance replaces some actions: see `Trembles`, and `rbc_marl.policies.Policies`.
+
+    What the policies draw is the same with trembles as without, and so is what trembles, whatever the policies choose:
+    the same deviation can be compared with none where everybody else trembles.
+
+    Attributes:
+        base: The policies, with a deviation or without.
+        trembles: How often.
+        config: The economy.
+        encoding: Of the observations.
+        device: Where everything is.
+    """
+
+    def __init__(self, base: Policies, trembles: Trembles, agent_type: str = "", agent: int | None = None) -> None:
+        """Make the policies tremble.
+
+        Args:
+            base: The policies.
+            trembles: How often.
+            agent_type: Of those who never tremble; empty for nobody.
+            agent: Number of the one agent who never trembles; None: nobody of that type does.
+        """
+        self.base, self.trembles = base, trembles
+        self.config, self.encoding, self.device = base.config, base.encoding, base.device
+        self._steady, self._agent = agent_type, agent
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+        *,
+        state: EconomyState | None = None,
+    ) -> dict[str, Tensor]:
+        """Decide for one period; see `rbc_marl.policies.Policies`."""
+        indices = self.base.act(observation, generator, greedy, state=state)
+        agents = {t: self.config.agents(t) for t in AGENT_TYPES}
+        actions = {t: index.reshape(len(index), agents[t], -1) for t, index in indices.items()}
+        free = {t: torch.zeros(sum(head_sizes(self.config, t)), device=self.device) for t in AGENT_TYPES}
+        draws = side_stream(generator, self.device, b"trembles")
+        played, _ = tremble(self.config, self.trembles, actions, free, draws)
+        if self._steady:
+            rows = slice(None) if self._agent is None else slice(self._agent, self._agent + 1)
+            kept = played[self._steady].clone()
+            kept[:, rows] = actions[self._steady][:, rows]
+            played[self._steady] = kept
+        return {t: played[t].reshape(index.shape) for t, index in indices.items()}
 
 
 def _random_actions(
