@@ -64,7 +64,7 @@ def gain_columns(
         agent_type: Of the deviator.
         gains: Its baseline return, and what its deviations gain, on fresh episodes (see `better_deviation`).
         learned: The result of learning that did best where it was picked; None where nothing was learnt.
-        constant: The result of the best constant, with that of the other searches.
+        constant: The result of the best constant.
         control: The result of the positive control; None where nothing was learnt.
         training: The return before training and what training brought, with its interval; None for rules.
     """
@@ -77,7 +77,7 @@ def gain_columns(
         done = learned["iteration"]
         after = f"after {done} iterations" if done else "before it had learnt anything"
         control_note = "; ".join(filter(None, (control_note, f"the control's network did best, {after}")))
-    searched, off_path = constant.get("searched") or {}, gains.get("trembles")
+    searched, off_path = gains.get("search") or {}, gains.get("trembles")
     if better["found_by"] == "searched":
         better["found_by"] = searched["found_by"]
     notes = [training_note, "" if level else "the baseline return is 0: there is no gain over it", control_note]

@@ -58,7 +58,7 @@ def measure(
         return deviator.returns(play(who, episodes, seed))
 
     confidence = confidence_of_each(len(deviations))
-    with _one_thread():
+    with one_thread():
         level = returns(policies) if baseline is None else baseline
         result: dict[str, Any] = {"baseline": float(level.mean()), "confidence": confidence}
         result["baseline_interval"] = paired(level)
@@ -94,7 +94,7 @@ def _bounds(policies: Policies, consumer: int, episodes: int, seed: int) -> Tens
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread of torch's: sums do not depend on how many cores there are."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -19,13 +19,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbc_marl.analysis import certificates
 from rbc_marl.analysis.best_responses import gain_columns, report_lines, single_agents, terminal_table, verdicts
+from rbc_marl.analysis.certificates import Claim
 from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.figures import best_response_bars
 from rbc_marl.analysis.tables import csv_text
 from rbc_marl.analysis.verdicts import epsilon
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
-from rbc_marl.equilibrium.deviations import BaselineJob, DeviationJob, GainsJob, LearningJob, SearchJob
+from rbc_marl.equilibrium.deviations import (
+    FRESH,
+    BaselineJob,
+    ConstantsJob,
+    DeviationJob,
+    GainsJob,
+    LearningJob,
+    episode_seed,
+)
 from rbc_marl.equilibrium.profile import (
     StrategyProfile,
     find_profiles,
@@ -61,6 +71,10 @@ class BestResponseReport:
     settings: BestResponseSettings
     started: str = ""
     """When, for the record."""
+    claims: Sequence[Claim] = ()
+    """What a certificate says of each checkpoint; rules have none."""
+    work: Path = Path()
+    """The folder that deviations' weights lie in."""
 
     @property
     def outcome(self) -> str:
@@ -106,12 +120,14 @@ class BestResponseReport:
     def save(self, folder: Path, command: Sequence[str] = ()) -> list[str]:
         """Write report.json (with the command, seeds and versions), rows.csv and, with matplotlib, a figure.
 
+        Of checkpoints a certificate is written too (`rbc_marl.analysis.certificates`).
+
         Args:
             folder: Where; made where it is missing.
             command: What was typed; this process's by default.
 
         Returns:
-            Names of the files written.
+            Names of the files written, but for the certificate.
         """
         from rbc_marl.experiments.folder import replace_file
         from rbc_marl.provenance import git_commit, versions
@@ -121,6 +137,8 @@ class BestResponseReport:
         text = json.dumps({**self.to_dict(), **record}, indent=2, allow_nan=False)
         replace_file(folder / "report.json", text + "\n")
         replace_file(folder / "rows.csv", csv_text(self.rows, list(self.rows[0])))
+        if self.claims:
+            certificates.write(folder, self.claims, self.work)
         try:
             best_response_bars([row for row in self.rows if row["kind"] != "constant"], folder / "best_response.png")
         except MissingExtraError:
@@ -204,7 +222,8 @@ def best_responses_to(
         for job in jobs
     ]
     checkpoints = [_description(search.profile, results[search.baseline.key]) for search in searches]
-    return BestResponseReport(rows, checkpoints, settings, started)
+    claims = [search.claim(jobs, gains) for search, jobs in zip(searches, gains_jobs, strict=True)]
+    return BestResponseReport(rows, checkpoints, settings, started, [claim for claim in claims if claim], folder)
 
 
 @dataclass(frozen=True)
@@ -229,8 +248,8 @@ class _Search:
     def baseline(self) -> BaselineJob:
         return BaselineJob(self.profile, self.settings, Deviator("economy"))
 
-    def search(self, deviator: Deviator) -> SearchJob:
-        return SearchJob(self.profile, self.settings, deviator, constants_only=deviator in self.further_firms)
+    def constants(self, deviator: Deviator) -> ConstantsJob:
+        return ConstantsJob(self.profile, self.settings, deviator)
 
     def control(self, deviator: Deviator) -> LearningJob:
         return LearningJob(self.profile, self.settings, deviator, self.settings.seeds[0], is_control=True)
@@ -246,7 +265,7 @@ class _Search:
         """Everything that can be done before the best deviations are known."""
         jobs: list[DeviationJob] = [self.baseline]
         for deviator in (*self.learners, *self.further_firms):
-            jobs += [self.search(deviator), *self.learning(deviator)]
+            jobs += [self.constants(deviator), *self.learning(deviator)]
         return jobs
 
     def gains_jobs(self, results: Results) -> list[GainsJob]:
@@ -255,9 +274,21 @@ class _Search:
         for deviator in (*self.learners, *self.further_firms):
             learned = [results[job.key] for job in self.learning(deviator)]
             best = max(learned, key=lambda row: row["selection_gain"], default=None)
-            constant = results[self.search(deviator).key]
-            jobs.append(GainsJob(self.profile, self.settings, deviator, best, constant))
+            constant = results[self.constants(deviator).key]
+            searches = () if deviator in self.further_firms else self.settings.searches
+            jobs.append(GainsJob(self.profile, self.settings, deviator, best, constant, searches))
         return jobs
+
+    def claim(self, jobs: Sequence[GainsJob], gains: Results) -> Claim | None:
+        """What a certificate says of a checkpoint; None for rules."""
+        profile, settings = self.profile, self.settings
+        if profile.checkpoint is None:
+            return None
+        measured = [(job.deviator, gains[job.key]) for job in jobs]
+        seed = episode_seed(settings, FRESH)
+        return Claim(
+            profile.checkpoint, profile.title, profile.economy, settings.episodes, seed, settings.trembles, measured
+        )
 
     def control_result(self, deviator: Deviator, results: Results) -> Mapping[str, Any] | None:
         return None if deviator in self.further_firms else results[self.control(deviator).key]

@@ -24,13 +24,14 @@ from rbc_marl.analysis.best_responses import paired
 from rbc_marl.analysis.composition import composition
 from rbc_marl.analysis.constants import describe, scan
 from rbc_marl.analysis.deviators import Deviator
-from rbc_marl.analysis.gains import measure
+from rbc_marl.analysis.gains import measure, one_thread
 from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.analysis.rollouts import Episodes, Evaluation, play
 from rbc_marl.analysis.searches import find
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.equilibrium.best_response_settings import LEAST_LEARNING_RATE, BestResponseSettings
 from rbc_marl.equilibrium.profile import StrategyProfile
+from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import PolicySet
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights"
 # Of the columns of results: rows with other ones are not read, but made again.
-RESULT_VERSION = 3
+RESULT_VERSION = 2
 # Which episodes a seed stands for: those on which deviations are picked, measured, and scanned.
 SELECTION, FRESH, SCAN = range(3)
 # Networks that perturb others are made from their own seeds, not from those of a run.
@@ -98,6 +99,15 @@ class DeviationJob(ABC):
         policies = DeviatingPolicies(self.profile.policies(), deviation)
         return self.deviator.returns(play(policies, *self._episodes(stream)))
 
+    def _best(self, plans: Sequence[Mapping[str, Any]]) -> tuple[int, float]:
+        """Number of the plan that gains most on the episodes on which deviations are picked, and how much."""
+        policies, baseline = self.profile.policies(), self._baseline(SELECTION)
+        gains = [
+            float((self._returns(self.deviator.plays(plan, policies), SELECTION) - baseline).mean()) for plan in plans
+        ]
+        best = max(range(len(gains)), key=gains.__getitem__)
+        return best, gains[best]
+
 
 class BaselineJob(DeviationJob):
     """What the profile's economy does, and what each agent would get had nobody learnt anything."""
@@ -142,45 +152,21 @@ class BaselineJob(DeviationJob):
         return gains
 
 
-@dataclass(frozen=True)
-class SearchJob(DeviationJob):
-    """The best deviation that is not learnt: the best constant, and the best that the portfolio's searches find."""
+class ConstantsJob(DeviationJob):
+    """The best constant deviation."""
 
-    constants_only: bool = False
-
-    _piece = "search"
+    _piece = "constants"
 
     def _decides(self) -> object:
-        settings = self.settings
-        return [settings.selection_episodes, settings.evaluation_seed, *self._searches]
-
-    @property
-    def _searches(self) -> tuple[str, ...]:
-        return () if self.constants_only else self.settings.searches
+        return [self.settings.selection_episodes, self.settings.evaluation_seed]
 
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.experiments.trials.Job`."""
-        policies, agent_type = self.profile.policies(), self.deviator.agent_type
-        finalists = scan(policies, self.deviator, *self._episodes(SCAN))
-        constants = [{"kind": "constant", "choice": choice.tolist()} for choice in finalists]
-        gains = self._gains(constants)
-        best = max(range(len(gains)), key=gains.__getitem__)
-        words = describe(self.profile.economy, agent_type, finalists[best])
-        row: dict[str, Any] = {"selection_gain": gains[best], "choice": constants[best]["choice"], "words": words}
-        lines = [f"best constant: {words} ({gains[best]:+.4g})"]
-        candidates = find(policies, self.deviator, self._searches, finalists[best], *self._episodes(SCAN))
-        if candidates:
-            gains = self._gains([candidate.plan for candidate in candidates])
-            best = max(range(len(gains)), key=gains.__getitem__)
-            row["searched"] = {"selection_gain": gains[best], **asdict(candidates[best])}
-            lines.append(f"{candidates[best].found_by}: {candidates[best].words} ({gains[best]:+.4g})")
-        return {**row, "line": self._line("; ".join(lines))}
-
-    def _gains(self, plans: Sequence[Mapping[str, Any]]) -> list[float]:
-        """What plans gain on the episodes on which the best is picked."""
-        policies, baseline = self.profile.policies(), self._baseline(SELECTION)
-        deviations = (self.deviator.plays(plan, policies) for plan in plans)
-        return [float((self._returns(deviation, SELECTION) - baseline).mean()) for deviation in deviations]
+        finalists = scan(self.profile.policies(), self.deviator, *self._episodes(SCAN))
+        best, gain = self._best([{"kind": "constant", "choice": choice.tolist()} for choice in finalists])
+        words = describe(self.profile.economy, self.deviator.agent_type, finalists[best])
+        line = self._line(f"best constant: {words} ({gain:+.4g})")
+        return {"selection_gain": gain, "choice": finalists[best].tolist(), "words": words, "line": line}
 
 
 @dataclass(frozen=True)
@@ -258,35 +244,41 @@ class LearningJob(DeviationJob):
 
 @dataclass(frozen=True)
 class GainsJob(DeviationJob):
-    """What the picked deviations gain, on fresh episodes, with intervals that all hold at once (at 95%)."""
+    """What the picked deviations gain, on fresh episodes, with intervals that all hold at once (at 95%).
+
+    The portfolio's searches come first: they begin at the best constant.
+    """
 
     learned: Mapping[str, Any] | None = None
     """The row of the best learned deviation."""
     constant: Mapping[str, Any] | None = None
-    """The row of the best constant, and of the best deviation that the searches found."""
+    """The row of the best constant."""
+    searches: tuple[str, ...] = ()
+    """Further searches; see `rbc_marl.analysis.searches`."""
 
     _piece = "gains"
 
     def _decides(self) -> object:
-        return [self.plans, self.settings.episodes, self.settings.evaluation_seed, self.settings.trembles.chosen]
+        settings = self.settings
+        searching = [self.searches, settings.selection_episodes]
+        return [self._picked(), searching, settings.episodes, settings.evaluation_seed, settings.trembles.chosen]
 
-    @property
-    def plans(self) -> dict[str, dict[str, Any]]:
-        """The deviations by name ("learned", "constant", "searched"), as plain data; see `Deviator.plays`."""
+    def _picked(self) -> dict[str, dict[str, Any]]:
+        """What was picked before, by name, as plans; see `Deviator.plays`."""
         plans: dict[str, dict[str, Any]] = {}
         if self.learned is not None:
             plans["learned"] = {"kind": "learned", **{key: self.learned.get(key) for key in ("weights", "is_greedy")}}
         if self.constant is not None:
             plans["constant"] = {"kind": "constant", "choice": self.constant.get("choice")}
-            if searched := self.constant.get("searched"):
-                plans["searched"] = searched["plan"]
         return plans
 
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.experiments.trials.Job`."""
-        policies, agent_type = self.profile.policies(), self.deviator.agent_type
+        policies, agent_type, plans = self.profile.policies(), self.deviator.agent_type, self._picked()
+        searched = self._searched(policies, plans)
+        plans |= {"searched": searched["plan"]} if searched else {}
         deviations = {}
-        for name, plan in self.plans.items():
+        for name, plan in plans.items():
             network = None
             if plan["kind"] == "learned":
                 network = self.profile.untrained_network(agent_type, 0)
@@ -296,7 +288,19 @@ class GainsJob(DeviationJob):
         row = measure(policies, self.deviator, deviations, *self._episodes(FRESH), trembles, baseline)
         gains = [f"{name} {row[name]['gain']:+.4g}" for name in deviations]
         gains += [f"at most {row['upper']['gain']:+.4g}"] if row["upper"] else []
-        return {**row, "line": self._line(f"{', '.join(gains)} on {row['baseline']:.4g}")}
+        line = self._line(f"{', '.join(gains)} on {row['baseline']:.4g}")
+        return {**row, "plans": plans, "search": searched, "line": line}
+
+    def _searched(self, policies: Policies, plans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+        """The best deviation of the searches; None where there are none, or none applies."""
+        if not self.searches:
+            return None
+        constant = torch.tensor(plans["constant"]["choice"])
+        candidates = find(policies, self.deviator, self.searches, constant, *self._episodes(SCAN))
+        if not candidates:
+            return None
+        best, gain = self._best([candidate.plan for candidate in candidates])
+        return {"selection_gain": gain, **asdict(candidates[best])}
 
 
 def learn(
@@ -378,5 +382,6 @@ def _baseline_episodes(profile: StrategyProfile, count: int, seed: int) -> Episo
     if key not in _PLAYED:
         if len(_PLAYED) >= 4:
             _PLAYED.pop(next(iter(_PLAYED)))
-        _PLAYED[key] = play(profile.policies(), count, seed)
+        with one_thread():
+            _PLAYED[key] = play(profile.policies(), count, seed)
     return _PLAYED[key]

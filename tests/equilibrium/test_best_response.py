@@ -151,7 +151,7 @@ def test_nothing_is_done_twice_and_another_seed_adds_to_what_is_there(planted, m
 def test_a_torn_row_is_named_and_made_again(planted, mended, tmp_path):
     report, folder = mended
     shutil.copytree(folder, tmp_path / "again")
-    (row,) = (tmp_path / "again" / "rows").glob("*-firm-1-search-*.json")
+    (row,) = (tmp_path / "again" / "rows").glob("*-firm-1-constants-*.json")
     whole = json.loads(row.read_text(encoding="utf-8"))
     row.write_text(row.read_text(encoding="utf-8")[:20], encoding="utf-8")
     said = []

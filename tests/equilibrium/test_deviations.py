@@ -14,9 +14,9 @@ from rbc_marl.analysis.rollouts import play
 from rbc_marl.equilibrium import deviations
 from rbc_marl.equilibrium.best_response import BestResponseSettings
 from rbc_marl.equilibrium.deviations import (
+    ConstantsJob,
     GainsJob,
     LearningJob,
-    SearchJob,
     deviation_config,
     episode_seed,
     learn,
@@ -130,7 +130,7 @@ def test_deviations_are_picked_and_measured_on_different_episodes(planted):
     picking, measuring, scanning = (episode_seed(QUICK, stream) for stream in range(3))
     assert len({picking, measuring, scanning}) == 3
     policies, deviator = load_policies(planted), Deviator("firm")
-    row = SearchJob(profile_of_checkpoint(planted), QUICK, deviator).run(planted)
+    row = ConstantsJob(profile_of_checkpoint(planted), QUICK, deviator).run(planted)
     chosen = DeviatingPolicies(policies, Deviation("firm", choice=torch.tensor(row["choice"])))
 
     def mean(who, seed, count):
@@ -177,7 +177,7 @@ def test_a_return_that_is_not_finite_is_an_error_and_no_gain_of_zero(planted, tm
     monkeypatch.setattr(constants, "constant_choices", lambda *_: torch.tensor([[0]]))
     profile = profile_of_checkpoint(planted)
     measured = GainsJob(profile, QUICK, Deviator("firm", 1), constant={"choice": [1]})
-    for job in (measured, SearchJob(profile, QUICK, Deviator("firm", 1))):
+    for job in (measured, ConstantsJob(profile, QUICK, Deviator("firm", 1))):
         with pytest.raises(UserError, match="is not finite in 2 of 8 episodes"):
             job.run(tmp_path)
     assert not list(tmp_path.iterdir())

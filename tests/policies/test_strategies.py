@@ -13,7 +13,12 @@ from rbc_marl.policies.strategies import PAY_NOTHING, UNDERCUT, BestAlternatives
 from rbc_marl.policies.trembles import Trembles, TremblingPolicies
 
 CONFIG = EconomyConfig(
-    num_consumers=4, num_firms=3, horizon=3, investment_choices=(0.0, 0.1), initial_inventory=500.0, initial_price=2500.0
+    num_consumers=4,
+    num_firms=3,
+    horizon=3,
+    investment_choices=(0.0, 0.1),
+    initial_inventory=500.0,
+    initial_price=2500.0,
 )
 ECONOMIES = 6
 
