@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def write(folder: Path, claims: Sequence[Claim], work: Path) -> Path:
         agents = []
         for deviator, gains in claim.gains:
             files = {
-                name: _keep(deviations, f"{claim.name}-{deviator.name}-{name}", plan, work)
+                name: _keep(deviations, f"{claim.name}-{deviator.name}-{name}", {**plan, **asdict(deviator)}, work)
                 for name, plan in gains["plans"].items()
             }
             agents.append(_agent(deviator, gains, gains["plans"], files))
@@ -236,6 +236,8 @@ def _kept(
             raise UserError(f"{file} was changed: its sha256 is not the one in the certificate")
     (plan_file,) = (folder / DEVIATIONS_FOLDER / name for name in files if name.endswith(".json"))
     plan, network = _read(plan_file), None
+    if (plan["agent_type"], plan["agent"]) != (deviator.agent_type, deviator.agent):
+        raise UserError(f"{plan_file} is what another agent does than {deviator.name.replace('-', ' ')}")
     try:
         if plan["kind"] == "learned":
             agent_type = deviator.agent_type

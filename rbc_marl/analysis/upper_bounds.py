@@ -18,12 +18,12 @@ of period s. For any multipliers at all
 is no less than the best return (weak duality): c = q^(-1/eta) - 1 within its limits solves the first maximum, and the
 second is at one of its ends. Descent looks for multipliers of a small bound; a poor search gives a larger, valid one.
 
-What the consumer itself does to the pool within a period counts in its favour. Of the income tax on its own pay a share
-1/C comes back, and of the corporate tax on what it spends no more than that share of rate times spending; and if it
-leaves the employer that it had, no more than that share of rate times its pay: w and p' are net of that, and income is
-what it was without the tax on its own pay. A penalty on debt can only lower a return, and is left out. What the
-consumer's choices do to what others choose, and through firms' stocks to later periods, is not in the bound: it is
-measured, as the difference of the bounds along the paths with and without a deviation.
+What the consumer itself does to the pool and to dividends within a period counts in its favour. Of the income tax on
+its own pay a share 1/C comes back. Of what it spends firms pass on at most k, their tax and the dividend of the rest,
+and 1/C of that comes back; and if it leaves the employer that it had, no more than k/C of its pay. w and p' are net of
+that, and income is what it was without the tax on its own pay. A penalty on debt can only lower a return, and is left
+out. What the consumer's choices do to what others choose, and through firms' stocks to later periods, is not in the
+bound: it is measured, as the difference of the bounds along the paths with and without a deviation.
 """
 
 from __future__ import annotations
@@ -78,13 +78,15 @@ class PathRecorder:
         config, who = self.config, list(self.consumers)
         share = 1.0 / config.num_consumers
         income_tax, corporate_tax = state.income_tax.double()[:, None], state.corporate_tax.double()[:, None]
+        passed_on = corporate_tax + config.dividend_share * (1.0 - corporate_tax)
+        received = flows.transfer + flows.dividends.sum(1) * share
         pay, price = flows.wage_income.double()[:, who], state.price.double()[:, None]
-        pooled = (corporate_tax - income_tax) * pay * share
+        own = (passed_on - income_tax) * pay * share
         period = PricePath(
             price=price,
-            price_after_tax=price * (1.0 - share * corporate_tax.unsqueeze(-1)),
+            price_after_tax=price * (1.0 - share * passed_on.unsqueeze(-1)),
             pay=(1.0 - (1.0 - share) * income_tax) * state.wage.double().amax(1, keepdim=True),
-            income=config.consumer_grant + flows.transfer.double()[:, None] + pooled,
+            income=config.consumer_grant + received.double()[:, None] + own,
             labour_disutility=state.labour_disutility.double()[:, who],
             money=state.consumer_budget.double()[:, who],
         )

@@ -45,6 +45,7 @@ TINY = EconomyConfig(
 ECONOMIES = {
     "plain": TINY,
     "interest": TINY.replace(interest_rate=0.2),
+    "dividends": TINY.replace(dividend_share=0.7),
     "rationed": TINY.replace(initial_inventory=2.0, technology=0.1, corporate_tax_choices=(0.0,)),
     "two-periods-and-log": TINY.replace(horizon=2, crra=1.0),
     "debt-penalty": TINY.replace(consumer_debt_penalty=1.0, initial_consumer_budget=(0.0, 1e5)),
