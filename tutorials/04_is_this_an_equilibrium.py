@@ -21,10 +21,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from rbc_marl.analysis.constants import constant_choices, describe, mean_returns, scan
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.equilibrium.best_response import BestResponseSettings, best_responses, best_responses_to
-from rbc_marl.equilibrium.constants import constant_choices, describe, mean_returns, scan
-from rbc_marl.equilibrium.profile import Deviator, profile_of_rules
+from rbc_marl.equilibrium.profile import profile_of_rules
 from rbc_marl.experiments import load_experiments, train
 from rbc_marl.policies.deviating import DeviatingPolicies
 from rbc_marl.policies.saved import load_policies

@@ -25,9 +25,8 @@ Row = Mapping[str, Any]
 
 # How often an interval holds what is measured.
 CONFIDENCE = 0.95
-# Of the learned deviation and the constant the better counts: where each interval misses half as often, both hold at
-# once as often as the above, and with them the larger of both.
-CONFIDENCE_OF_EACH = 1.0 - (1.0 - CONFIDENCE) / 2
+# Who finds deviations beside learning and constants, in the column found_by.
+SEARCHED_BY = ("schedule", "rule", "one-step")
 # A positive control has won back enough from this share of the loss on.
 RECOVERED_SHARE = 0.5
 
@@ -78,6 +77,9 @@ def gain_columns(
         done = learned["iteration"]
         after = f"after {done} iterations" if done else "before it had learnt anything"
         control_note = "; ".join(filter(None, (control_note, f"the control's network did best, {after}")))
+    searched, off_path = gains.get("search") or {}, gains.get("trembles")
+    if better["found_by"] == "searched":
+        better["found_by"] = searched["found_by"]
     notes = [training_note, "" if level else "the baseline return is 0: there is no gain over it", control_note]
     return {
         "level": level,
@@ -101,27 +103,37 @@ def gain_columns(
         "recovered": control["recovered"] if control else None,
         "damaged_level": control["perturbed"] if control else None,
         "note": "; ".join(note for note in notes if note),
+        "searched": searched.get("words"),
+        **_ends("searched_gain", gains.get("searched")),
+        **_ends("tremble_gain", better_deviation(off_path) if off_path else None),
+        **_ends("upper_gain", gains.get("upper")),
+        **_ends("own_effect", gains.get("own_effect")),
     }
 
 
+def _ends(name: str, interval: Mapping[str, float] | None) -> dict[str, float | None]:
+    """Columns of an interval; None where there is none."""
+    interval = interval or {}
+    return {name: interval.get("gain"), f"{name}_low": interval.get("low"), f"{name}_high": interval.get("high")}
+
+
 def better_deviation(gains: Mapping[str, Any]) -> dict[str, Any]:
-    """What counts of a learned deviation and a constant: the better, as both were measured on the same fresh episodes.
+    """What counts of several deviations: the best, as all were measured on the same fresh episodes.
 
     On the episodes on which they were picked each looks better than it is, and more so the one picked from more. The
-    larger of two fresh measurements errs upwards, if at all: the safe side for calling something an equilibrium.
+    largest of several fresh measurements errs upwards, if at all: the safe side for calling something an equilibrium.
 
     Args:
-        gains: ``learned`` and ``constant``, or the latter alone, of `paired`. Both intervals hold at once, at 95%.
+        gains: ``learned``, ``constant`` and ``searched``, as many as there are, of `paired`. All intervals hold at
+            once, at 95%.
 
     Returns:
-        ``gain``, ``low`` and ``high``, each the larger of the two, so that the interval holds the gain of the better of
-        both deviations at 95%, whichever that is; ``found_by``: whose ``gain`` it is.
+        ``gain``, ``low`` and ``high``, each the largest of all, so that the interval holds the gain of the best
+        deviation at 95%, whichever that is; ``found_by``: whose ``gain`` it is.
     """
-    constant = gains["constant"]
-    learned = gains.get("learned", constant)
-    is_learned = "learned" in gains and learned["gain"] >= constant["gain"]
-    larger = {name: max(learned[name], constant[name]) for name in ("gain", "low", "high")}
-    return {**larger, "found_by": "learned" if is_learned else "constant"}
+    measured = {name: gains[name] for name in ("learned", "constant", "searched") if name in gains}
+    largest = {end: max(one[end] for one in measured.values()) for end in ("gain", "low", "high")}
+    return {**largest, "found_by": max(measured, key=lambda name: measured[name]["gain"])}
 
 
 def gain_in_training(training: Mapping[str, float] | None, level: float) -> tuple[Mapping[str, float], str]:
@@ -231,9 +243,18 @@ def report_lines(rows: Sequence[Row], checkpoints: Sequence[Row]) -> list[str]:
     for row in rows:
         if row["kind"] != "constant":
             words = [f"always {row['constant']}"] if row["found_by"] == "constant" else []
+            words += [f"{row['found_by']}: {row['searched']}"] if row["found_by"] in SEARCHED_BY else []
+            words += [_bound_words(row)] if row.get("upper_gain") is not None else []
             words += [row["note"]] if row["note"] else []
             lines += [f"{row['checkpoint']}: {deviator(row)}: {text}" for text in words]
     return lines
+
+
+def _bound_words(row: Row) -> str:
+    """The bound from above of a single consumer."""
+    words = f"who takes prices, wages and taxes as they came could gain at most {number(row['upper_gain_high'])}"
+    effect = row["own_effect"]
+    return words if effect is None else f"{words}; its best deviation moves that bound by {number(effect)}"
 
 
 def _further_firms(rows: Sequence[Row]) -> str:

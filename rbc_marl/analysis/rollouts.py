@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from rbc_marl.analysis.evaluation_table import evaluation_table
 from rbc_marl.analysis.indicators import indicators
 from rbc_marl.analysis.metrics import EpisodeMetrics, collapsed, period_quantities
 from rbc_marl.config import EconomyConfig
+from rbc_marl.economy import EconomyState, Flows
 from rbc_marl.errors import ConfigError, UserError, require
 from rbc_marl.policies import Policies
 from rbc_marl.vector_env import VectorEconomy
@@ -32,6 +33,8 @@ SLAB = 128
 FIRM_STOCKS = ("price", "wage", "inventory", "overdemanded", "firm_budget", "capital")
 _MONEY_FLOWS = ("wage_bill", "profit", "corporate_tax_paid", "firm_reward")
 FIRM_FLOWS = ("total_demand", "sales", "exports", "labour", "output", *_MONEY_FLOWS)
+# Shown the state at the start of a period, the choices made in it, and what happened.
+Watch = Callable[[EconomyState, Mapping[str, Tensor], Flows], None]
 
 @dataclass(frozen=True)
 class Episodes:
@@ -129,6 +132,7 @@ def play(
     record: bool = False,
     baskets: bool = False,
     slab: int = SLAB,
+    watch: Watch | None = None,
 ) -> Episodes:
     """Play episodes, from a generator that belongs to this call.
 
@@ -143,6 +147,7 @@ def play(
         record: Whether to keep every period.
         baskets: Whether to keep what each consumer obtains of every good, which is most of what there is to keep.
         slab: Most economies played side by side. Fewer need less memory.
+        watch: Shown every period of every slab, in order.
 
     Raises:
         ConfigError: A number is out of range.
@@ -155,7 +160,7 @@ def play(
     for number, start in enumerate(range(0, total, slab)):
         state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(device=policies.device).manual_seed(int(state))
-        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, record, baskets))
+        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, record, baskets, watch))
     quantities, returns, periods, firms, consumers, goods = (
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*slabs, strict=True)
     )
@@ -233,7 +238,13 @@ def check_parquet_path(path: str | Path) -> None:
 
 
 def _play_slab(
-    policies: Policies, num_envs: int, generator: torch.Generator, greedy: bool, record: bool, baskets: bool
+    policies: Policies,
+    num_envs: int,
+    generator: torch.Generator,
+    greedy: bool,
+    record: bool,
+    baskets: bool,
+    watch: Watch | None,
 ) -> tuple[dict[str, Tensor], ...]:
     """Of one batch of episodes what `Episodes` holds, in its order; baskets under "consumption"."""
     config = policies.config
@@ -248,8 +259,11 @@ def _play_slab(
     spending = consumption = torch.zeros_like(start.consumer_budget)
     for _ in range(config.horizon):
         state = batch.require_state()
-        observation, rewards, _, flows = batch.step(policies.act(observation, generator, greedy, state=state))
+        indices = policies.act(observation, generator, greedy, state=state)
+        observation, rewards, _, flows = batch.step(indices)
         metrics.add(state, flows)
+        if watch is not None:
+            watch(state, indices, flows)
         returns = {name: returns[name] + reward if returns else reward for name, reward in rewards.items()}
         if record:
             periods.append(period_quantities(config, state, flows))

@@ -1,4 +1,4 @@
-"""The command best-response: what agents gain by deviating."""
+"""The commands best-response, what agents gain by deviating, and verify, which computes that again."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def best_response(
 ) -> None:
     """Measure what types and single agents gain by deviating from PATH. Run again, it goes on where it stopped."""
     require("ray.rllib", "rllib")
+    from rbc_marl.analysis.certificates import FILE_NAME
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.equilibrium.best_response_settings import settings_from_words
     from rbc_marl.equilibrium.profile import result_folders
@@ -60,5 +61,22 @@ def best_response(
         return
     Console(highlight=False).print(report.table())
     print("\n".join(report.lines()))
+    if report.claims:
+        words = shlex.join(["rbc-marl", "verify", str(folder / FILE_NAME), *(["--trust"] if trust else [])])
+        print(f"certificate: {folder / FILE_NAME} (compute it again with {words})")
     print(f"results: {folder} ({', '.join(saved)})")
     print(f"next: {shlex.join(['rbc-marl', 'evaluate', str(path), *(['--trust'] if trust else [])])}")
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="certificate.json, or the folder it lies in.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Where the policies are, if not where they were.")
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """Compute every number of a certificate of best responses again, and refuse one that differs. Needs no Ray."""
+    from rbc_marl.analysis import certificates
+
+    log = partial(print, file=sys.stderr, flush=True)
+    print("\n".join(certificates.verify(path, checkpoint, trust=trust, log=log)))

@@ -1,11 +1,12 @@
 """Best responses: how far each agent type, and single agents, are from doing the best they can (the paper's epsilon).
 
 One type, or one agent with a network of its own, learns on while everybody else stays as they are, without masks and
-with the full disutility of labour. Constant choices are scanned beside it. The best learned deviation and the best
-constant are picked on one set of episodes and measured on another, by differences episode by episode on the same random
-numbers. There the better of the two counts, with an interval that holds for the better one at 95%. A positive control
-goes with each number: the same settings must win back what a perturbed network loses. Where firms are checked,
-constants are scanned for each of them, also for those for whom nothing is learnt.
+with the full disutility of labour. Constant choices are scanned beside it, and a portfolio of searches goes through
+schedules over the periods, rules, and the best of a consumer's own choices. The best deviation of each kind is picked
+on one set of episodes and measured on another, by differences episode by episode on the same random numbers. There the
+best counts, with an interval that holds for it at 95%. For single consumers a bound from above stands beside it. A
+positive control goes with each number: the same settings must win back what a perturbed network loses. Where firms are
+checked, constants are scanned for each of them, also for those for whom nothing is learnt.
 """
 
 from __future__ import annotations
@@ -18,14 +19,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbc_marl.analysis import certificates
 from rbc_marl.analysis.best_responses import gain_columns, report_lines, single_agents, terminal_table, verdicts
+from rbc_marl.analysis.certificates import Claim
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.figures import best_response_bars
 from rbc_marl.analysis.tables import csv_text
 from rbc_marl.analysis.verdicts import epsilon
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
-from rbc_marl.equilibrium.deviations import BaselineJob, ConstantsJob, DeviationJob, GainsJob, LearningJob
+from rbc_marl.equilibrium.deviations import (
+    FRESH,
+    BaselineJob,
+    ConstantsJob,
+    DeviationJob,
+    GainsJob,
+    LearningJob,
+    episode_seed,
+)
 from rbc_marl.equilibrium.profile import (
-    Deviator,
     StrategyProfile,
     find_profiles,
     profile_of_checkpoint,
@@ -60,6 +71,10 @@ class BestResponseReport:
     settings: BestResponseSettings
     started: str = ""
     """When, for the record."""
+    claims: Sequence[Claim] = ()
+    """What a certificate says of each checkpoint; rules have none."""
+    work: Path = Path()
+    """The folder that deviations' weights lie in."""
 
     @property
     def outcome(self) -> str:
@@ -105,12 +120,14 @@ class BestResponseReport:
     def save(self, folder: Path, command: Sequence[str] = ()) -> list[str]:
         """Write report.json (with the command, seeds and versions), rows.csv and, with matplotlib, a figure.
 
+        Of checkpoints a certificate is written too (`rbc_marl.analysis.certificates`).
+
         Args:
             folder: Where; made where it is missing.
             command: What was typed; this process's by default.
 
         Returns:
-            Names of the files written.
+            Names of the files written, but for the certificate.
         """
         from rbc_marl.experiments.folder import replace_file
         from rbc_marl.provenance import git_commit, versions
@@ -120,6 +137,8 @@ class BestResponseReport:
         text = json.dumps({**self.to_dict(), **record}, indent=2, allow_nan=False)
         replace_file(folder / "report.json", text + "\n")
         replace_file(folder / "rows.csv", csv_text(self.rows, list(self.rows[0])))
+        if self.claims:
+            certificates.write(folder, self.claims, self.work)
         try:
             best_response_bars([row for row in self.rows if row["kind"] != "constant"], folder / "best_response.png")
         except MissingExtraError:
@@ -203,7 +222,8 @@ def best_responses_to(
         for job in jobs
     ]
     checkpoints = [_description(search.profile, results[search.baseline.key]) for search in searches]
-    return BestResponseReport(rows, checkpoints, settings, started)
+    claims = [search.claim(jobs, gains) for search, jobs in zip(searches, gains_jobs, strict=True)]
+    return BestResponseReport(rows, checkpoints, settings, started, [claim for claim in claims if claim], folder)
 
 
 @dataclass(frozen=True)
@@ -255,8 +275,20 @@ class _Search:
             learned = [results[job.key] for job in self.learning(deviator)]
             best = max(learned, key=lambda row: row["selection_gain"], default=None)
             constant = results[self.constants(deviator).key]
-            jobs.append(GainsJob(self.profile, self.settings, deviator, best, constant))
+            searches = () if deviator in self.further_firms else self.settings.searches
+            jobs.append(GainsJob(self.profile, self.settings, deviator, best, constant, searches))
         return jobs
+
+    def claim(self, jobs: Sequence[GainsJob], gains: Results) -> Claim | None:
+        """What a certificate says of a checkpoint; None for rules."""
+        profile, settings = self.profile, self.settings
+        if profile.checkpoint is None:
+            return None
+        measured = [(job.deviator, gains[job.key]) for job in jobs]
+        seed = episode_seed(settings, FRESH)
+        return Claim(
+            profile.checkpoint, profile.title, profile.economy, settings.episodes, seed, settings.trembles, measured
+        )
 
     def control_result(self, deviator: Deviator, results: Results) -> Mapping[str, Any] | None:
         return None if deviator in self.further_firms else results[self.control(deviator).key]

@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.equilibrium.profile import Deviator
 from rbc_marl.errors import ConfigError
+from rbc_marl.policies.trembles import Trembles
 from rbc_marl.settings import Many, Section
 
 # Deviators learn at least this fast: nobody has to wait for the other types, which stay as they are.
@@ -91,6 +92,13 @@ class BestResponseSettings(Section):
     """Iterations of the run's checkpoints to check; "all": every one it has kept; empty: the one given."""
     evaluation_seed: Index = 0
     """Of the episodes on which deviations are picked and measured."""
+    searches: Many[Literal["schedules", "rules", "one_step"]] = Field(
+        ("schedules", "rules", "one_step"), examples=["[schedules]"]
+    )
+    """Searches beside learning and constants: schedules over the periods, rules by name, and the best of a consumer's
+    own alternatives at every state."""
+    trembles: Trembles = Field(Trembles(price=0.05), examples=["{price: 0.05}, or {} for none"])
+    """Of everybody else, where gains are measured off the path as well."""
 
     @model_validator(mode="before")
     @classmethod

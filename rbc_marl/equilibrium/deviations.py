@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rbc_marl import __version__
-from rbc_marl.analysis.best_responses import CONFIDENCE_OF_EACH, paired
+from rbc_marl.analysis.best_responses import paired
 from rbc_marl.analysis.composition import composition
+from rbc_marl.analysis.constants import describe, scan
+from rbc_marl.analysis.deviators import Deviator
+from rbc_marl.analysis.gains import measure, one_thread
 from rbc_marl.analysis.outcomes import outcome
 from rbc_marl.analysis.rollouts import Episodes, Evaluation, play
+from rbc_marl.analysis.searches import find
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.equilibrium.best_response_settings import LEAST_LEARNING_RATE, BestResponseSettings
-from rbc_marl.equilibrium.constants import describe, scan
-from rbc_marl.equilibrium.profile import Deviator, StrategyProfile
+from rbc_marl.equilibrium.profile import StrategyProfile
+from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import PolicySet
@@ -95,6 +99,15 @@ class DeviationJob(ABC):
         policies = DeviatingPolicies(self.profile.policies(), deviation)
         return self.deviator.returns(play(policies, *self._episodes(stream)))
 
+    def _best(self, plans: Sequence[Mapping[str, Any]]) -> tuple[int, float]:
+        """Number of the plan that gains most on the episodes on which deviations are picked, and how much."""
+        policies, baseline = self.profile.policies(), self._baseline(SELECTION)
+        gains = [
+            float((self._returns(self.deviator.plays(plan, policies), SELECTION) - baseline).mean()) for plan in plans
+        ]
+        best = max(range(len(gains)), key=gains.__getitem__)
+        return best, gains[best]
+
 
 class BaselineJob(DeviationJob):
     """What the profile's economy does, and what each agent would get had nobody learnt anything."""
@@ -150,15 +163,10 @@ class ConstantsJob(DeviationJob):
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.experiments.trials.Job`."""
         finalists = scan(self.profile.policies(), self.deviator, *self._episodes(SCAN))
-        baseline = self._baseline(SELECTION)
-        gains = [
-            float((self._returns(self.deviator.deviation(choice=choice), SELECTION) - baseline).mean())
-            for choice in finalists
-        ]
-        best = max(range(len(gains)), key=gains.__getitem__)
+        best, gain = self._best([{"kind": "constant", "choice": choice.tolist()} for choice in finalists])
         words = describe(self.profile.economy, self.deviator.agent_type, finalists[best])
-        line = self._line(f"best constant: {words} ({gains[best]:+.4g})")
-        return {"selection_gain": gains[best], "choice": finalists[best].tolist(), "words": words, "line": line}
+        line = self._line(f"best constant: {words} ({gain:+.4g})")
+        return {"selection_gain": gain, "choice": finalists[best].tolist(), "words": words, "line": line}
 
 
 @dataclass(frozen=True)
@@ -236,38 +244,63 @@ class LearningJob(DeviationJob):
 
 @dataclass(frozen=True)
 class GainsJob(DeviationJob):
-    """What the picked deviations gain, on fresh episodes, with intervals of which both hold at once (at 95%)."""
+    """What the picked deviations gain, on fresh episodes, with intervals that all hold at once (at 95%).
+
+    The portfolio's searches come first: they begin at the best constant.
+    """
 
     learned: Mapping[str, Any] | None = None
     """The row of the best learned deviation."""
     constant: Mapping[str, Any] | None = None
     """The row of the best constant."""
+    searches: tuple[str, ...] = ()
+    """Further searches; see `rbc_marl.analysis.searches`."""
 
     _piece = "gains"
 
     def _decides(self) -> object:
-        learned = [(self.learned or {}).get(name) for name in ("weights", "is_greedy")]
-        constant = (self.constant or {}).get("choice")
-        return [learned, constant, self.settings.episodes, self.settings.evaluation_seed, CONFIDENCE_OF_EACH]
+        settings = self.settings
+        searching = [self.searches, settings.selection_episodes]
+        return [self._picked(), searching, settings.episodes, settings.evaluation_seed, settings.trembles.chosen]
+
+    def _picked(self) -> dict[str, dict[str, Any]]:
+        """What was picked before, by name, as plans; see `Deviator.plays`."""
+        plans: dict[str, dict[str, Any]] = {}
+        if self.learned is not None:
+            plans["learned"] = {"kind": "learned", **{key: self.learned.get(key) for key in ("weights", "is_greedy")}}
+        if self.constant is not None:
+            plans["constant"] = {"kind": "constant", "choice": self.constant.get("choice")}
+        return plans
 
     def run(self, folder: Path) -> dict[str, Any]:
         """See `rbc_marl.experiments.trials.Job`."""
-        baseline = self._baseline(FRESH)
-        row: dict[str, Any] = {"baseline": float(baseline.mean()), "confidence": CONFIDENCE_OF_EACH}
-        for name, deviation in self._deviations(folder).items():
-            row[name] = paired(self._returns(deviation, FRESH) - baseline, CONFIDENCE_OF_EACH)
-        gains = ", ".join(f"{name} {row[name]['gain']:+.4g}" for name in ("learned", "constant") if name in row)
-        return {**row, "line": self._line(f"{gains} on {row['baseline']:.4g}")}
-
-    def _deviations(self, folder: Path) -> dict[str, Deviation]:
+        policies, agent_type, plans = self.profile.policies(), self.deviator.agent_type, self._picked()
+        searched = self._searched(policies, plans)
+        plans |= {"searched": searched["plan"]} if searched else {}
         deviations = {}
-        if self.learned is not None:
-            network = self.profile.untrained_network(self.deviator.agent_type, 0)
-            network.load_state_dict(load_file(folder / self.learned["weights"]))
-            deviations["learned"] = self.deviator.deviation(network, is_greedy=self.learned["is_greedy"])
-        if self.constant is not None:
-            deviations["constant"] = self.deviator.deviation(choice=torch.tensor(self.constant["choice"]))
-        return deviations
+        for name, plan in plans.items():
+            network = None
+            if plan["kind"] == "learned":
+                network = self.profile.untrained_network(agent_type, 0)
+                network.load_state_dict(load_file(folder / plan["weights"]))
+            deviations[name] = self.deviator.plays(plan, policies, network)
+        trembles, baseline = self.settings.trembles, self._baseline(FRESH)
+        row = measure(policies, self.deviator, deviations, *self._episodes(FRESH), trembles, baseline)
+        gains = [f"{name} {row[name]['gain']:+.4g}" for name in deviations]
+        gains += [f"at most {row['upper']['gain']:+.4g}"] if row["upper"] else []
+        line = self._line(f"{', '.join(gains)} on {row['baseline']:.4g}")
+        return {**row, "plans": plans, "search": searched, "line": line}
+
+    def _searched(self, policies: Policies, plans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+        """The best deviation of the searches; None where there are none, or none applies."""
+        if not self.searches:
+            return None
+        constant = torch.tensor(plans["constant"]["choice"])
+        candidates = find(policies, self.deviator, self.searches, constant, *self._episodes(SCAN))
+        if not candidates:
+            return None
+        best, gain = self._best([candidate.plan for candidate in candidates])
+        return {"selection_gain": gain, **asdict(candidates[best])}
 
 
 def learn(
@@ -349,5 +382,6 @@ def _baseline_episodes(profile: StrategyProfile, count: int, seed: int) -> Episo
     if key not in _PLAYED:
         if len(_PLAYED) >= 4:
             _PLAYED.pop(next(iter(_PLAYED)))
-        _PLAYED[key] = play(profile.policies(), count, seed)
+        with one_thread():
+            _PLAYED[key] = play(profile.policies(), count, seed)
     return _PLAYED[key]

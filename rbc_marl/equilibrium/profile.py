@@ -1,4 +1,4 @@
-"""Strategy profiles that best responses are searched against, and who deviates from them.
+"""Strategy profiles that best responses are searched against.
 
 A profile is the trained policies of a checkpoint, or a rule-based economy. Of a checkpoint only plain data is read:
 ``policies.json``, weights, and the ``config.yaml`` of its run. A network class of the user's own, which policies.json
@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from rbc_marl.analysis.outcomes import BEST
-from rbc_marl.analysis.rollouts import Episodes
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.errors import UserError
 from rbc_marl.policies import Policies
 from rbc_marl.policies.build import NetworkSpec
-from rbc_marl.policies.deviating import Deviation
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, find_checkpoint, load_policies
 from rbc_marl.policies.scripted import ScriptedPolicies
@@ -46,47 +43,6 @@ PPO_KEYS = (
     "agents_per_update",
     "num_envs_per_env_runner",
 )
-
-
-@dataclass(frozen=True)
-class Deviator:
-    """Who deviates: all agents of a type together, or a single one."""
-
-    agent_type: str
-    agent: int | None = None
-    """Number of the agent among its type; None: all of them."""
-
-    @property
-    def kind(self) -> str:
-        """Either "type" or "agent"."""
-        return "type" if self.agent is None else "agent"
-
-    @property
-    def name(self) -> str:
-        """Such as "firm" or "firm-3"."""
-        return self.agent_type if self.agent is None else f"{self.agent_type}-{self.agent}"
-
-    def deviation(
-        self, network: PolicyNetwork | None = None, *, is_greedy: bool = False, choice: Tensor | None = None
-    ) -> Deviation:
-        """What the deviator does instead; see `rbc_marl.policies.deviating.Deviation`."""
-        return Deviation(self.agent_type, self.agent, network, is_greedy, choice)
-
-    def returns(self, episodes: Episodes) -> Tensor:
-        """Mean return of the deviator's agents in each episode, [N], in float64.
-
-        Raises:
-            UserError: A return is infinite or NaN: nothing can be held against it, and it is no gain of 0.
-        """
-        returns = episodes.returns[self.agent_type].double()
-        returns = returns.mean(1) if self.agent is None else returns[:, self.agent]
-        broken = int((~returns.isfinite()).sum())
-        if broken:
-            raise UserError(
-                f"the return of {self.name.replace('-', ' ')} is not finite in {broken} of {len(returns)} episodes, so "
-                "there is no baseline return and no gain; check the policies, and the economy's rates and prices"
-            )
-        return returns
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,12 +25,32 @@ from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import PolicySet, of_weights_type
 
 
+class Strategy(Protocol):
+    """What deviators do who follow neither a network nor a list of choices."""
+
+    def decide(
+        self, own: Tensor, observation: Mapping[str, Tensor], generator: torch.Generator | None, state: EconomyState
+    ) -> Tensor:
+        """Decide for one period.
+
+        Args:
+            own: [B, A, H] what the deviators would have chosen.
+            observation: As `rbc_marl.policies.Policies` take it.
+            generator: Behind every draw; it is nobody else's.
+            state: At the start of the period.
+
+        Returns:
+            [B, A, H] indices of their heads.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Deviation:
-    """Who deviates, and what they do instead: follow another network, or make one choice in every period.
+    """Who deviates, and what they do instead: follow a network, a constant, a schedule or a strategy.
 
     Raises:
-        ConfigError: Neither or both of ``network`` and ``choice`` are given.
+        ConfigError: Not exactly one of ``network``, ``choice`` and ``strategy`` is given.
     """
 
     agent_type: str
@@ -41,12 +62,15 @@ class Deviation:
     """Whether the deviators take their network's likeliest choices instead of drawing. Where all consumers deviate,
     they still draw their employers: alike consumers would all join one firm."""
     choice: Tensor | None = None
-    """What the deviators always choose: indices [H] of their heads, or [B, H], other ones in each economy."""
+    """What the deviators choose: indices [H] of their heads in every period, or [B, H], other ones in each economy, or
+    [B or 1, T, H], other ones in each period."""
+    strategy: Strategy | None = None
+    """Decides for the deviators by what it sees."""
 
     def __post_init__(self) -> None:
-        """Check that there is either a network or a choice."""
-        if (self.network is None) == (self.choice is None):
-            raise ConfigError("a deviation needs a network or a choice, and not both")
+        """Check that there is one thing that the deviators follow."""
+        if sum(part is not None for part in (self.network, self.choice, self.strategy)) != 1:
+            raise ConfigError("a deviation needs a network or a choice, and not both; or a strategy alone")
 
 
 class DeviatingPolicies:
@@ -64,7 +88,8 @@ class DeviatingPolicies:
         """Check that the deviation fits the economy.
 
         Raises:
-            ConfigError: There is no such agent, or the choice or the network's heads are not the agents'.
+            ConfigError: There is no such agent, the choice or the network's heads are not the agents', or a schedule
+                has not a choice for every period.
         """
         self.base = base
         self.deviation = deviation
@@ -81,6 +106,8 @@ class DeviatingPolicies:
         if heads != len(sizes) or (deviation.network is not None and deviation.network.head_sizes != sizes):
             raise ConfigError(f"the deviation does not fit the {len(sizes)} choices of a {deviation.agent_type}")
         self._choice = None if deviation.choice is None else deviation.choice.long().to(self.device)
+        if self._choice is not None and self._choice.dim() == 3 and self._choice.shape[1] != base.config.horizon:
+            raise ConfigError(f"the schedule has {self._choice.shape[1]} periods; episodes have {base.config.horizon}")
 
     @torch.no_grad()
     def act(
@@ -91,7 +118,11 @@ class DeviatingPolicies:
         *,
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
-        """Decide for one period; see `rbc_marl.policies.Policies`."""
+        """Decide for one period; see `rbc_marl.policies.Policies`.
+
+        Raises:
+            ConfigError: There is no state, which schedules and strategies read.
+        """
         network, agent_type = self.deviation.network, self.deviation.agent_type
         if network is not None and isinstance(self.base, PolicySet):
             logits = self.base.logits(observation)
@@ -101,12 +132,32 @@ class DeviatingPolicies:
         indices = dict(self.base.act(observation, generator, greedy, state=state))
         if network is not None:
             choices = network.distribution(self._deviators_logits(network, observation))
-            deviating = choices.greedy() if greedy else choices.sample(_side_stream(generator, self.device))
+            deviating = choices.greedy() if greedy else choices.sample(side_stream(generator, self.device))
         else:
-            assert self._choice is not None  # one of the two is given
-            deviating = self._choice.expand(observation["global"].shape[0], -1).unsqueeze(1)  # [B, 1, H]
+            deviating = self._without_network(indices[agent_type], observation, generator, state)
         indices[agent_type] = self._with_deviators(indices[agent_type], deviating)
         return indices
+
+    def _without_network(
+        self,
+        indices: Tensor,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None,
+        state: EconomyState | None,
+    ) -> Tensor:
+        """Choices [B, deviators or 1, H] by a constant, a schedule or a strategy; ``indices`` are the type's own."""
+        economies, choice = observation["global"].shape[0], self._choice
+        if choice is not None and choice.dim() < 3:
+            return choice.expand(economies, -1).unsqueeze(1)
+        if state is None:
+            raise ConfigError("schedules and strategies read the true state; call act(observation, state=...)")
+        if choice is not None:
+            time = state.time.long().view(-1, 1, 1).expand(-1, 1, choice.shape[-1])
+            return choice.expand(economies, -1, -1).gather(1, time)
+        assert self.deviation.strategy is not None  # one of the three is given
+        agent, own = self.deviation.agent, indices.reshape(economies, self.config.agents(self.deviation.agent_type), -1)
+        own = own if agent is None else own[:, agent : agent + 1]
+        return self.deviation.strategy.decide(own, observation, side_stream(generator, self.device), state)
 
     def _deviators_logits(self, network: PolicyNetwork, observation: Mapping[str, Tensor]) -> Tensor:
         """Logits [B, deviators, K]."""
@@ -149,9 +200,11 @@ def certain(logits: Tensor, sizes: tuple[int, ...], drawn: int | None = None) ->
     return sure
 
 
-def _side_stream(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
-    """A generator seeded by the state of another one, which stays as it is."""
+def side_stream(
+    generator: torch.Generator | None, device: torch.device, purpose: bytes = b""
+) -> torch.Generator | None:
+    """A generator seeded by the state of another one, which stays as it is; for each purpose a different one."""
     if generator is None:
         return None
-    digest = hashlib.blake2b(generator.get_state().numpy().tobytes(), digest_size=7).digest()
+    digest = hashlib.blake2b(generator.get_state().numpy().tobytes(), digest_size=7, key=purpose).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "big"))

@@ -19,6 +19,7 @@ from rbc_marl.choices import choice_tables, head_sizes
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.policies import Policies
+from rbc_marl.policies.deviating import side_stream
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.settings import Section
 
@@ -79,20 +80,31 @@ def tremble(
 
 
 class TremblingPolicies:
-    """Policies of which chance replaces some actions; see `rbc_marl.policies.Policies`.
+    """Policies of which chance replaces some actions: see `Trembles`, and `rbc_marl.policies.Policies`.
+
+    What the policies draw is the same with trembles as without, and so is what trembles, whatever the policies choose:
+    the same deviation can be compared with none where everybody else trembles.
 
     Attributes:
-        base: Whoever decides otherwise.
+        base: The policies, with a deviation or without.
         trembles: How often.
+        config: The economy.
+        encoding: Of the observations.
+        device: Where everything is.
     """
 
-    def __init__(self, base: Policies, trembles: Trembles) -> None:
-        """Take whoever decides; nothing is forbidden to chance."""
+    def __init__(self, base: Policies, trembles: Trembles, agent_type: str = "", agent: int | None = None) -> None:
+        """Make the policies tremble.
+
+        Args:
+            base: The policies.
+            trembles: How often.
+            agent_type: Of those who never tremble; empty for nobody.
+            agent: Number of the one agent who never trembles; None: nobody of that type does.
+        """
         self.base, self.trembles = base, trembles
-        self.config: EconomyConfig = base.config
-        self.encoding, self.device = base.encoding, base.device
-        sizes = {t: sum(head_sizes(self.config, t)) for t in AGENT_TYPES}
-        self._log_masks = {t: torch.zeros(size, device=self.device) for t, size in sizes.items()}
+        self.config, self.encoding, self.device = base.config, base.encoding, base.device
+        self._steady, self._agent = agent_type, agent
 
     @torch.no_grad()
     def act(
@@ -103,12 +115,21 @@ class TremblingPolicies:
         *,
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
-        """Decide for one period; see `rbc_marl.policies.Policies`. Trembles are drawn in greedy play, too."""
+        """Decide for one period; see `rbc_marl.policies.Policies`."""
         indices = self.base.act(observation, generator, greedy, state=state)
-        count = len(indices["firm"])
-        actions = {t: index.view(count, self.config.agents(t), -1) for t, index in indices.items()}
-        played, _ = tremble(self.config, self.trembles, actions, self._log_masks, generator)
-        return {t: played[t].view_as(index) for t, index in indices.items()}
+        agents = {t: self.config.agents(t) for t in AGENT_TYPES}
+        actions = {t: index.reshape(len(index), agents[t], -1) for t, index in indices.items()}
+        free = {t: torch.zeros(sum(head_sizes(self.config, t)), device=self.device) for t in AGENT_TYPES}
+        # Greedy and rule-based policies draw nothing: their generator's state says no period from the next.
+        period = 0 if state is None else int(state.time[0])
+        draws = side_stream(generator, self.device, b"trembles %d" % period)
+        played, _ = tremble(self.config, self.trembles, actions, free, draws)
+        if self._steady:
+            rows = slice(None) if self._agent is None else slice(self._agent, self._agent + 1)
+            kept = played[self._steady].clone()
+            kept[:, rows] = actions[self._steady][:, rows]
+            played[self._steady] = kept
+        return {t: played[t].reshape(index.shape) for t, index in indices.items()}
 
 
 def _random_actions(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rbc_marl import UserError
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.equilibrium import deviations
 from rbc_marl.equilibrium.best_response import BestResponseSettings
@@ -21,7 +22,6 @@ from rbc_marl.equilibrium.deviations import (
     learn,
 )
 from rbc_marl.equilibrium.profile import (
-    Deviator,
     profile_of_checkpoint,
 )
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
@@ -156,7 +156,7 @@ def test_intervals_of_two_deviations_hold_at_once_as_often_as_one_alone(planted)
 
 
 def test_a_return_that_is_not_finite_is_an_error_and_no_gain_of_zero(planted, tmp_path, monkeypatch):
-    from rbc_marl.equilibrium import constants
+    from rbc_marl.analysis import constants, gains
 
     played = play(load_policies(planted), 8, 0)
     returns = {name: x.clone() for name, x in played.returns.items()}
@@ -172,11 +172,12 @@ def test_a_return_that_is_not_finite_is_an_error_and_no_gain_of_zero(planted, tm
     # No piece of work leaves a result: neither a baseline, nor a scan, nor a measured gain.
     monkeypatch.setattr(deviations, "_PLAYED", {})
     monkeypatch.setattr(deviations, "play", lambda *_, **__: broken)
-    monkeypatch.setattr(constants, "play", lambda *_, **__: broken)
+    for module in (constants, gains):
+        monkeypatch.setattr(module, "play", lambda *_, **__: broken)
     monkeypatch.setattr(constants, "constant_choices", lambda *_: torch.tensor([[0]]))
     profile = profile_of_checkpoint(planted)
-    gains = GainsJob(profile, QUICK, Deviator("firm", 1), constant={"choice": [1]})
-    for job in (gains, ConstantsJob(profile, QUICK, Deviator("firm", 1))):
+    measured = GainsJob(profile, QUICK, Deviator("firm", 1), constant={"choice": [1]})
+    for job in (measured, ConstantsJob(profile, QUICK, Deviator("firm", 1))):
         with pytest.raises(UserError, match="is not finite in 2 of 8 episodes"):
             job.run(tmp_path)
     assert not list(tmp_path.iterdir())

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from rbc_marl import UserError
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.equilibrium.deviations import (
     deviation_config,
 )
 from rbc_marl.equilibrium.profile import (
-    Deviator,
     find_profiles,
     profile_of_checkpoint,
     profile_of_rules,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.equilibrium.best_response import BestResponseReport, _row
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
 from rbc_marl.equilibrium.deviations import GainsJob
-from rbc_marl.equilibrium.profile import Deviator, profile_of_rules
+from rbc_marl.equilibrium.profile import profile_of_rules
 from tests.analysis.test_best_responses import ends
 from tests.analysis.test_verdicts import near, row
 from tests.equilibrium.economies import MONOPOLY, RULES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -118,6 +120,14 @@ def test_trembling_policies_replace_actions_at_the_rate_and_keep_all_others(gree
     assert (price > 0).all()
     assert (choice_tables(CONFIG).firm[played["firm"], 1] == 11).all()
     assert (played["government"] != 0).float().mean() == pytest.approx(0.5 * 35 / 36, abs=0.07)
+
+
+def test_whoever_draws_nothing_trembles_anew_in_every_period():
+    trembling = TremblingPolicies(ScriptedPolicies(CONFIG, "monopoly"), Trembles(price=1.0))
+    generator, state = torch.Generator().manual_seed(1), initial_state(CONFIG, ECONOMIES)
+    first = trembling.act({}, generator, greedy=True, state=state)["firm"]
+    later = trembling.act({}, generator, greedy=True, state=replace(state, time=state.time + 1))["firm"]
+    assert (first != later).float().mean() > 0.5
 
 
 def test_without_trembles_nothing_changes():

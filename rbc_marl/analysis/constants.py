@@ -10,10 +10,10 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.rollouts import SLAB, play
 from rbc_marl.choices import choice_tables, head_sizes
 from rbc_marl.config import EconomyConfig
-from rbc_marl.equilibrium.profile import Deviator
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies
 
@@ -84,7 +84,7 @@ def scan(policies: Policies, deviator: Deviator, episodes: int = 256, seed: int 
 
 
 def mean_returns(policies: Policies, deviator: Deviator, choices: Tensor, episodes: int, seed: int) -> Tensor:
-    """Mean return [K] of a deviator that always makes one of ``choices`` [K, H]: all of them side by side.
+    """Mean return [K] of a deviator that makes one of ``choices``, [K, H] or by period [K, T, H]: all side by side.
 
     Raises:
         UserError: A return is not finite.

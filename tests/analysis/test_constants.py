@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from rbc_marl import EconomyConfig
+from rbc_marl.analysis.constants import constant_choices, describe, mean_returns, scan
+from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.choices import head_sizes
-from rbc_marl.equilibrium.constants import constant_choices, describe, mean_returns, scan
-from rbc_marl.equilibrium.profile import Deviator
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
