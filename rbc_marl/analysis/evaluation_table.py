@@ -67,12 +67,14 @@ def evaluation_table(
             mean, error = (None if name in OF_THE_MIDDLE else found.get(name) for found in (values, errors))
             inside = values.get(name if name in OF_THE_MIDDLE else f"middle_{name}")
             if mean is not None or inside is not None:
-                cells = (_cell(mean), _cell(error, ".2g"), _cell(inside))
+                cells = (_cell(mean), _cell(error, digits=2), _cell(inside))
                 table.add_row(label, name.replace("_", " "), *cells, unit)
                 label = ""
     return table
 
 
-def _cell(value: float | None, form: str = ".4g") -> str:
+def _cell(value: float | None, digits: int = 4) -> str:
     """A number with as many digits as a reader wants: 31,852 and 11.2 and 0.0123."""
-    return "" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:{form}}"
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 10 ** min(digits, 3) else f"{value:.{digits}g}"

@@ -104,13 +104,16 @@ def test_an_idle_economy_is_called_collapsed_and_a_busy_one_is_not(rules, is_dea
 def test_a_line_of_the_table_shows_all_periods_then_those_of_the_middle():
     console = Console(width=80, file=io.StringIO())
     values = {"price": 2340.4, "middle_price": 2500.0, "price_sales": -0.51234, "markup": None, "hours": 0.0}
-    console.print(evaluation_table("title", 10, values, {"price": 1.234}))
+    values |= {"firm_return": 6783.4, "consumer_return": 123.456}
+    console.print(evaluation_table("title", 10, values, {"price": 1.234, "firm_return": 341.2}))
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     assert lines[0] == ["title"] and lines[1][-3:-1] == ["periods", "2-9"]
     assert lines[2:] == [
         ["work", "hours", "0", "per", "consumer"],
         ["prices", "price", "2,340", "1.2", "2,500", "money", "per", "unit"],
         ["price", "sales", "-0.5123", "correlation"],
+        ["welfare", "consumer", "return", "123.5", "utility", "per", "consumer"],
+        ["firm", "return", "6,783", "341", "money", "per", "firm"],
     ]
 
 
