@@ -41,8 +41,8 @@ def indicators(episodes: Episodes) -> dict[str, float | None]:
 
     Returns:
         `INDICATORS`, then those of `strategies`. ``price_sales`` is `price_sales_correlation`; ``firms_money_share``
-        (profit after tax in the money of consumers, see `money_of_consumers`) and ``planner_share`` (consumers' welfare
-        over that of `rbc_marl.analysis.planner.plan`) are of closed economies only, else None.
+        (profit after tax and dividends in the money of consumers, see `money_of_consumers`) and ``planner_share``
+        (consumers' welfare over that of `rbc_marl.analysis.planner.plan`) are of closed economies only, else None.
 
     Raises:
         ConfigError: The episodes were not recorded.
@@ -192,7 +192,7 @@ def indicator_words(values: Mapping[str, float | None], config: EconomyConfig) -
 def money_of_consumers(config: EconomyConfig) -> float:
     """Money that consumers of a closed economy can spend in an episode but for what they earn: at the start, and given.
 
-    Firms together cannot take in more and keep it, for they pay no dividends.
+    Firms together can keep no more, whatever they pay out and take in again.
     """
     return sum(config.consumer_budgets) + config.num_consumers * config.horizon * config.consumer_grant
 
@@ -202,7 +202,8 @@ def _of_closed(episodes: Episodes) -> dict[str, float | None]:
     config = episodes.config
     if config.open_economy:
         return {"firms_money_share": None, "planner_share": None}
-    kept = (episodes.firms["profit"].double() - episodes.firms["corporate_tax_paid"].double()).sum(dim=(1, 2)).mean()
+    profit, tax, dividends = (episodes.firms[name].double() for name in ("profit", "corporate_tax_paid", "dividends"))
+    kept = (profit - tax - dividends).sum(dim=(1, 2)).mean()
     money, welfare = money_of_consumers(config), plan(config).welfare
     reached = float(episodes.quantities["welfare_consumers"].double().mean())
     return {

@@ -1,9 +1,10 @@
 """What became of a run: collapsed, dead, impaired or living; or failed, where its numbers are not finite.
 
-Open economies collapse where hardly anybody works, and are held against rule-based ones. In closed economies money
-circulates once, for firms never spend their profits: the money of consumers pays for a few hours only, and rules that
-do better drive firms into debt without end. Such an economy is dead only if nothing is sold, and is held against a
-planner's welfare; beside that stand the money that firms end up with, the labour share, and periods with trade.
+Open economies collapse where hardly anybody works, and are held against rule-based ones. In closed economies without
+dividends money circulates once, for firms never spend their profits: the money of consumers pays for a few hours only,
+and rules that do better drive firms into debt without end. A closed economy is dead only if nothing is sold, and is
+held against a planner's welfare; beside that stand the money that firms end up with, the labour share, and periods with
+trade.
 """
 
 from __future__ import annotations

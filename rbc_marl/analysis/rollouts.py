@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SLAB = 128
 # Quantities of firms kept of each period: fields of the state at its start, and of its flows.
 FIRM_STOCKS = ("price", "wage", "inventory", "overdemanded", "firm_budget", "capital")
-_MONEY_FLOWS = ("wage_bill", "profit", "corporate_tax_paid", "firm_reward")
+_MONEY_FLOWS = ("wage_bill", "profit", "corporate_tax_paid", "dividends", "firm_reward")
 FIRM_FLOWS = ("total_demand", "sales", "exports", "labour", "output", *_MONEY_FLOWS)
 # Shown the state at the start of a period, the choices made in it, and what happened.
 Watch = Callable[[EconomyState, Mapping[str, Tensor], Flows], None]

@@ -148,8 +148,15 @@ def test_firms_of_a_closed_economy_keep_what_consumers_spend_and_are_not_paid():
     assert found["planner_share"] == pytest.approx(welfare / plan(CLOSED).welfare)
 
 
-def closed(**rules):
-    episodes = play(ScriptedPolicies(CLOSED, Rules(work="always", **rules)), 2, record=True)
+def test_what_firms_pay_out_they_do_not_keep():
+    found, _ = closed(wage=0.0, price=500.0)
+    shared, episodes = closed(CLOSED.replace(dividend_share=1.0), wage=0.0, price=500.0)
+    assert float(episodes.firms["dividends"].sum()) > 0 and found["firms_money_share"] > 0
+    assert shared["firms_money_share"] == pytest.approx(0.0, abs=1e-6)
+
+
+def closed(config=CLOSED, **rules):
+    episodes = play(ScriptedPolicies(config, Rules(work="always", **rules)), 2, record=True)
     return indicators(episodes), episodes
 
 
