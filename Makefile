@@ -50,18 +50,11 @@ bench: $(STAMP)  ## measure the speed of the economy, of sampling and of trainin
 	$(BIN)/rbc-marl bench
 
 evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on where it stopped
-	for name in curriculum consumers networks best_response best_response_consumers taxes taxes_consumers firm_weight \
-	  closed_spectrum open_spectrum hyperparameters; do \
+	for name in market; do \
 	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
-	  cp results/$$name/summary.md docs/evidence/$$name.md; \
+	  cp results/$$name/$$name.png docs/evidence/$$name.png; \
 	done
-	cp results/best_response/deviations.csv docs/evidence/deviations.csv
-	cp results/best_response_consumers/deviations.csv docs/evidence/deviations_consumers.csv
-	cp results/open_spectrum/deviations.csv docs/evidence/deviations_spectrum.csv
-	cp results/open_spectrum/spectrum.png docs/evidence/open_spectrum.png
-	cp results/taxes/taxes.png docs/evidence/taxes.png
-	cp results/taxes_consumers/taxes.png docs/evidence/taxes_consumers.png
 
 clean:  ## remove .venv, caches and build outputs; results/ stays
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,9 +6,8 @@
 #
 # The paper found that agents who all learn at once from nothing tend to end where nobody works: firms learn to pay
 # nothing before workers have learned to react to wages, and then there is nothing left to learn. Its answer is to let
-# them learn one after another. With this package's settings open economies live without it as well, and a curriculum
-# decides rather where taxes end: `docs/evidence/README.md` has the tables. Set `ITERATIONS` to 800 for
-# real results (a minute or so each); the default only shows how it goes.
+# them learn one after another. Set `ITERATIONS` to 800 for real results (a minute or two each); the default only shows
+# how it goes.
 
 # %%
 import os
@@ -78,7 +77,7 @@ no_stages = train_small("no-stages", "curriculum.start={consumer: 0, firm: 0, go
 
 # %% [markdown]
 # One run says little: outcomes differ from seed to seed, now and then as much as life and death. The sweep
-# `rllib_configs/sweeps/curriculum.yaml` trains many seeds of each, and `docs/evidence` has its table.
+# `rllib_configs/sweeps/curriculum.yaml` trains many seeds of each.
 #
 # ## A curriculum of your own
 #
