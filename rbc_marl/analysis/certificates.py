@@ -201,7 +201,10 @@ def _again(
     path: Path, claim: Mapping[str, Any], checkpoint: Path | None, trust: bool, log: Callable[[str], None]
 ) -> dict[str, Any]:
     """The entry of a checkpoint as this process computes it."""
-    folder = find_checkpoint(checkpoint or path.parent / claim["path"])
+    place = checkpoint or path.parent / claim["path"]
+    if checkpoint is None and not place.is_dir():
+        raise UserError(f"{path} is about policies that are not at {place}; say where they are with --checkpoint")
+    folder = find_checkpoint(place)
     hashes = hashes_of(folder)
     if hashes != claim["policies"]:
         changed = [name for name in {**hashes, **claim["policies"]} if hashes.get(name) != claim["policies"].get(name)]

@@ -33,8 +33,8 @@ FIRST_MIXTURE, MIXTURE = 0.5, 0.02
 FIRST_EPISODES = 32
 # Values of money that a consumer's best choices are tried with, as multiples of those along the path.
 FACTORS = (0.5, 1.0, 2.0)
-# Episodes from which values of money are taken.
-_PATHS = 64
+# Most episodes from which values of money are taken, and most numbers that are kept of them: all are in memory at once.
+_PATHS, _MOST_NUMBERS = 64, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ def best_alternatives(policies: Policies, deviator: Deviator, constant: Tensor, 
         requests(state, indices, flows)
         prices(state, indices, flows)
 
-    play(policies, _PATHS, seed, slab=_PATHS, watch=watch)
+    paths = min(_PATHS, max(_MOST_NUMBERS // (config.horizon * config.num_consumers * config.num_firms), 1))
+    play(policies, paths, seed, slab=paths, watch=watch)
     along_path = requests.values()[:, list(who)].double().cpu()  # [T, A]
     bound_values = upper_bounds(config, prices.path())[1].mean(0).T  # [T, A]
     priced = {"no value": 0.0 * along_path}

@@ -174,7 +174,7 @@ def test_weights_that_were_exchanged_are_refused(copied):
 
 def test_a_certificate_belongs_to_its_policies_wherever_they_are(copied, tmp_path):
     moved = shutil.move(copied / "checkpoint_000007", tmp_path / "elsewhere")
-    assert "does not exist" in refusal(copied)
+    assert "say where they are with --checkpoint" in refusal(copied)
     assert verify(copied / "results", Path(moved), log=lambda line: None)
     plant(tmp_path / "other", ECONOMY, tempted=2.0)
     message = refusal(copied, checkpoint=tmp_path / "other")

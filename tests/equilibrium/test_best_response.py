@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rbc_marl import UserError, cli
+from rbc_marl.analysis import certificates
 from rbc_marl.equilibrium.best_response import best_responses, best_responses_to
 from rbc_marl.equilibrium.profile import (
     profile_of_rules,
@@ -126,6 +127,20 @@ def test_a_report_is_kept_with_what_repeats_it(mended, tmp_path):
     # What welfare is made of stands beside what anybody gains.
     assert {"profit", "export_share", "price_highest", "wage_lowest"} <= set(kept["checkpoints"][0])
     assert any("of what is sold is exported" in line for line in report.lines())
+
+
+def test_a_certificate_goes_with_the_report_of_a_checkpoint_and_holds(mended, tmp_path):
+    report, _ = mended
+    report.save(tmp_path)
+    lines = certificates.verify(tmp_path, log=silent)
+    assert [line.split(" gains")[0] for line in lines[:-1]] == ["firm", "firm 0", "firm 1"]
+    (checkpoint,) = json.loads((tmp_path / "certificate.json").read_text(encoding="utf-8"))["checkpoints"]
+    for agent, row in zip(checkpoint["agents"], report.rows, strict=True):
+        ends = {"gain": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
+        assert agent["lower"] == ends and set(agent["deviations"]) == {"learned", "constant", "searched"}
+        assert row["searched"] and row["searched_gain_low"] <= row["searched_gain"] <= row["gain"]
+        assert row["tremble_gain_low"] <= row["tremble_gain"] <= row["tremble_gain_high"]
+        assert row["upper_gain"] is row["own_effect"] is None  # of firms nothing is known from above
 
 
 def test_nothing_is_done_twice_and_another_seed_adds_to_what_is_there(planted, mended):
