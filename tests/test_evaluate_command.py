@@ -33,7 +33,7 @@ def evaluate(capsys, folder, config, *options):
 def test_the_text_is_short_and_has_a_line_for_each_question(tmp_path, capsys, monkeypatch, config):
     monkeypatch.setenv("COLUMNS", "80")
     lines = evaluate(capsys, tmp_path, config).splitlines()
-    assert lines[0].strip() == "6 episodes, seed 0" and len(lines) <= 34
+    assert lines[0].strip() == "6 episodes, seed 0" and len(lines) <= 37
     starts = [line.split(" ")[0] for line in lines]
     for subject in ("work", "goods", "prices", "money", "welfare", "firms", "Gini:", "shopping:", "outcome:", "next:"):
         assert subject in starts

@@ -136,6 +136,7 @@ def market(rows: Sequence[Row], path: str | Path) -> Path:
         at = [position + 0.27 * (shift - 1) for position in range(len(prices))]
         right.bar(at, means, width=0.25, color=("0.75", "C0", "C1")[shift], label=words)
     right.set_xticks(range(len(prices)), prices)
+    right.margins(y=0.35)  # room for the legend
     right.set(xlabel="price (money per unit)", title="what firms post and sell, mean over runs")
     right.legend(fontsize="small")
     return _save(figure, path)

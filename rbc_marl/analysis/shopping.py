@@ -25,6 +25,8 @@ SITUATIONS = 64
 _UNITS_AFFORDED = 0.4
 # Stock of each good, as a share of what all consumers can ask for.
 _STOCK_SHARE = 0.3
+# A price at which they buy less than this share of what they buy at the lowest is above what they pay.
+_LITTLE = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,16 @@ class Shopping:
 
     @property
     def elasticity(self) -> float:
-        """Relative change of demand over that of the price, between the two highest prices; 0 without demand."""
-        (low, at_low), (high, at_high) = sorted(self.demand.items())[-2:] if len(self.demand) > 1 else ((1, 0), (1, 0))
-        if low == high or at_low + at_high == 0:
+        """Relative change of demand over that of the price, where demand ends; 0 without demand or a lower price.
+
+        Between the highest price at which consumers buy at least 1% of what they buy at the lowest, and the next lower:
+        above it there is nothing to compare.
+        """
+        curve = sorted(self.demand.items())
+        bought = [number for number, (_, units) in enumerate(curve) if units >= _LITTLE * curve[0][1] and units > 0]
+        if not bought or bought[-1] == 0:
             return 0.0
+        (low, at_low), (high, at_high) = curve[bought[-1] - 1 : bought[-1] + 1]
         return (at_high - at_low) / (at_high + at_low) * (high + low) / (high - low)
 
     def numbers(self) -> dict[str, float | None]:

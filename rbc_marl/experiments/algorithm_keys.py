@@ -41,7 +41,7 @@ SECTIONS = (
 )
 # Keys whose everyday name is not the name of the parameter.
 SPELLINGS = {"lambda": "lambda_", "input": "input_", "callbacks": "callbacks_class"}
-# Names of older versions of RLlib and of this package, which would be ignored or refused without saying what to write.
+# Names of older RLlib versions, which today's would ignore or refuse without saying what to write.
 OLD_NAMES = {
     "num_workers": "num_env_runners",
     "num_rollout_workers": "num_env_runners",
@@ -58,8 +58,9 @@ OLD_NAMES = {
     "timesteps_per_iteration": "min_sample_timesteps_per_iteration",
     "lr_schedule": "lr",
     "entropy_coeff_schedule": "entropy_coeff",
-    "probe_economies": "trembles",
 }
+# Settings of older versions of this package, and what does now what they were for.
+REPLACED = {"probe_economies": "trembles"}
 # Coefficients that RLlib also takes as a schedule: [[env step, value], ...].
 SCHEDULED = ("lr", "entropy_coeff")
 # Keys that hold a class, which a file names by its dotted path, and the kind of class.
@@ -148,7 +149,9 @@ def find_key(config_class: type, name: str, path: str) -> Key:
     parameter = SPELLINGS.get(name, name)
     section = path.split(".")[-2] if path.count(".") > 1 else ""
     if name in OLD_NAMES:
-        problem = f"is a name of older versions; write {OLD_NAMES[name]}"
+        problem = f"is a name of older RLlib versions; write {OLD_NAMES[name]}"
+    elif name in REPLACED:
+        problem = f"is gone; write {REPLACED[name]}"
     elif parameter not in keys:
         problem = f"is not a setting of {config_class.__name__.removesuffix('Config')}{_suggest(name, keys)}"
     elif section in SECTIONS and section not in keys[parameter].sections:

@@ -58,7 +58,7 @@ def parse_stop(stop: Any, where: str, *, custom_metrics: bool = False) -> dict[s
     for key, value in flat.items():
         problem = ""
         if key in OLD_NAMES:
-            problem = f"is a name of older versions; write {OLD_NAMES[key]}"
+            problem = f"is a name of older RLlib versions; write {OLD_NAMES[key]}"
         elif not (_is_usual(key) or custom_metrics):
             ends = [known for known in KNOWN if known.endswith(f"/{key}")]
             problem = "is not a result of a run" + (f'; did you mean "{ends[0]}"?' if ends else nearest(key, KNOWN))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rbc_marl import EconomyConfig
-from rbc_marl.analysis.shopping import baskets, shopping
+from rbc_marl.analysis.shopping import Shopping, baskets, shopping
 from rbc_marl.economy.markets import utility_of
 from rbc_marl.policies.scripted import ScriptedPolicies
 
@@ -65,7 +65,21 @@ def test_demand_falls_with_the_own_price_where_shoppers_see_it():
     units = [measured.demand[price] for price in sorted(measured.demand)]
     assert units == sorted(units, reverse=True)
     assert units[-2] > 3 * units[-1]
-    assert measured.elasticity < -3
+    assert measured.elasticity < -2
+
+
+@pytest.mark.parametrize(
+    ("demand", "elasticity"),
+    [
+        ({500: 33, 1000: 31, 2000: 26, 2500: 24}, -0.36),
+        ({500: 900, 1000: 580, 1500: 150, 2000: 0.1, 2500: 0}, -2.945),  # above 1,500 nobody buys
+        ({500: 10, 1000: 0}, 0.0),
+        ({500: 0, 1000: 0}, 0.0),
+        ({500: 5}, 0.0),
+    ],
+)
+def test_an_elasticity_is_that_where_demand_ends(demand, elasticity):
+    assert Shopping(0.5, demand).elasticity == pytest.approx(elasticity, abs=0.001)
 
 
 def test_rules_that_buy_the_cheapest_first_are_seen_to_do_so():

@@ -199,6 +199,7 @@ ECONOMY_MISTAKES = [
     ("lr_shedule=1", 'small.config.lr_shedule is not a setting of EconomyPPO; did you mean "lr"?'),
     ("training.gama=1", 'small.config.training.gama is not a setting of EconomyPPO; did you mean "gamma"?'),
     ("learners.gamma=0.9", "small.config.learners.gamma does not belong there; move gamma to training"),
+    ("probe_economies={count: 1}", "small.config.probe_economies is gone; write trembles"),
     ("num_workers=2", "small.config.num_workers is a name of older RLlib versions; write num_env_runners"),
     ("lr='1e-3'", "small.config.lr is '1e-3'; it must be a number or a list"),
     ("lr=-1", "small.config.lr is -1; it must be at least 0"),

@@ -124,7 +124,7 @@ def test_a_preset_is_described_by_its_first_sentence():
     assert described.keys() == {path.stem for path in CONFIGS}
     assert (
         described["closed_rbc"]
-        == "The full closed economy: nothing is exported, so that firms sell to consumers alone."
+        == "The closed economy: nothing is exported, and consumers start with the paper's money."
     )
 
 

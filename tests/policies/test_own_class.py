@@ -108,7 +108,7 @@ def test_settings_beside_the_kind_reach_the_class():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"kind": TanhNetwork, "widht": 6}, r'network: widht is not a setting of TanhNetwork; did you mean "width"'),
+        ({"kind": TanhNetwork, "widht": 6}, r'network.widht is not a setting of TanhNetwork; did you mean "width"'),
         ({"kind": TanhNetwork, "width": object()}, r"network: what stands beside TanhNetwork must be plain data"),
         ("os.abort", r"network is 'os.abort'; it must be flat or equivariant, or .*; is not a subclass"),
         ("pathlib.Path", r"network is 'pathlib.Path'; .* is not a subclass of PolicyNetwork"),
