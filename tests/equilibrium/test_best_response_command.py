@@ -134,7 +134,7 @@ def test_a_checkpoint_goes_on_with_what_was_found_for_its_run_and_keeps_a_report
     assert own["rows"] == json.loads(whole)["rows"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_prints_a_table_and_keeps_a_report(run_folder):
     process = start(*SMALL, "--iterations", "3", "--checkpoint", "3", "--checkpoint", "6")
     out, err = process.communicate(timeout=1200)

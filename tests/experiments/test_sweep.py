@@ -356,7 +356,7 @@ def test_a_sweep_that_is_killed_goes_on_and_ends_as_an_uninterrupted_one(files):
     assert row["outcome"] in ("collapsed", "impaired", "living") and row["iterations"] == 60
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_fails_is_said_and_the_others_keep_their_rows(files):
     text = SWEEP.replace("curriculum.start: {firm: 1}", "callbacks: tests.experiments.test_sweep.Failing")
     (files / "sweep.yaml").write_text(text, encoding="utf-8")

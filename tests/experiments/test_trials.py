@@ -33,7 +33,7 @@ def other_print(monkeypatch):
     monkeypatch.setattr(builtins, "print", lambda *args, **kwargs: None)
 
 
-WORKERS = [0, pytest.param(2, marks=pytest.mark.slow)]
+WORKERS = [0, pytest.param(2, marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -47,7 +47,7 @@ def test_every_job_is_done_once_and_its_result_kept(ray_running, tmp_path, worke
     assert said[2:] == ["2 of 3 pieces of work were done before", "3/3  ccc is done  0 s"]
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_a_job_that_fails_is_said_and_the_others_keep_their_results(ray_running, tmp_path, workers):
     with pytest.raises(UserError, match="bad failed: ValueError: planned"):
         run_jobs([Piece("good"), Piece("bad", fails=True)], tmp_path, workers, lambda text: None)
