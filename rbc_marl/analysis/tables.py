@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +48,8 @@ def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
 
 def _of_one_kind(values: Sequence[Any]) -> list[Any]:
     kinds = {"number" if isinstance(v, int | float) else type(v).__name__ for v in values if v is not None}
+    if not kinds:  # numbers that exist in no row, as in the CSV
+        return [math.nan] * len(values)
     plain = kinds <= {"number"} or kinds <= {"str"}
     return (
         list(values) if plain else [None if v is None else v if isinstance(v, str) else json.dumps(v) for v in values]

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import io
+
+import pandas as pd
 import pytest
 
-from rbc_marl.analysis.tables import economy_summary, fisher, markdown_table, summary, training_summary, wilson
+from rbc_marl.analysis.tables import (
+    csv_text,
+    economy_summary,
+    fisher,
+    markdown_table,
+    parquet_bytes,
+    summary,
+    training_summary,
+    wilson,
+)
 
 
 def row(arm, seed, welfare, outcome="living"):
@@ -117,3 +129,9 @@ def test_runs_that_were_not_evaluated_show_what_was_varied_and_their_last_return
         "",
         "- lr=9 seed 3: the loss of firm is nan",
     ]
+
+
+def test_a_number_that_no_row_has_is_read_alike_from_both_kinds_of_tables():
+    rows, names = [{"seed": 1, "planner_share": None}, {"seed": 2, "planner_share": None}], ["seed", "planner_share"]
+    from_csv = pd.read_csv(io.StringIO(csv_text(rows, names)))
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(parquet_bytes(rows, names))), from_csv)

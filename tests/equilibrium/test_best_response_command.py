@@ -158,7 +158,7 @@ def test_json_is_all_that_stands_on_standard_output(run_folder):
     out, err = process.communicate(timeout=1200)
     assert process.returncode == 0, err
     report = json.loads(out)
-    assert report["rows"][0]["agent_type"] == "firm" and report["outcome"] == "collapsed"
+    assert report["rows"][0]["agent_type"] == "firm" and report["outcome"] == "living"
     assert "4/4" in err and Path("elsewhere", "report.json").is_file()
 
 
