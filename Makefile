@@ -4,12 +4,13 @@
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ZOO   ?= quickstart open_rbc open_consumers open_quota10 closed_rbc closed_money closed_dividends
 FILE  ?= rllib_configs/quickstart.yaml
 # The pins of constraints.txt were made with the first of these.
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all long libraries lint bench evidence clean constraints
+.PHONY: help setup train test test-all long libraries lint bench evidence zoo clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +55,21 @@ evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on whe
 	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
 	  cp results/$$name/$$name.png docs/evidence/$$name.png; \
+	done
+
+zoo: $(STAMP)  ## make the policies that travel with the package anew: hours; what is under results/zoo is kept
+	for name in $(ZOO); do \
+	  runs=results/zoo/$$name; \
+	  grep -qs '"status": "finished"' $$runs/*/*/run.json || \
+	    $(BIN)/rbc-marl train $$name --set seed=100 --set storage_path=$$runs || exit 1; \
+	  run=$$(ls -d $$runs/*/*_seed100 | tail -n 1); \
+	  last=$$(ls -d $$run/checkpoint_* | tail -n 1); \
+	  $(BIN)/rbc-marl best-response $$run || exit 1; \
+	  to=rbc_marl/zoo/$$name; \
+	  rm -rf $$to && mkdir -p $$to/best_response $$to/$$(basename $$last) && \
+	  sed '/^ *storage_path:/d' $$run/config.yaml > $$to/config.yaml && \
+	  cp -R $$last/policies.json $$last/policies $$to/$$(basename $$last) && \
+	  cp -R $$run/best_response/certificate.json $$run/best_response/deviations $$to/best_response || exit 1; \
 	done
 
 clean:  ## remove .venv, caches and build outputs; results/ stays

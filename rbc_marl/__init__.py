@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rbc_marl.envs.padded import homogenize
     from rbc_marl.envs.pettingzoo import parallel_env
     from rbc_marl.observations import join
-    from rbc_marl.policies.saved import load_policies
+    from rbc_marl.policies.saved import load_policies as load
     from rbc_marl.vector_env import VectorEconomy
 
 __version__ = "0.1.0"
@@ -27,19 +27,19 @@ __all__ = [
     "decode",
     "homogenize",
     "join",
-    "load_policies",
+    "load",
     "parallel_env",
     "preset",
 ]
 
 # Imported when they are first asked for: they bring torch, and `rbc-marl --help` should not wait for that.
 _LATER = {
-    "VectorEconomy": "rbc_marl.vector_env",
-    "decode": "rbc_marl.choices",
-    "homogenize": "rbc_marl.envs.padded",
-    "join": "rbc_marl.observations",
-    "load_policies": "rbc_marl.policies.saved",
-    "parallel_env": "rbc_marl.envs.pettingzoo",
+    "VectorEconomy": "rbc_marl.vector_env:VectorEconomy",
+    "decode": "rbc_marl.choices:decode",
+    "homogenize": "rbc_marl.envs.padded:homogenize",
+    "join": "rbc_marl.observations:join",
+    "load": "rbc_marl.policies.saved:load_policies",
+    "parallel_env": "rbc_marl.envs.pettingzoo:parallel_env",
 }
 
 
@@ -49,6 +49,7 @@ _register_environments()
 def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_LATER[name]), name)
+    module, _, attribute = _LATER[name].partition(":")
+    value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value

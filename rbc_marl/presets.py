@@ -1,7 +1,8 @@
-"""Presets: the files that travel with the package, found by name."""
+"""What travels with the package and is found by name: presets, and the policies trained with them."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from rbc_marl.errors import ConfigError, nearest
 
 # Kinds of files, and their folders among the presets.
 FOLDERS = {"experiment": ".", "sweep": "sweeps"}
+# Each folder in it is that of a run, of which only what is needed to play, check and repeat it was kept.
+ZOO_FOLDER = Path(__file__).resolve().parent / "zoo"
 
 
 def presets_folder() -> Path:
@@ -57,7 +60,7 @@ def describe_presets() -> Iterator[tuple[str, str, str]]:
                 if not line.startswith("#") or not text or text.startswith("rbc-marl "):
                     break
                 comment.append(text)
-            yield kind, name, f"{' '.join(comment).partition('. ')[0].rstrip('.')}."
+            yield kind, name, re.split(r"(?<=[.?]) ", " ".join(comment))[0]
 
 
 def copy_presets(target: Path, *, force: bool = False) -> list[Path]:
@@ -82,3 +85,9 @@ def copy_presets(target: Path, *, force: bool = False) -> list[Path]:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / file, target / file)
     return [target / file for file in files]
+
+
+def zoo() -> dict[str, Path]:
+    """Folders of the runs whose trained policies travel with the package, by the names of their presets."""
+    indices = sorted(ZOO_FOLDER.glob("*/checkpoint_*/policies.json"))
+    return {index.parents[1].name: index.parents[1] for index in indices}

@@ -30,6 +30,7 @@ from rbc_marl.errors import ConfigError, UserError
 from rbc_marl.policies.deviating import Deviation
 from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, PolicySet, find_checkpoint, load_policies
 from rbc_marl.policies.trembles import Trembles
+from rbc_marl.presets import zoo
 from rbc_marl.provenance import versions
 
 FORMAT_VERSION = 1
@@ -95,7 +96,8 @@ def verify(
     machine computes.
 
     Args:
-        path: The certificate, or its folder.
+        path: The certificate, its folder, the folder of the run that it is about, or the name of policies that travel
+            with the package.
         checkpoint: Where the policies are, if not where they were.
         trust: Whether code that is not installed may run, of network classes that policies.json names.
         log: Told of each agent that was played again.
@@ -107,7 +109,7 @@ def verify(
         UserError: The certificate or a deviation is missing or damaged, belongs to other policies, or differs from what
             was computed again. The message says what differs, in one line.
     """
-    path = path / FILE_NAME if path.is_dir() else path
+    path = _find(path)
     content = _read(path)
     if content.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path} has format {content.get('format_version')!r}; this version reads {FORMAT_VERSION}")
@@ -128,6 +130,15 @@ def verify(
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}".splitlines()[0]) from None
     how = "within rounding" if is_same_version else "within intervals, by other versions than those that made it"
     return [*lines, f"verified: every number of {path} was computed again, {how}"]
+
+
+def _find(path: Path) -> Path:
+    """The certificate that a path or a name stands for."""
+    folder = path if path.exists() else zoo().get(str(path), path)
+    if not folder.is_dir():
+        return folder
+    places = (folder / FILE_NAME, folder / "best_response" / FILE_NAME)
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def hashes_of(checkpoint: Path) -> dict[str, str]:
@@ -295,7 +306,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from None
+        mend = "give a certificate.json, or the folder it lies in; rbc-marl best-response writes one"
+        raise UserError(f"{path} cannot be read ({error.strerror}); {mend}") from None
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict):

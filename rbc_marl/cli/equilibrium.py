@@ -69,7 +69,9 @@ def best_response(
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="certificate.json, or the folder it lies in.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="CERTIFICATE", help="certificate.json, its folder, a run's, or a name: open_rbc.")
+    ],
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Where the policies are, if not where they were.")
     ] = None,

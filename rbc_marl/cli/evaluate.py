@@ -46,7 +46,7 @@ def evaluate(
         check_parquet_path(out)
     economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
     rates = (parse_set(text, "--trembles", "price=0.05") for text in trembles or [])
-    chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, "--trembles")
+    chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, where="")
     policies = load_policies(checkpoint, economy=economy, trust=trust)
     trembling = TremblingPolicies(policies, chance) if chance.chosen else policies
     played = play(trembling, episodes, seed, greedy, record=True)

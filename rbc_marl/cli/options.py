@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-CHECKPOINT_HELP = "A checkpoint, a run's folder, or an experiment's: its newest run."
+CHECKPOINT_HELP = "A checkpoint, a run's folder, an experiment's (its newest run), or a name: open_rbc."
 
 app = typer.Typer(
     help="Train, evaluate and measure open and closed real-business-cycle economies of many learning agents.",

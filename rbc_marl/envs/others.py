@@ -13,6 +13,7 @@ from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies import Policies
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.policies.scripted import RULES, Rules, ScriptedPolicies, UniformPolicies
+from rbc_marl.presets import zoo
 
 Others = Policies | Rules | Mapping[str, Any] | str | Path
 # What must be the same in the economy being played and in the one that policies were made for: numbers of agents, and
@@ -69,7 +70,8 @@ def resolve_others(
     Args:
         config: The economy being played.
         others: The name of rules (a key of `rbc_marl.policies.scripted.RULES`), "random", `Rules` or a mapping of their
-            fields, the folder of a checkpoint or of a run, or any `rbc_marl.policies.Policies`.
+            fields, the name of policies that travel with the package, the folder of a checkpoint or of a run, or any
+            `rbc_marl.policies.Policies`.
         encoding: Of the observations.
         device: Where everything is computed.
 
@@ -82,12 +84,12 @@ def resolve_others(
         policies = UniformPolicies(config, encoding, device)
     elif isinstance(others, (Rules, Mapping)) or (isinstance(others, str) and others in RULES):
         policies = ScriptedPolicies(config, others, encoding, device)
-    elif isinstance(others, (str, Path)) and Path(others).is_dir():
+    elif isinstance(others, (str, Path)) and (Path(others).is_dir() or str(others) in zoo()):
         policies = load_policies(others, device)
     elif not isinstance(others, (str, Path)) and callable(getattr(others, "act", None)):
         policies = others
     else:
-        names = ("random", *RULES)
+        names = ("random", *RULES, *zoo())
         raise ConfigError(
             f"others is {str(others) if isinstance(others, Path) else others!r}; it must be {', '.join(names)}, the "
             f"folder of a checkpoint or of a run, or policies{nearest(str(others), names)}"

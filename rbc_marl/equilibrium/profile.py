@@ -24,6 +24,7 @@ from rbc_marl.policies.build import NetworkSpec
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, find_checkpoint, load_policies
 from rbc_marl.policies.scripted import ScriptedPolicies
+from rbc_marl.presets import ZOO_FOLDER
 from rbc_marl.settings import load_yaml_file
 
 if TYPE_CHECKING:
@@ -236,13 +237,17 @@ def result_folders(path: Path, iterations: Sequence[int] | str = ()) -> tuple[Pa
         The folder of the pieces of work, ``best_response`` in the folder of the run: one for all of its checkpoints, so
         that nothing is searched for twice. And the folder of the report: the same, or, where ``path`` itself is the one
         checkpoint that is checked, ``best_response/<its name>``, so that the run's own report stays. Policies that are
-        no checkpoint of a run (``checkpoint_*``) have both in their own folder.
+        no checkpoint of a run (``checkpoint_*``) have both in their own folder; those that travel with the package
+        have them under ``results``.
 
     Raises:
         UserError: There is no checkpoint.
     """
     folder = find_checkpoint(path)
     name = folder.resolve().name
+    if ZOO_FOLDER in folder.resolve().parents:  # nothing is written into the package
+        own = Path("results", _run_of(folder).name, "best_response")
+        return own, own
     if not name.startswith("checkpoint_"):
         return folder / "best_response", folder / "best_response"
     work = _run_of(folder) / "best_response"

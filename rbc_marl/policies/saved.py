@@ -24,11 +24,12 @@ from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig, parse_config
 from rbc_marl.economy import EconomyState
-from rbc_marl.errors import ConfigError, NonFiniteError, UserError
+from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
 from rbc_marl.observations import check_encoding
 from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.own_class import load_class, name_of, source_of
+from rbc_marl.presets import zoo
 
 FORMAT_VERSION = 1
 INDEX_NAME = "policies.json"
@@ -163,13 +164,22 @@ def save_policies(
 def find_checkpoint(path: str | Path) -> Path:
     """The folder that holds policies: a checkpoint, the newest of a run, or that of an experiment's newest run.
 
+    Args:
+        path: One of these, or the name of policies in the package (`rbc_marl.presets.zoo`); a folder wins.
+
     Raises:
         UserError: There is none at ``path``.
     """
     path = Path(path)
     if not path.is_dir():
+        trained = zoo()
+        if str(path) in trained and not path.exists():
+            return find_checkpoint(trained[str(path)])
         reason = "is a file" if path.is_file() else "does not exist"
-        raise UserError(f"{path} {reason}; give the folder of a checkpoint or of a run")
+        mend = "give the folder of a checkpoint or of a run"
+        if trained and len(path.parts) == 1 and not path.exists():
+            mend += f", or a name of trained policies: {', '.join(trained)}{nearest(str(path), trained)}"
+        raise UserError(f"{path} {reason}; {mend}")
     if (path / INDEX_NAME).is_file():
         return path
     whole = [folder for folder in path.glob("checkpoint_*") if (folder / INDEX_NAME).is_file()]
@@ -190,10 +200,10 @@ def load_policies(
     economy: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> PolicySet:
-    """Read the policies of a checkpoint, or of the newest checkpoint of a run.
+    """Read the policies of a checkpoint, of the newest checkpoint of a run, or those that travel with the package.
 
     Args:
-        path: The folder of a checkpoint or of a run.
+        path: The folder of a checkpoint or of a run, or a name such as "open_rbc".
         device: Where the weights go.
         economy: Fields of `EconomyConfig` that differ from the economy of training: how the same policies do in another
             one. Equivariant networks play with any number of firms; all others need as many, and as many choices.

@@ -9,7 +9,7 @@ import torch
 from gymnasium.utils.env_checker import data_equivalence
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from rbc_marl import ConfigError, EconomyConfig, UserError, VectorEconomy, load_policies, parallel_env
+from rbc_marl import ConfigError, EconomyConfig, UserError, VectorEconomy, load, parallel_env
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.saved import save_policies
@@ -123,7 +123,7 @@ def test_a_copy_goes_on_with_the_same_draws_of_the_others(clone):
 
 def test_a_checkpoint_plays_the_others(checkpoint):
     env = parallel_env(CONFIG, train_types=["government"], others=checkpoint)
-    given = parallel_env(CONFIG, train_types=["government"], others=load_policies(str(checkpoint)))
+    given = parallel_env(CONFIG, train_types=["government"], others=load(str(checkpoint)))
     scripted = parallel_env(CONFIG, train_types=["government"])
     played = [[e.reset(seed=1)] + [e.step({"government_0": 8}) for _ in range(4)] for e in (env, given, scripted)]
     assert data_equivalence(played[0], played[1]) and not data_equivalence(played[0], played[2])

@@ -72,6 +72,7 @@ def test_several_profiles_of_one_name_keep_their_own_rows_and_verdicts(tmp_path)
     assert len(said) == 10
 
 
+@pytest.mark.long
 def test_a_planted_mistake_of_one_firm_is_found_and_the_good_firm_gains_nothing(mended):
     report, _ = mended
     rows = {(row["kind"], row["agent"]): row for row in report.rows}
@@ -95,6 +96,7 @@ def test_a_planted_mistake_of_one_firm_is_found_and_the_good_firm_gains_nothing(
     }
 
 
+@pytest.mark.long
 def test_a_report_says_what_was_recovered_and_what_the_outcome_is(mended):
     report, _ = mended
     rows = {row["agent"]: row for row in report.rows}
@@ -111,6 +113,7 @@ def test_a_report_says_what_was_recovered_and_what_the_outcome_is(mended):
     assert any("EconomyPPO's own" in note for note in report.checkpoints[0]["notes"])
 
 
+@pytest.mark.long
 def test_a_report_is_kept_with_what_repeats_it(mended, tmp_path):
     report, _ = mended
     written = report.save(tmp_path, ["rbc-marl", "best-response", "here"])
@@ -127,6 +130,7 @@ def test_a_report_is_kept_with_what_repeats_it(mended, tmp_path):
     assert any("of what is sold is exported" in line for line in report.lines())
 
 
+@pytest.mark.long
 def test_a_certificate_goes_with_the_report_of_a_checkpoint_and_holds(mended, tmp_path):
     report, _ = mended
     report.save(tmp_path)

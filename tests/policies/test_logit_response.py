@@ -50,7 +50,7 @@ def test_logits_stay_where_differences_still_count():
     assert 10.0 < float(logits[0, 1] - logits[0, 0]) < 40.0
 
 
-@pytest.mark.parametrize("factor", [1.0, 0.25])
+@pytest.mark.parametrize("factor", [1.0, pytest.param(0.25, marks=pytest.mark.long)])
 def test_all_choices_of_a_consumer_end_at_logit_responses_to_each_other(factor):
     values = values_of()
     start = torch.zeros(5, 3, 10, requires_grad=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rbc_marl import ConfigError, UserError, VectorEconomy, preset
+from rbc_marl import ConfigError, UserError, VectorEconomy, preset, presets
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.errors import NonFiniteError
 from rbc_marl.policies.build import build_network
@@ -153,6 +153,18 @@ def test_a_runs_folder_stands_for_its_newest_whole_checkpoint(tmp_path):
     (tmp_path / "checkpoint_11").mkdir()  # one that was being written
     assert find_checkpoint(tmp_path) == tmp_path / "checkpoint_10"
     assert find_checkpoint(tmp_path / "checkpoint_2") == tmp_path / "checkpoint_2"
+
+
+def test_policies_that_travel_with_the_package_are_found_by_name_and_a_folder_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "ZOO_FOLDER", tmp_path / "zoo")
+    kept = tmp_path / "zoo" / "open_mini" / "checkpoint_000010"
+    save(kept, seed=1)
+    assert find_checkpoint("open_mini") == kept
+    assert "a name of trained policies: open_mini; did you mean \"open_mini\"?" in refusal("open_mimi")
+    assert "trained policies" not in refusal("runs/open_mimi")
+    save(tmp_path / "open_mini", seed=2)
+    assert find_checkpoint("open_mini") == Path("open_mini")
 
 
 def test_a_path_without_a_checkpoint_is_refused(tmp_path):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rbc_marl import ConfigError, load_policies
+from rbc_marl import ConfigError
 from rbc_marl.policies.build import NetworkSpec
+from rbc_marl.policies.saved import load_policies
 from rbc_marl.rllib.algorithm import EconomyPPO
 from rbc_marl.rllib.settings import check_restored
 from tests.policies.small_network import TanhNetwork
