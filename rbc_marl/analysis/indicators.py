@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rbc_marl.analysis.rollouts import Episodes
 
 INDICATORS = (
-    *("unsold_share", "price_sales", "markup", "labour_share", "concentration"),
+    *("unsold_share", "trade_share", "price_sales", "markup", "labour_share", "concentration"),
     *("gini_income", "gini_consumption", "gini_money", "firms_money_share", "planner_share"),
 )
 """Keys of `indicators`, but for those of `strategies`."""
@@ -55,6 +55,7 @@ def indicators(episodes: Episodes) -> dict[str, float | None]:
     sold = {period: each["sales"] + each["exports"] for period, each in (("all", whole), ("middle", part))}
     return {
         "unsold_share": unsold_share(whole["inventory"], sold["all"], whole["output"]),
+        "trade_share": trade_share(whole["inventory"], sold["all"]),
         "price_sales": price_sales_correlation(price, part["sales"]),
         "markup": markup(price, sold["middle"], output, wages),
         "labour_share": ratio(wages, price * output),
@@ -81,6 +82,17 @@ def unsold_share(inventory: Tensor, sold: Tensor, output: Tensor) -> float | Non
     """
     for_sale = inventory[:, 0] + output[:, :-1].sum(dim=1)
     return ratio(inventory[:, -1] - sold[:, -1], for_sale)
+
+
+def trade_share(inventory: Tensor, sold: Tensor) -> float | None:
+    """Share of the periods with goods in which any are sold; None where there are never goods.
+
+    Args:
+        inventory: [N, T, F] units for sale at the start of each period: with less than one in all there are no goods.
+        sold: [N, T, F] units, at home and abroad.
+    """
+    has_goods = inventory.sum(dim=2) >= 1.0
+    return ratio((has_goods & (sold.sum(dim=2) > 0.0)).double(), has_goods.double())
 
 
 def price_sales_correlation(price: Tensor, sales: Tensor) -> float | None:

@@ -184,7 +184,7 @@ _HEADLINES = {
     "welfare_consumers": ("consumers' welfare", ",.0f"),
     "middle_price_std": ("price std", ",.0f"),
     "price_sales": ("price-sales", ".2f"),
-    "trade_periods": ("periods with trade", ".1f"),
+    "trade_share": ("trade in periods with goods", ".1%"),
 }
 _HEADLINES_OF_CLOSED = {
     "planner_share": ("of a planner's welfare", ".1%"),

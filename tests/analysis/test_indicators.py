@@ -21,6 +21,7 @@ from rbc_marl.analysis.indicators import (
     price_sales_correlation,
     ratio,
     strategies,
+    trade_share,
     unsold_share,
 )
 from rbc_marl.analysis.planner import plan
@@ -48,6 +49,12 @@ def test_the_unsold_share_counts_what_could_have_been_sold():
     sold = periods([0.0], [20.0], [44.0])
     assert unsold_share(inventory, sold, output) == pytest.approx((60 - 44) / (10 + 30 + 40))
     assert unsold_share(0 * inventory, 0 * sold, periods([0.0], [0.0], [9.0])) is None
+
+
+def test_trade_counts_in_periods_with_goods_alone():
+    inventory = periods([0.0, 0.0], [3.0, 0.0], [0.5, 0.4], [2.0, 2.0])
+    assert trade_share(inventory, periods([0.0, 0.0], [1.0, 0.0], [0.5, 0.0], [0.0, 0.0])) == 1 / 2
+    assert trade_share(0 * inventory, 0 * inventory) is None
 
 
 def test_price_and_sales_are_compared_over_firms_within_a_period():
@@ -164,7 +171,7 @@ def closed(config=CLOSED, **rules):
 def test_an_idle_economy_has_no_ratios_and_no_nan(config):
     evaluation = Evaluation.of(play(ScriptedPolicies(config, "idle"), 2, record=True))
     found = evaluation.indicators
-    for name in ("unsold_share", "price_sales", "markup", "labour_share", "concentration", "gini_consumption"):
+    for name in ("unsold_share", "trade_share", "price_sales", "markup", "labour_share", "concentration", "gini_consumption"):
         assert found[name] is None, name
     json.dumps(evaluation.to_dict(), allow_nan=False)
     assert found["gini_money"] == pytest.approx(0.0)

@@ -56,22 +56,22 @@ def test_dead_closed_economies_are_as_little_alive_as_collapsed_open_ones():
 def test_headlines_are_means_over_all_runs_that_ended():
     measured = {
         "shopping_share": 0.5, "demand_elasticity": -3.25, "employment": 0.9, "unsold_share": 0.46,
-        "consumer_return": 14.84, "middle_price_std": 420.4, "price_sales": -0.5, "trade_periods": 9.0,
+        "consumer_return": 14.84, "middle_price_std": 420.4, "price_sales": -0.5, "trade_share": 1.0,
     }  # fmt: skip
     # A run in which nothing is sold has no unsold share and no correlation: the means are those of the others.
     dead = {**row("a", 2, 0.0, "collapsed"), "hours": 0.0, "unsold_share": None, "price_sales": None}
-    rows = [{**row("a", 1, 100.0), **measured}, {**measured, **dead, "trade_periods": 0.0}, row("b", 1, 1.0, "stopped")]
+    rows = [{**row("a", 1, 100.0), **measured}, {**measured, **dead, "trade_share": 0.0}, row("b", 1, 1.0, "stopped")]
     head, _, first, second = economy_summary(rows).splitlines()
     assert "price-demand" not in head and "planner" not in head
     assert head.startswith("| arm | outcomes | shopping share | demand elasticity | hours |")
     assert first == (
-        "| a | 1 living, 1 collapsed | 0.50 | -3.2 | 200 | 90% | 46% | 14.8 | 50 | 1 | 420 | -0.50 | 4.5 |"
+        "| a | 1 living, 1 collapsed | 0.50 | -3.2 | 200 | 90% | 46% | 14.8 | 50 | 1 | 420 | -0.50 | 50.0% |"
     )
     assert second == "| b |  |" + "  |" * 11
     closed = [{**rows[0], "planner_share": 0.043, "firms_money_share": 0.78, "labour_share": 0.46}]
     lines = economy_summary(closed).splitlines()
     assert lines[0].endswith("| of a planner's welfare | firms' share of the money | labour share |")
-    assert lines[2].endswith("| 9.0 | 4.3% | 78% | 46% |")
+    assert lines[2].endswith("| 100.0% | 4.3% | 78% | 46% |")
 
 
 def test_only_seeds_that_both_have_are_compared():
