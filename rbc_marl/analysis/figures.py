@@ -1,4 +1,4 @@
-"""Figures of sweeps: learned taxes, the spectrum of outcomes, the market of goods. Matplotlib, written to files."""
+"""Figures of sweeps: arms compared, learned taxes, the spectrum of outcomes, the market of goods, best responses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ PLANES = (
     (("firm_return", "firm reward"), ("consumer_return", "consumer reward")),
 )
 
+# What `comparison` draws of every arm, where rows have it.
+COMPARED = {
+    "hours": "hours per consumer and period",
+    "consumer_return": "utility of a consumer",
+    "welfare_total": "total welfare",
+    "planner_share": "consumers' welfare over a planner's",
+    "firms_money_share": "profit kept over consumers' money",
+    "labour_share": "wages over the value of output",
+}
 # What `market` draws for each price, by the beginning of its column.
 _STRATEGY_COLUMNS = {
     "share": "share of firms and periods (%)",
@@ -93,6 +102,49 @@ def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
             axes.set_title(f"r² = {explained:.2f} over {len(alive)} runs alive")
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", fontsize="small", title="group (runs)")
+    return _save(figure, path)
+
+
+def comparison(rows: Sequence[Row], path: str | Path) -> Path:
+    """Draw what the runs of each arm come to, a panel per quantity: a dot is a run, a bar the mean of those that ended.
+
+    Runs that are not living are crosses. What is measured in no run has no panel.
+
+    Args:
+        rows: Of a sweep.
+        path: Where the picture goes; its suffix says its format.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: There is no run to draw.
+    """
+    drawn = [row for row in rows if row["outcome"] not in NOT_EVALUATED]
+    panels = {name: words for name, words in COMPARED.items() if any(row.get(name) is not None for row in drawn)}
+    if not panels:
+        raise UserError("no run has ended; there are no arms to compare")
+    arms = list(dict.fromkeys(row["arm"] for row in drawn))
+    columns = min(len(panels), 3)
+    lines = -(-len(panels) // columns)
+    figure = _figure(4.2 * columns, (0.9 + 0.32 * len(arms)) * lines)
+    for number, (name, words) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(lines, columns, number)
+        for place, arm in enumerate(arms):
+            found = [row for row in drawn if row["arm"] == arm and row.get(name) is not None]
+            if not found:
+                continue
+            mean = np.mean([row[name] for row in found])
+            axes.plot([mean, mean], [place - 0.35, place + 0.35], color="black", linewidth=1.5)
+            for i, row in enumerate(found):  # one below the other, in the order of the rows
+                height = place + 0.5 * ((i + 0.5) / len(found) - 0.5)
+                style, colour = ("o", "C0") if row["outcome"] == LIVING else ("x", "black")
+                axes.plot(row[name], height, style, color=colour, markersize=4)
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.set_yticks(range(len(arms)), arms if number % columns == 1 or columns == 1 else [""] * len(arms))
+        axes.set_xlabel(words)
+        axes.grid(axis="x", linewidth=0.3)
+        axes.margins(x=0.1)
     return _save(figure, path)
 
 

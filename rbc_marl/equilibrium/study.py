@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import model_validator
 
 from rbc_marl.analysis.best_responses import judge
-from rbc_marl.analysis.figures import market, spectrum, tax_bars
+from rbc_marl.analysis.figures import comparison, market, spectrum, tax_bars
 from rbc_marl.analysis.outcomes import NOT_ALIVE
 from rbc_marl.analysis.studies import outcome_report, table_files
 from rbc_marl.analysis.tables import NOT_EVALUATED, training_summary
@@ -412,6 +412,8 @@ def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: S
         tax_bars(panels, folder / "taxes.png")
     if any(row["outcome"] not in (*NOT_ALIVE, *NOT_EVALUATED) for row in rows):
         spectrum(rows, folder / "spectrum.png")
+        if len({row["arm"] for row in rows}) > 1:
+            comparison(rows, folder / "comparison.png")
     if any("shopping_share" in row for row in rows):
         market(rows, folder / "market.png")
     return text

@@ -8,7 +8,7 @@ import json
 import pandas as pd
 import pytest
 
-from rbc_marl.analysis.figures import _marked, explained_by_a_line, market, spectrum
+from rbc_marl.analysis.figures import _marked, comparison, explained_by_a_line, market, spectrum
 from rbc_marl.analysis.studies import table_files
 from rbc_marl.analysis.tables import composition_summary, summary
 from rbc_marl.equilibrium.study import begin, finish, load_study
@@ -143,6 +143,15 @@ def test_a_market_is_drawn_of_the_runs_that_say_what_consumers_buy(tmp_path):
     assert market(rows, tmp_path / "market.png").stat().st_size > 5000
     with pytest.raises(UserError, match="no run says what consumers buy"):
         market([ROW, STOPPED], tmp_path / "none.png")
+
+
+def test_arms_are_compared_in_what_their_runs_have(tmp_path):
+    rows = [ROW, {**ROW, "arm": "other", "planner_share": 0.9}, {**ROW, "arm": "other", "outcome": "dead"}, STOPPED]
+    small = comparison(rows, tmp_path / "comparison.png")
+    wide = comparison([{**row, "labour_share": 0.4} for row in rows], tmp_path / "more.png")
+    assert 5000 < small.stat().st_size < wide.stat().st_size
+    with pytest.raises(UserError, match="no run has ended"):
+        comparison([STOPPED], tmp_path / "none.png")
 
 
 def test_a_legend_tells_living_groups_apart_and_holds_the_others_together():
