@@ -139,7 +139,7 @@ def test_every_command_explains_itself(capsys, command):
         (["evaluate", "."], ". holds no policies"),
         (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
         (["evaluate", ".", "--out", "no/such/folder.parquet"], "no/such is not a folder"),
-        (["evaluate", ".", "--out", "x.csv"], "x.csv would hold Parquet under another name; call it x.parquet"),
+        (["evaluate", ".", "--out", "x.json"], "x.json ends in neither .parquet nor .csv; call it x.parquet"),
     ],
 )
 def test_an_error_is_one_line_with_the_mend_and_leaves_nothing(capsys, in_empty_folder, arguments, message):
@@ -247,7 +247,7 @@ def test_train_and_evaluate_end_with_what_to_run_next():
     status, out, err = run("evaluate", folder, "--greedy", "--out", "periods.parquet")
     assert (status, err) == (0, "")
     assert "1 episode, greedy play" in out
-    assert out.endswith("periods: periods.parquet\n")
+    assert out.endswith("table: periods.parquet (a row per period)\n")
     assert Path("periods.parquet").stat().st_size > 0
 
 

@@ -149,10 +149,12 @@ for name, rules in {**RULES, "mine": mine}.items():
 #
 # ## An episode as a table
 #
-# `play(..., record=True)` keeps every period, and `to_frame` makes a pandas table of it: a row per episode and period.
+# `play(..., record=True)` keeps every period, and `to_frame` makes a pandas table of it: a row per episode and period,
+# or with `by="firm"` and `by="consumer"` one per agent and period.
 
 # %%
-from rbc_marl.analysis.rollouts import play, to_frame
+from rbc_marl.analysis.frames import to_frame
+from rbc_marl.analysis.rollouts import play
 
 episodes = play(ScriptedPolicies(config, mine), num_episodes=1, record=True)
 table = to_frame(episodes)

@@ -19,7 +19,7 @@ SUBJECTS: dict[str, dict[str, str]] = {
         "unsold": "units left, likewise",
         "unsold_share": "of all made for sale",
         "trade_periods": "with any sales",
-        "trade_share": "of periods with goods",
+        "trade_share": "of those with goods",
     },
     "prices": {
         "price": "money per unit",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +17,9 @@ from rbc_marl.analysis.indicators import indicators
 from rbc_marl.analysis.metrics import EpisodeMetrics, collapsed, period_quantities
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
-from rbc_marl.errors import ConfigError, UserError, require
+from rbc_marl.errors import ConfigError
 from rbc_marl.policies import Policies
 from rbc_marl.vector_env import VectorEconomy
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Economies played side by side: enough to be fast, few enough that the largest economies fit in memory.
 SLAB = 128
@@ -54,6 +48,9 @@ class Episodes:
     consumers: Mapping[str, Tensor] = field(default_factory=dict)
     """Of each consumer, [N, C] each; empty unless recorded. ``income``: money received in the episode, after income
     tax; ``consumption``: units of all goods in the episode; ``money``: at its end."""
+    consumer_periods: Mapping[str, Tensor] = field(default_factory=dict)
+    """What each consumer does and has in each period, [N, T, C] each (`rbc_marl.analysis.frames.CONSUMER_UNITS`); empty
+    unless asked for."""
     baskets: Tensor | None = None
     """Units of every good that each consumer obtains in each period, [N, T, C, F]; None unless asked for."""
 
@@ -130,6 +127,7 @@ def play(
     greedy: bool = False,
     *,
     record: bool = False,
+    agents: bool = False,
     baskets: bool = False,
     slab: int = SLAB,
     watch: Watch | None = None,
@@ -145,6 +143,7 @@ def play(
         seed: Of the draws.
         greedy: Whether every agent takes its likeliest choice, and employers are dealt out to consumers.
         record: Whether to keep every period.
+        agents: Whether to keep what every consumer does in every period as well.
         baskets: Whether to keep what each consumer obtains of every good, which is most of what there is to keep.
         slab: Most economies played side by side. Fewer need less memory.
         watch: Shown every period of every slab, in order.
@@ -160,12 +159,15 @@ def play(
     for number, start in enumerate(range(0, total, slab)):
         state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(device=policies.device).manual_seed(int(state))
-        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, record, baskets, watch))
-    quantities, returns, periods, firms, consumers, goods = (
+        kept = (record or agents, agents, baskets)
+        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, kept, watch))
+    quantities, returns, periods, firms, consumers, by_consumer, goods = (
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*slabs, strict=True)
     )
-    kept = goods.get("consumption")
-    return Episodes(policies.config, seed, greedy, quantities, returns, periods, firms, consumers, kept)
+    all_baskets = goods.get("consumption")
+    return Episodes(
+        policies.config, seed, greedy, quantities, returns, periods, firms, consumers, by_consumer, all_baskets
+    )
 
 
 def evaluate(policies: Policies, num_episodes: int = 256, seed: int = 0, greedy: bool = False) -> Evaluation:
@@ -173,81 +175,20 @@ def evaluate(policies: Policies, num_episodes: int = 256, seed: int = 0, greedy:
     return Evaluation.of(play(policies, num_episodes, seed, greedy))
 
 
-def to_frame(episodes: Episodes) -> pd.DataFrame:
-    """Recorded episodes as a table with one row per episode and period.
-
-    Returns:
-        Columns ``episode`` and ``period``; then `rbc_marl.analysis.metrics.period_quantities` of the economy, where
-        goods are units per consumer and rewards are means over agents; then ``price_0``, ``price_1`` and so on:
-        `FIRM_STOCKS` at the start of the period and `FIRM_FLOWS` of each firm.
-
-    Raises:
-        ConfigError: The episodes were not recorded.
-        MissingExtraError: pandas is not installed.
-    """
-    frames = require("pandas", "analysis")
-    episodes.require_periods()
-    count, horizon = episodes.num_episodes, episodes.config.horizon
-    columns = {"episode": np.repeat(np.arange(count), horizon), "period": np.tile(np.arange(horizon), count)}
-    columns |= {name: values.flatten().numpy() for name, values in episodes.periods.items()}
-    for name, values in episodes.firms.items():
-        columns |= {f"{name}_{firm}": values[..., firm].flatten().numpy() for firm in range(values.shape[-1])}
-    frame: pd.DataFrame = frames.DataFrame(columns)
-    return frame
-
-
-def save_parquet(episodes: Episodes, path: str | Path) -> None:
-    """Write recorded episodes to a parquet file (see `to_frame`). The file appears whole or not at all.
-
-    Raises:
-        ConfigError: The episodes were not recorded.
-        MissingExtraError: pandas or pyarrow is not installed.
-        UserError: The file cannot be written there.
-    """
-    path = Path(path)
-    check_parquet_path(path)
-    frame = to_frame(episodes)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        frame.to_parquet(Path(folder, path.name), engine="pyarrow", index=False)
-        os.replace(Path(folder, path.name), path)
-
-
-def check_parquet_path(path: str | Path) -> None:
-    """Refuse what `save_parquet` cannot write, before hours are spent on playing.
-
-    Raises:
-        MissingExtraError: pandas or pyarrow is not installed.
-        UserError: There is no such folder, it cannot be written to, or the path is a folder or no .parquet file.
-    """
-    require("pandas", "analysis")
-    require("pyarrow", "analysis")
-    path = Path(path)
-    if path.is_dir():
-        problem = f"{path} is a folder; give the name of a file in it, such as {path / 'periods.parquet'}"
-    elif path.suffix != ".parquet":
-        problem = f"{path} would hold Parquet under another name; call it {path.with_suffix('.parquet')}"
-    elif not path.parent.is_dir():
-        problem = f"{path.parent} is not a folder; make it first, or write elsewhere"
-    else:
-        try:
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-"):
-                return
-        except OSError as error:
-            problem = f"{path.parent} cannot be written to ({error.strerror}); write elsewhere"
-    raise UserError(problem)
-
-
 def _play_slab(
     policies: Policies,
     num_envs: int,
     generator: torch.Generator,
     greedy: bool,
-    record: bool,
-    baskets: bool,
+    kept: tuple[bool, bool, bool],
     watch: Watch | None,
 ) -> tuple[dict[str, Tensor], ...]:
-    """Of one batch of episodes what `Episodes` holds, in its order; baskets under "consumption"."""
+    """Of one batch of episodes what `Episodes` holds, in its order; baskets under "consumption".
+
+    ``kept`` says whether to keep periods, consumers' periods, and baskets.
+    """
     config = policies.config
+    record, agents, baskets = kept
     batch = VectorEconomy(config, num_envs, device=policies.device, autoreset=False, encoding=policies.encoding)
     observation = batch.reset()
     start = batch.require_state()
@@ -255,6 +196,7 @@ def _play_slab(
     returns: dict[str, Tensor] = {}
     periods: list[dict[str, Tensor]] = []
     firms: list[dict[str, Tensor]] = []
+    by_consumer: list[dict[str, Tensor]] = []
     goods: list[dict[str, Tensor]] = []
     spending = consumption = torch.zeros_like(start.consumer_budget)
     for _ in range(config.horizon):
@@ -270,6 +212,8 @@ def _play_slab(
             stocks = {name: getattr(state, name) for name in FIRM_STOCKS}
             firms.append(stocks | {name: getattr(flows, name) for name in FIRM_FLOWS})
             spending, consumption = spending + flows.spending, consumption + flows.consumption.sum(dim=2)
+        if agents:
+            by_consumer.append(_of_consumers(state, indices["consumer"][..., -1], flows))
         if baskets:
             goods.append({"consumption": flows.consumption})
     quantities = {name: value.cpu() for name, value in metrics.result().items()}
@@ -278,7 +222,25 @@ def _play_slab(
     income = money - start.consumer_budget + spending
     consumers = {"income": income, "consumption": consumption, "money": money} if record else {}
     consumers = {name: values.cpu() for name, values in consumers.items()}
-    return quantities, per_agent, _stack(periods), _stack(firms), consumers, _stack(goods)
+    return quantities, per_agent, _stack(periods), _stack(firms), consumers, _stack(by_consumer), _stack(goods)
+
+
+def _of_consumers(state: EconomyState, employer: Tensor, flows: Flows) -> dict[str, Tensor]:
+    """What every consumer does and has in a period, [B, C] each."""
+    same = {"transfer": flows.transfer, "dividend": flows.dividends.sum(dim=1) / employer.shape[1]}
+    return {
+        "hours": flows.hours,
+        "employer": employer,
+        "wage": state.wage.gather(1, employer.long()),
+        "consumption": flows.consumption.sum(dim=2),
+        "spending": flows.spending,
+        "wage_income": flows.wage_income,
+        "income_tax_paid": flows.income_tax_paid,
+        **{name: values.unsqueeze(1).expand(employer.shape) for name, values in same.items()},
+        "interest": flows.consumer_interest,
+        "budget": state.consumer_budget,
+        "utility": flows.utility,
+    }
 
 
 def _stack(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
+
+Rows = Literal["period", "firm", "consumer"]
 
 
 def evaluate(
@@ -21,7 +23,10 @@ def evaluate(
         bool, typer.Option("--greedy", help="Take the likeliest choices, and deal out employers: one episode.")
     ] = False,
     as_json: AsJson = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Save every period played.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Save what was played: .parquet or .csv.")] = None,
+    by: Annotated[
+        Rows, typer.Option(metavar="ROWS", help="Of --out: a row per period, firm or consumer.")
+    ] = "period",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Play another economy: export_quota=50. Repeatable."),
@@ -33,26 +38,27 @@ def evaluate(
     trust: Trust = False,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
+    from rbc_marl.analysis.frames import check_table_path, save_frame
     from rbc_marl.analysis.indicators import indicator_words
     from rbc_marl.analysis.off_path import off_path
     from rbc_marl.analysis.outcomes import BEST, outcome, reason
-    from rbc_marl.analysis.rollouts import Evaluation, check_parquet_path, play, save_parquet
+    from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.analysis.shopping import shopping
     from rbc_marl.policies.saved import find_checkpoint, load_policies
     from rbc_marl.policies.trembles import Trembles, TremblingPolicies
     from rbc_marl.settings import parse_set
 
     if out is not None:
-        check_parquet_path(out)
+        check_table_path(out)
     economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
     rates = (parse_set(text, "--trembles", "price=0.05") for text in trembles or [])
-    chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, where="")
+    chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, "--trembles")
     policies = load_policies(checkpoint, economy=economy, trust=trust)
     trembling = TremblingPolicies(policies, chance) if chance.chosen else policies
-    played = play(trembling, episodes, seed, greedy, record=True)
+    played = play(trembling, episodes, seed, greedy, record=True, agents=out is not None and by == "consumer")
     evaluation = Evaluation.of(played)
     if out is not None:
-        save_parquet(played, out)
+        save_frame(played, out, by)
     rules = str(policies.info.get("rules", BEST))
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     elsewhere = off_path(policies, seed)
@@ -70,7 +76,7 @@ def evaluate(
     print(f"outcome: {became} ({reason(policies.config, became, evaluation.to_dict(), rules)})")
     print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
     if out is not None:
-        print(f"periods: {out}")
+        print(f"table: {out} (a row per {'period' if by == 'period' else f'{by} and period'})")
         return
     options = ["--episodes", str(episodes), "--seed", str(seed), *(["--greedy"] if greedy else [])]
     options += [*_repeated("--set", set_), *_repeated("--trembles", trembles), *(["--trust"] if trust else [])]

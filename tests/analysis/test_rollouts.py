@@ -8,10 +8,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from rbc_marl import ConfigError, UserError, preset
+from rbc_marl import ConfigError, preset
 from rbc_marl.analysis.evaluation_table import SUBJECTS, evaluation_table
 from rbc_marl.analysis.metrics import QUANTITIES
-from rbc_marl.analysis.rollouts import FIRM_FLOWS, FIRM_STOCKS, Evaluation, evaluate, play, save_parquet, to_frame
+from rbc_marl.analysis.rollouts import Evaluation, evaluate, play
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.saved import PolicySet
@@ -125,58 +125,10 @@ def test_an_evaluation_is_json_with_every_reported_quantity():
     assert data["standard_errors"]["hours"] > 0
 
 
-def test_a_table_of_periods_adds_up_to_the_evaluation():
-    episodes = play(UNIFORM, 5, record=True)
-    frame = to_frame(episodes)
-    assert len(frame) == 5 * 4
-    assert frame["episode"].tolist() == [e for e in range(5) for _ in range(4)]
-    assert frame["period"].tolist() == [0, 1, 2, 3] * 5
-    for name in ("hours", "price", "exports"):
-        assert frame[name].mean() == pytest.approx(Evaluation.of(episodes).means[name], rel=1e-5)
-        inside = frame[frame["period"].isin([1, 2])][name].mean()
-        assert inside == pytest.approx(Evaluation.of(episodes).means[f"middle_{name}"], rel=1e-5)
-    returns = frame.groupby("episode")["welfare_total"].sum()
-    assert returns.tolist() == pytest.approx(episodes.quantities["welfare_total"].tolist(), rel=1e-4)
-    for name in (*FIRM_STOCKS, *FIRM_FLOWS):
-        assert {f"{name}_{firm}" for firm in range(3)} <= set(frame.columns)
-    assert frame[[f"exports_{firm}" for firm in range(3)]].sum(axis=1).tolist() == pytest.approx(
-        (6 * frame["exports"]).tolist(), rel=1e-5
-    )
-
-
-def test_a_period_shows_the_prices_in_force_in_it():
-    frame = to_frame(play(ScriptedPolicies(CONFIG), 1, record=True))
-    assert frame["price_1"].tolist() == [1000.0, 2500.0, 2500.0, 2500.0]
-    assert frame["inventory_0"].iloc[0] == 0.0
-
-
 def test_recording_changes_no_number():
-    plain, recorded = play(UNIFORM, 4), play(UNIFORM, 4, record=True)
-    assert all(torch.equal(plain.quantities[name], recorded.quantities[name]) for name in QUANTITIES)
-    with pytest.raises(ConfigError, match="record=True"):
-        to_frame(plain)
-
-
-def test_a_parquet_file_holds_the_table(tmp_path):
-    import pandas as pd
-
-    episodes = play(UNIFORM, 2, record=True)
-    save_parquet(episodes, tmp_path / "periods.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "periods.parquet"), to_frame(episodes))
-    assert [path.name for path in tmp_path.iterdir()] == ["periods.parquet"]
-
-
-def test_a_place_that_cannot_hold_a_file_is_refused_and_nothing_is_written(tmp_path):
-    episodes = play(UNIFORM, 1, record=True)
-    with pytest.raises(UserError, match="is not a folder"):
-        save_parquet(episodes, tmp_path / "nowhere" / "periods.parquet")
-    with pytest.raises(UserError, match=r"cannot be written to|is not a folder"):  # there is no /proc on macOS
-        save_parquet(episodes, "/proc/periods.parquet")
-    with pytest.raises(UserError, match="is a folder"):
-        save_parquet(episodes, tmp_path)
-    with pytest.raises(ConfigError, match="record=True"):
-        save_parquet(play(UNIFORM, 1), tmp_path / "periods.parquet")
-    assert list(tmp_path.iterdir()) == []
+    plain, recorded, whole = play(UNIFORM, 4), play(UNIFORM, 4, record=True), play(UNIFORM, 4, agents=True)
+    for episodes in (recorded, whole):
+        assert all(torch.equal(plain.quantities[name], episodes.quantities[name]) for name in QUANTITIES)
 
 
 @pytest.mark.parametrize("arguments", [{"num_episodes": 0}, {"seed": -1}, {"slab": 0}])
