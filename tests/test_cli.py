@@ -139,6 +139,12 @@ def test_every_command_explains_itself(capsys, command):
         (["evaluate", "."], ". holds no policies"),
         (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
         (["evaluate", ".", "--out", "no/such/folder.parquet"], "no/such is not a folder"),
+        (["compare", "open_rbc"], "one economy cannot be compared; give another policy, or the same with something"),
+        (["compare", "open_rbc", "open_rbc,income_tax=0.3"], "income_tax is 0.3; it must be 0.0, 0.2, 0.4, 0.6, 0.8"),
+        (["compare", "open_rbc", "open_rbc,incom_tax=0.2"], '"incom_tax" is neither what can be imposed nor a'),
+        (["compare", "a", "b", "--out", "x.xlsx"], "x.xlsx has no known ending; give one of .csv, .tex, .json, .png"),
+        (["compare", "a", "b", "--out", "no/such/x.tex"], "no/such/x.tex cannot be written: no/such is not a folder"),
+        (["evaluate", "open_rbc", "--fix", "wage=12"], "wage is 12.0; it must be 0.0, 11.0, 22.0, 33.0 or 44.0"),
         (["evaluate", ".", "--out", "x.json"], "x.json ends in neither .parquet nor .csv; call it x.parquet"),
     ],
 )

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
 from torch import Tensor
 
+from rbc_marl.analysis.best_responses import CONFIDENCE
 from rbc_marl.analysis.rollouts import Episodes
 from rbc_marl.economy.markets import utility_of
 from rbc_marl.errors import ConfigError
 
-_BISECTIONS = 60
+_BISECTIONS = 40
 # Consumption is raised this many times at most: what it takes to make up for more is no longer a share of it.
 _MOST = 2.0**20
+# Step of the scale by which the slope of utility is measured.
+_STEP = 1e-4
 
 
-def consumption_equivalent(home: Episodes, other: Episodes) -> float | None:
-    """Share of consumption that a consumer would give up to live in another economy, at the hours worked there.
+def consumption_equivalent(
+    home: Episodes, other: Episodes, consumers: Sequence[int] | None = None
+) -> dict[str, float] | None:
+    """Share of consumption that consumers would give up to live in another economy, at the hours worked there.
 
     With the share ``g``, the mean consumer of ``other`` would be as well off as that of ``home``: the utility of
     ``(1 - g)`` times the units of every good, consumer and period there, less the disutility of hours there, is the
@@ -23,27 +32,37 @@ def consumption_equivalent(home: Episodes, other: Episodes) -> float | None:
 
     Args:
         home: Episodes of the economy in which consumers live, played with ``baskets=True``.
-        other: Of the other, likewise; its consumption is scaled.
+        other: Of the other, likewise, as many and with the same seed; its consumption is scaled.
+        consumers: Numbers of those who are meant; None: all of them.
 
     Returns:
-        The share; None where no share makes up for the difference, as where nobody consumes.
+        ``gain``, the share, and ``low`` and ``high``, the ends of its 95% interval over pairs of episodes (the gain
+        itself where there is one pair). None where no share makes up for the difference, as where nobody consumes.
 
     Raises:
-        ConfigError: The episodes hold no baskets, or utility is curved differently in the two.
+        ConfigError: The episodes hold no baskets, their numbers differ, or utility is curved differently in the two.
     """
     if home.config.crra != other.config.crra:
         raise ConfigError(
             f"crra is {home.config.crra:g} in one economy and {other.config.crra:g} in the other; "
             "utilities can be compared where it is the same"
         )
-    units, crra = _baskets(other), other.config.crra
+    if home.num_episodes != other.num_episodes:
+        counts = f"{home.num_episodes} episodes cannot be paired with {other.num_episodes}"
+        raise ConfigError(f"{counts}; play as many of each")
+    chosen = slice(None) if consumers is None else list(consumers)
+    units, crra = _baskets(other)[:, :, chosen], other.config.crra
+    _baskets(home)
+    here, there = (episodes.returns["consumer"].double()[:, chosen].mean(dim=1) for episodes in (home, other))
+    disutility = _lifetime(units, crra) - there
+
+    def gains(scale: float) -> Tensor:
+        """[N] utility of scaled consumption in the other economy, beyond that at home."""
+        return _lifetime(units * scale, crra) - disutility - here
 
     def gain(scale: float) -> float:
-        """Utility of scaled consumption in the other economy, beyond that at home."""
-        return _lifetime(units * scale, crra) - fixed
+        return float(gains(scale).mean())
 
-    disutility = _lifetime(units, crra) - float(other.returns["consumer"].double().mean())
-    fixed = disutility + float(home.returns["consumer"].double().mean())
     low, high = 0.0, 1.0
     while gain(high) < 0.0:
         low, high = high, 2.0 * high
@@ -54,7 +73,12 @@ def consumption_equivalent(home: Episodes, other: Episodes) -> float | None:
     for _ in range(_BISECTIONS):
         scale = (low + high) / 2
         low, high = (scale, high) if gain(scale) < 0.0 else (low, scale)
-    return 1.0 - high
+    share, left = 1.0 - high, gains(high)
+    half = 0.0
+    if len(left) > 1:  # the delta method: what is left of the differences, by the slope at the share
+        slope = (gain(high * (1 + _STEP)) - gain(high * (1 - _STEP))) / (2 * _STEP * high)
+        half = NormalDist().inv_cdf((1.0 + CONFIDENCE) / 2) * float(left.std()) / math.sqrt(len(left)) / slope
+    return {"gain": share, "low": share - half, "high": share + half}
 
 
 def _baskets(episodes: Episodes) -> Tensor:
@@ -64,6 +88,6 @@ def _baskets(episodes: Episodes) -> Tensor:
     return episodes.baskets.double()
 
 
-def _lifetime(units: Tensor, crra: float) -> float:
-    """Utility of consumption of the mean consumer over an episode."""
-    return float(utility_of(units, crra).sum(dim=(1, 3)).mean())
+def _lifetime(units: Tensor, crra: float) -> Tensor:
+    """[N] utility of consumption of the mean consumer over each episode."""
+    return utility_of(units, crra).sum(dim=(1, 3)).mean(dim=1)

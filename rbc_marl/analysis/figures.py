@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from rbc_marl.analysis.outcomes import IMPAIRED, LIVING, NOT_ALIVE
 from rbc_marl.analysis.tables import NOT_EVALUATED
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.errors import UserError, require
+
+if TYPE_CHECKING:
+    from rbc_marl.analysis.comparison import Comparison, GroupGain
 
 Row = Mapping[str, Any]
 
@@ -31,6 +34,19 @@ COMPARED = {
     "firms_money_share": "profit kept over consumers' money",
     "labour_share": "wages over the value of output",
 }
+# What `reform` draws, in this order, and its colours: told apart by those who see no red or green, and in grey.
+_OF_A_REFORM = {
+    "hours": "hours",
+    "output": "output",
+    "consumption": "consumption",
+    "exports": "exports",
+    "price": "price",
+    "wage": "wage",
+    "consumer_return": "utility of a consumer",
+    "firm_return": "profit of a firm",
+    "welfare_total": "total welfare",
+}
+_COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#222222")
 # What `market` draws for each price, by the beginning of its column.
 _STRATEGY_COLUMNS = {
     "share": "share of firms and periods (%)",
@@ -192,6 +208,59 @@ def market(rows: Sequence[Row], path: str | Path) -> Path:
     right.set(xlabel="price (money per unit)", title="what firms post and sell, mean over runs")
     right.legend(fontsize="small")
     return _save(figure, path)
+
+
+def reform(comparison: Comparison, path: str | Path) -> Path:
+    """Draw how economies differ from the first, in per cent of it, and what groups of consumers gain.
+
+    Bars and dots are means over pairs of episodes, lines 95% intervals.
+
+    Args:
+        comparison: What is drawn.
+        path: Where the picture goes; its suffix says its format.
+
+    Returns:
+        The path.
+    """
+    first, *others = comparison.economies
+    figure = _figure(11.0, 4.2)
+    left = figure.add_subplot(1, 2, 1)
+    means = {one.quantity: one.mean for one in comparison.changes if one.economy == first}
+    drawn = [name for name in _OF_A_REFORM if means[name] != 0.0]
+    for number, economy in enumerate(others):
+        found = {one.quantity: one for one in comparison.changes if one.economy == economy}
+        shares = [100 * found[name].difference / abs(means[name]) for name in drawn]
+        halves = [100 * (found[name].high - found[name].difference) / abs(means[name]) for name in drawn]
+        at = [place + 0.8 * ((number + 0.5) / len(others) - 0.5) for place in range(len(drawn))]
+        colour = _COLOURS[number % len(_COLOURS)]
+        left.barh(at, shares, height=0.7 / len(others), xerr=halves, color=colour, label=economy)
+    left.set_yticks(range(len(drawn)), [_OF_A_REFORM[name] for name in drawn])
+    left.invert_yaxis()
+    left.axvline(0.0, color="black", linewidth=0.5)
+    left.set(xlabel=f"difference to {first} (%)", title=f"means of {comparison.episodes} pairs of episodes")
+    left.legend(fontsize="small")
+    if comparison.gains:
+        right = figure.add_subplot(1, 2, 2)
+        is_share = all(one.equivalent is not None for one in comparison.gains)
+        for number, economy in enumerate(others):
+            groups = [one for one in comparison.gains if one.economy == economy]
+            values = [_gain_ends(one, is_share) for one in groups]
+            at = [one.group + 0.12 * (number - (len(others) - 1) / 2) for one in groups]
+            halves = [high - value for value, high in values]
+            colour = _COLOURS[number % len(_COLOURS)]
+            right.errorbar(at, [value for value, _ in values], yerr=halves, fmt="o", markersize=4, color=colour)
+        right.axhline(0.0, color="black", linewidth=0.5)
+        right.set_xticks(sorted({one.group for one in comparison.gains}))
+        unit = "share of consumption (%)" if is_share else "utility of an episode"
+        right.set(xlabel=f"consumers by utility in {first}, the least first", ylabel=f"gain, {unit}", title="who gains")
+    return _save(figure, path)
+
+
+def _gain_ends(gain: GroupGain, is_share: bool) -> tuple[float, float]:
+    """A gain and the upper end of its interval, as drawn."""
+    if not is_share or gain.equivalent is None or gain.equivalent_high is None:
+        return gain.gain, gain.high
+    return 100 * gain.equivalent, 100 * gain.equivalent_high
 
 
 def _prices(row: Row) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from rbc_marl.cli.compare import compare
 from rbc_marl.cli.equilibrium import best_response, verify
 from rbc_marl.cli.evaluate import evaluate
 from rbc_marl.cli.experiments import check, sweep, train
@@ -12,7 +13,8 @@ from rbc_marl.cli.options import app
 from rbc_marl.cli.package import bench, presets, schema
 from rbc_marl.errors import UserError
 
-for command in (train, evaluate, check, presets, schema, sweep, best_response, verify, bench):  # the order of --help
+COMMANDS = (train, evaluate, compare, check, presets, schema, sweep, best_response, verify, bench)
+for command in COMMANDS:  # the order of --help
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
+from rbc_marl.settings import parse_set
 
 Rows = Literal["period", "firm", "consumer"]
 
@@ -31,6 +32,10 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Play another economy: export_quota=50. Repeatable."),
     ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Impose a choice on all: income_tax=0.2, wage=22. Repeatable."),
+    ] = None,
     trembles: Annotated[
         list[str] | None,
         typer.Option(metavar="TYPE=RATE", help="Replace actions by random ones this often: price=0.05. Repeatable."),
@@ -44,9 +49,9 @@ def evaluate(
     from rbc_marl.analysis.outcomes import BEST, outcome, reason
     from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.analysis.shopping import shopping
+    from rbc_marl.policies.imposed import Imposed
     from rbc_marl.policies.saved import find_checkpoint, load_policies
     from rbc_marl.policies.trembles import Trembles, TremblingPolicies
-    from rbc_marl.settings import parse_set
 
     if out is not None:
         check_table_path(out)
@@ -54,7 +59,9 @@ def evaluate(
     rates = (parse_set(text, "--trembles", "price=0.05") for text in trembles or [])
     chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, "--trembles")
     policies = load_policies(checkpoint, economy=economy, trust=trust)
-    trembling = TremblingPolicies(policies, chance) if chance.chosen else policies
+    imposed = Imposed.parse(dict(pair(text, "--fix") for text in fix or []), "--fix")
+    followed = imposed.on(policies)
+    trembling = TremblingPolicies(followed, chance) if chance.chosen else followed
     played = play(trembling, episodes, seed, greedy, record=True, agents=out is not None and by == "consumer")
     evaluation = Evaluation.of(played)
     if out is not None:
@@ -63,12 +70,15 @@ def evaluate(
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     elsewhere = off_path(policies, seed)
     if as_json:
-        how = {"outcome": became, "rules": rules, "economy": economy, "trembles": chance.chosen}
+        how = {"outcome": became, "rules": rules, "economy": economy, "trembles": chance.chosen, "fix": imposed.chosen}
         how |= {"off_path": elsewhere.to_dict()}
         print(json.dumps({**evaluation.to_dict(), **shoppers.to_dict(), **how}, indent=2))
         return
     Console(highlight=False).print(evaluation.table())
     print("\n".join(indicator_words(evaluation.indicators, policies.config)))
+    if imposed.chosen:
+        listed = ", ".join(f"{name} {value:g}" for name, value in imposed.chosen.items())
+        print(f"imposed: {listed}, in all of the above and in the outcome")
     if chance.chosen:
         replaced = ", ".join(f"{name} {rate:.1%}" for name, rate in chance.chosen.items())
         print(f"trembles: chance replaced actions in all of the above and in the outcome ({replaced})")
@@ -79,10 +89,17 @@ def evaluate(
         print(f"table: {out} (a row per {'period' if by == 'period' else f'{by} and period'})")
         return
     options = ["--episodes", str(episodes), "--seed", str(seed), *(["--greedy"] if greedy else [])]
-    options += [*_repeated("--set", set_), *_repeated("--trembles", trembles), *(["--trust"] if trust else [])]
+    options += [*_repeated("--set", set_), *_repeated("--fix", fix), *_repeated("--trembles", trembles)]
+    options += ["--trust"] if trust else []
     words = ["rbc-marl", "evaluate", str(checkpoint), *options, "--out", "periods.parquet"]
     print(f"next: {shlex.join(words)}   (keeps every period)")
 
 
 def _repeated(option: str, texts: list[str] | None) -> list[str]:
     return [word for text in texts or [] for word in (option, text)]
+
+
+def pair(text: str, option: str) -> tuple[str, Any]:
+    """A name and its value, typed as NAME=VALUE after an option."""
+    parts, value = parse_set(text, option, "income_tax=0.2")
+    return ".".join(parts), value

@@ -20,6 +20,7 @@ from rbc_marl.economy.own_choices import Market, consumption_values
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import Strategy
+from rbc_marl.policies.imposed import ReplaceParts
 from rbc_marl.policies.scripted import RULES, ScriptedPolicies
 
 UNDERCUT = "undercut by one step"
@@ -62,7 +63,7 @@ def rule_by_name(name: str, base: Policies, agent_type: str, agent: int | None) 
         return Undercut(base.config, agent)
     match = re.search(r"\d+", name)
     assert match is not None  # it is one of the names
-    return PayNothing(base.config, int(match[0]))
+    return ReplaceParts(base.config, "firm", {"wage": min(base.config.wage_choices)}, first_period=int(match[0]))
 
 
 class FollowPolicies:
@@ -103,22 +104,6 @@ class Undercut:
         price = torch.where(is_lower.any(-1), highest, lowest)
         rest = len(self.config.wage_choices) * len(self.config.investment_choices)
         return (price * rest + own[..., 0] % rest).unsqueeze(-1)
-
-
-class PayNothing:
-    """Post the lowest wage from a period on; prices and investment stay as they would have been."""
-
-    def __init__(self, config: EconomyConfig, first_period: int) -> None:
-        self.config, self.first_period = config, first_period
-
-    def decide(
-        self, own: Tensor, observation: Mapping[str, Tensor], generator: torch.Generator | None, state: EconomyState
-    ) -> Tensor:
-        """Decide for one period."""
-        wages, investments = len(self.config.wage_choices), len(self.config.investment_choices)
-        lowest = min(range(wages), key=self.config.wage_choices.__getitem__)
-        unpaid = (own // (wages * investments) * wages + lowest) * investments + own % investments
-        return torch.where(state.time.view(-1, 1, 1) >= self.first_period, unpaid, own)
 
 
 class BestAlternatives:

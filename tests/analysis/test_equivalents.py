@@ -22,19 +22,22 @@ def living(units, utility, config=LINEAR):
     return dataclasses.replace(episodes, returns=returns, baskets=torch.full((1, 2, 2, 2), units))
 
 
+def share(home, other, consumers=None):
+    return consumption_equivalent(home, other, consumers)["gain"]
+
+
 def test_with_linear_utility_the_share_is_that_of_the_units():
     # 4 units in either good and period are worth 16; half of that is disutility. At home 4 are left, abroad 8.
-    assert consumption_equivalent(living(1.0, 4.0), living(4.0, 8.0)) == pytest.approx(4 / 16)
-    assert consumption_equivalent(living(4.0, 8.0), living(1.0, 4.0)) == pytest.approx(-4 / 4)
-    assert consumption_equivalent(living(4.0, 8.0), living(4.0, 8.0)) == pytest.approx(0.0, abs=1e-9)
+    assert share(living(1.0, 4.0), living(4.0, 8.0)) == pytest.approx(4 / 16)
+    assert share(living(4.0, 8.0), living(1.0, 4.0)) == pytest.approx(-4 / 4)
+    assert share(living(4.0, 8.0), living(4.0, 8.0)) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_with_logarithmic_utility_units_are_scaled_within_it():
     config = LINEAR.replace(crra=1.0)
     # Utility of 3 units: log 4 in each of four goods and periods; a third of them, 1 unit: log 2.
     four, two = 4 * float(torch.tensor(4.0).log()), 4 * float(torch.tensor(2.0).log())
-    share = consumption_equivalent(living(9.0, two, config), living(3.0, four, config))
-    assert share == pytest.approx(2 / 3)
+    assert share(living(9.0, two, config), living(3.0, four, config)) == pytest.approx(2 / 3)
 
 
 def test_differences_that_no_consumption_makes_up_for_have_no_share():
@@ -51,7 +54,28 @@ def test_played_economies_are_compared_both_ways():
     assert rich.baskets.shape == (8, 4, 6, 3) and not rich.periods
     there, back = consumption_equivalent(poor, rich), consumption_equivalent(rich, poor)
     better = rich.quantities["consumer_return"].mean() > poor.quantities["consumer_return"].mean()
-    assert better and 0 < there < 1 and (back is None or back < 0)
+    assert better and 0 < there["gain"] < 1 and (back is None or back["gain"] < 0)
+    assert there["low"] < there["gain"] < there["high"]
+
+
+def test_the_interval_is_that_of_a_mean_where_utility_is_linear():
+    # Four units in every good and period are worth 16 to either consumer, so that a gain of 1 is a share of 1 / 16.
+    first, second = (
+        dataclasses.replace(
+            play(UniformPolicies(LINEAR), 4),
+            returns={"consumer": torch.tensor([[mine, 1.0], [1.0, mine], [3.0, mine], [mine, 3.0]])},
+            baskets=torch.full((4, 2, 2, 2), 4.0),
+        )
+        for mine in (2.0, 6.0)
+    )
+    found = consumption_equivalent(first, second)
+    gains = (second.returns["consumer"] - first.returns["consumer"]).mean(dim=1) / 16
+    assert found["gain"] == pytest.approx(float(gains.mean())) == 2 / 16
+    assert found["high"] - found["gain"] == pytest.approx(1.959964 * float(gains.std()) / 2, rel=1e-4, abs=1e-9)
+    # Of one consumer alone: 4, 0, 0, 4.
+    alone = consumption_equivalent(first, second, [0])
+    assert alone["gain"] == pytest.approx(2 / 16)
+    assert alone["high"] - alone["gain"] == pytest.approx(1.959964 * (4 / 3) ** 0.5 * 2 / 16 / 2, rel=1e-3)
 
 
 def test_economies_that_cannot_be_compared_are_refused():
@@ -59,3 +83,5 @@ def test_economies_that_cannot_be_compared_are_refused():
         consumption_equivalent(living(1.0, 4.0), play(UniformPolicies(LINEAR), 1))
     with pytest.raises(ConfigError, match=r"crra is 0 in one economy and 1 in the other"):
         consumption_equivalent(living(1.0, 4.0), living(1.0, 4.0, LINEAR.replace(crra=1.0)))
+    with pytest.raises(ConfigError, match="2 episodes cannot be paired with 1"):
+        consumption_equivalent(play(UniformPolicies(LINEAR), 2, baskets=True), living(1.0, 4.0))

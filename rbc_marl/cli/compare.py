@@ -1,0 +1,102 @@
+"""The command compare: how economies differ, episode by episode, and who gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from rbc_marl.cli.evaluate import pair
+from rbc_marl.cli.options import AsJson, Trust
+from rbc_marl.config import EconomyConfig
+from rbc_marl.errors import ConfigError, nearest, require
+
+if TYPE_CHECKING:
+    from rbc_marl.policies import Policies
+
+PICTURES = (".png", ".pdf", ".svg")
+TEXTS = (".csv", ".tex", ".json")
+
+
+def compare(
+    policies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="POLICIES POLICIES...",
+            help="Each a checkpoint, a run's folder or a name; ,KEY=VALUE imposes a choice or changes the economy: "
+            "open_rbc,income_tax=0.2.",
+        ),
+    ],
+    episodes: Annotated[int, typer.Option(min=2, help="Pairs of episodes to play.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what the policies draw.")] = 0,
+    as_json: AsJson = False,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Save it: .csv, .tex, .json, or a picture (.png, .pdf, .svg). Repeatable."),
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """Compare economies, episode by episode, with the first: what changes, and which consumers gain.
+
+    Everybody keeps the policies they have: nobody learns what is imposed.
+    """
+    from rbc_marl.analysis.comparison import compare as compare_policies
+    from rbc_marl.analysis.figures import reform
+
+    for file in out or []:
+        _check_out(file)
+    first = _parts(policies[0])[0]
+    chosen = {}
+    for text in policies:
+        path, changes = _parts(text)
+        # Where all are the same policies, what differs is all there is to say.
+        name = ",".join(changes) if changes and path == first else text
+        chosen[name] = _policies_of(path, changes, trust)
+    found = compare_policies(chosen, episodes, seed)
+    texts = {".csv": found.to_csv, ".tex": found.to_tex, ".json": found.to_json}
+    for file in out or []:
+        if file.suffix in PICTURES:
+            reform(found, file)
+        else:
+            file.write_text(texts[file.suffix](), encoding="utf-8")
+    if as_json:
+        print(found.to_json(), end="")
+        return
+    console = Console(highlight=False)
+    for table in found.tables():
+        console.print(table)
+    print(f"saved: {', '.join(map(str, out))}" if out else "next: the same with --out reform.png --out reform.tex")
+
+
+def _check_out(path: Path) -> None:
+    """Refuse what cannot be written, before anything is played."""
+    if path.suffix not in (*TEXTS, *PICTURES):
+        raise ConfigError(f"{path} has no known ending; give one of {', '.join((*TEXTS, *PICTURES))}")
+    if not path.parent.is_dir() or path.is_dir():
+        raise ConfigError(f"{path} cannot be written: {path.parent} is not a folder, or {path} is one")
+    if path.suffix in PICTURES:
+        require("matplotlib", "analysis")
+
+
+def _parts(text: str) -> tuple[str, list[str]]:
+    """A path or a name, and what is changed."""
+    path, *changes = [text] if Path(text).exists() else text.split(",")
+    return path, changes
+
+
+def _policies_of(path: str, changes: list[str], trust: bool) -> Policies:
+    """Policies with what is imposed, in an economy with what differs."""
+    from rbc_marl.policies.imposed import Imposed
+    from rbc_marl.policies.saved import load_policies
+
+    values = dict(pair(change, path) for change in changes)
+    known = (*Imposed.names(), *EconomyConfig.model_fields)
+    for name in values:
+        if name not in known:
+            mend = nearest(name, known)
+            raise ConfigError(f'"{name}" is neither what can be imposed nor a field of an economy{mend}')
+    economy = {name: value for name, value in values.items() if name not in Imposed.names()}
+    imposed = {name: value for name, value in values.items() if name in Imposed.names()}
+    return Imposed.parse(imposed, path).on(load_policies(path, economy=economy, trust=trust))

@@ -1,0 +1,56 @@
+"""Imposed choices: they hold for everybody from the first choice on, and leave all other choices as they were."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rbc_marl import ConfigError, preset
+from rbc_marl.analysis.frames import to_frame
+from rbc_marl.analysis.rollouts import play
+from rbc_marl.policies.imposed import Imposed
+from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
+
+CONFIG = preset("open", num_consumers=6, num_firms=3, horizon=4, investment_choices=(0.0, 0.1))
+UNIFORM = UniformPolicies(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("imposed", "by", "first"),
+    [
+        ({"price": 1500.0}, "firm", 1),
+        ({"wage": 22.0}, "firm", 1),
+        ({"income_tax": 0.4}, "period", 1),
+        ({"corporate_tax": 0.8, "income_tax": 0.2}, "period", 1),
+        ({"hours": 520.0}, "consumer", 0),
+    ],
+)
+def test_what_is_imposed_is_in_force_in_every_period_that_is_chosen_for(imposed, by, first):
+    frame = to_frame(play(Imposed(**imposed).on(UNIFORM), 6, agents=True), by)
+    for name, value in imposed.items():
+        found = frame[frame["period"] >= first][name].unique()
+        assert found == pytest.approx([value])
+
+
+def test_other_choices_are_those_that_would_have_been_made_without():
+    observation, draws = {"global": torch.zeros(5, 1)}, torch.Generator().manual_seed(0)
+    state = type("State", (), {"time": torch.zeros(5)})()
+    before = UNIFORM.act(observation, torch.Generator().manual_seed(0), state=state)
+    after = Imposed(wage=11.0, corporate_tax=1.0).on(UNIFORM).act(observation, draws, state=state)
+    assert torch.equal(before["consumer"], after["consumer"])
+    wages, investments, taxes = len(CONFIG.wage_choices), 2, len(CONFIG.corporate_tax_choices)
+    for index, kept in ((before["firm"], after["firm"]),):
+        assert torch.equal(index // (wages * investments), kept // (wages * investments))
+        assert torch.equal(index % investments, kept % investments)
+        assert (kept // investments % wages == 1).all()
+    assert torch.equal(before["government"] // taxes, after["government"] // taxes)
+    assert (after["government"] % taxes == taxes - 1).all()
+
+
+def test_nothing_imposed_changes_nothing_and_names_and_values_are_checked():
+    rules = ScriptedPolicies(CONFIG)
+    assert Imposed().on(rules) is rules and Imposed().chosen == {}
+    with pytest.raises(ConfigError, match=r"--fix.wages is not what can be imposed; did you mean \"wage\"\?"):
+        Imposed.parse({"wages": 11}, "--fix")
+    with pytest.raises(ConfigError, match=r"income_tax is 0.3; it must be 0.0, 0.2, 0.4, 0.6, 0.8 or 1.0"):
+        Imposed(income_tax=0.3).on(rules)
