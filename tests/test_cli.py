@@ -142,10 +142,10 @@ def test_every_command_explains_itself(capsys, command):
         (["compare", "open_rbc"], "one economy cannot be compared; give another policy, or the same with something"),
         (["compare", "open_rbc", "open_rbc,income_tax=0.3"], "income_tax is 0.3; it must be 0.0, 0.2, 0.4, 0.6, 0.8"),
         (["compare", "open_rbc", "open_rbc,incom_tax=0.2"], '"incom_tax" is neither what can be imposed nor a'),
-        (["compare", "a", "b", "--out", "x.xlsx"], "x.xlsx has no known ending; give one of .csv, .tex, .json, .png"),
-        (["compare", "a", "b", "--out", "no/such/x.tex"], "no/such/x.tex cannot be written: no/such is not a folder"),
+        (["compare", "a", "b", "--out", "x.xlsx"], "x.xlsx does not end in .csv, .tex, .json, .png, .pdf or .svg"),
+        (["compare", "a", "b", "--out", "no/such/x.tex"], "no/such is not a folder; make it first, or write elsewhere"),
         (["evaluate", "open_rbc", "--fix", "wage=12"], "wage is 12.0; it must be 0.0, 11.0, 22.0, 33.0 or 44.0"),
-        (["evaluate", ".", "--out", "x.json"], "x.json ends in neither .parquet nor .csv; call it x.parquet"),
+        (["evaluate", ".", "--out", "x.json"], "x.json does not end in .parquet, .csv, .png, .pdf or .svg; call it x."),
     ],
 )
 def test_an_error_is_one_line_with_the_mend_and_leaves_nothing(capsys, in_empty_folder, arguments, message):

@@ -48,7 +48,7 @@ def test_trembles_are_off_unless_asked_for_and_said_in_json_and_text(capsys, che
     status, out, _ = evaluate(capsys, checkpoint, "--episodes", "4", "--trembles", "price=0.05")
     assert status == 0
     assert "trembles: chance replaced actions in all of the above and in the outcome (price 5.0%)" in out
-    assert "--trembles price=0.05 --out periods.parquet" in out.splitlines()[-1]
+    assert "--trembles price=0.05 --out economy.png" in out.splitlines()[-1]
     assert "trembles:" not in evaluate(capsys, checkpoint, "--episodes", "4")[1]
 
 

@@ -34,7 +34,7 @@ COMPARED = {
     "firms_money_share": "profit kept over consumers' money",
     "labour_share": "wages over the value of output",
 }
-# What `reform` draws, in this order, and its colours: told apart by those who see no red or green, and in grey.
+# What `reform` draws, in this order.
 _OF_A_REFORM = {
     "hours": "hours",
     "output": "output",
@@ -46,7 +46,8 @@ _OF_A_REFORM = {
     "firm_return": "profit of a firm",
     "welfare_total": "total welfare",
 }
-_COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#222222")
+# Told apart by those who see no red or green, and in grey.
+COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#222222")
 # What `market` draws for each price, by the beginning of its column.
 _STRATEGY_COLUMNS = {
     "share": "share of firms and periods (%)",
@@ -71,7 +72,7 @@ def tax_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], path: str | Pa
     """
     if not panels:
         raise UserError("no run has learned taxes; there is nothing to compare fixed ones with")
-    figure = _figure(6.5 * len(panels), 4.5)
+    figure = new_figure(6.5 * len(panels), 4.5)
     for number, (welfare, bars) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), number)
         for i, (name, values) in enumerate(bars.items()):
@@ -82,7 +83,7 @@ def tax_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], path: str | Pa
         axes.axhline(0.0, color="black", linewidth=0.5)
         axes.set_ylabel("welfare of an episode")
         axes.set_title(f"welfare ({welfare}): income / corporate tax")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
@@ -105,7 +106,7 @@ def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
     if not drawn:
         raise UserError("no run has ended; there is no spectrum to draw")
     alive = [row for row in drawn if row["outcome"] not in NOT_ALIVE]
-    figure = _figure(5.0 * len(PLANES), 4.5)
+    figure = new_figure(5.0 * len(PLANES), 4.5)
     for number, ((x, x_words), (y, y_words)) in enumerate(PLANES, start=1):
         axes = figure.add_subplot(1, len(PLANES), number)
         for name, (marker, colour, members) in _marked(drawn).items():
@@ -118,7 +119,7 @@ def spectrum(rows: Sequence[Row], path: str | Path) -> Path:
             axes.set_title(f"r² = {explained:.2f} over {len(alive)} runs alive")
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", fontsize="small", title="group (runs)")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def comparison(rows: Sequence[Row], path: str | Path) -> Path:
@@ -143,7 +144,7 @@ def comparison(rows: Sequence[Row], path: str | Path) -> Path:
     arms = list(dict.fromkeys(row["arm"] for row in drawn))
     columns = min(len(panels), 3)
     lines = -(-len(panels) // columns)
-    figure = _figure(4.2 * columns, (0.9 + 0.32 * len(arms)) * lines)
+    figure = new_figure(4.2 * columns, (0.9 + 0.32 * len(arms)) * lines)
     for number, (name, words) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(lines, columns, number)
         for place, arm in enumerate(arms):
@@ -161,7 +162,7 @@ def comparison(rows: Sequence[Row], path: str | Path) -> Path:
         axes.set_xlabel(words)
         axes.grid(axis="x", linewidth=0.3)
         axes.margins(x=0.1)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def market(rows: Sequence[Row], path: str | Path) -> Path:
@@ -183,7 +184,7 @@ def market(rows: Sequence[Row], path: str | Path) -> Path:
     drawn = [row for row in rows if row["outcome"] not in NOT_EVALUATED and _prices(row)]
     if not drawn:
         raise UserError("no run says what consumers buy; there is no market to draw")
-    figure = _figure(10.0, 4.0)
+    figure = new_figure(10.0, 4.0)
     left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     arms = list(dict.fromkeys(str(row.get("arm", "")) for row in drawn))
     for row in drawn:
@@ -207,7 +208,7 @@ def market(rows: Sequence[Row], path: str | Path) -> Path:
     right.margins(y=0.35)  # room for the legend
     right.set(xlabel="price (money per unit)", title="what firms post and sell, mean over runs")
     right.legend(fontsize="small")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def reform(comparison: Comparison, path: str | Path) -> Path:
@@ -223,7 +224,7 @@ def reform(comparison: Comparison, path: str | Path) -> Path:
         The path.
     """
     first, *others = comparison.economies
-    figure = _figure(11.0, 4.2)
+    figure = new_figure(11.0, 4.2)
     left = figure.add_subplot(1, 2, 1)
     means = {one.quantity: one.mean for one in comparison.changes if one.economy == first}
     drawn = [name for name in _OF_A_REFORM if means[name] != 0.0]
@@ -232,7 +233,7 @@ def reform(comparison: Comparison, path: str | Path) -> Path:
         shares = [100 * found[name].difference / abs(means[name]) for name in drawn]
         halves = [100 * (found[name].high - found[name].difference) / abs(means[name]) for name in drawn]
         at = [place + 0.8 * ((number + 0.5) / len(others) - 0.5) for place in range(len(drawn))]
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         left.barh(at, shares, height=0.7 / len(others), xerr=halves, color=colour, label=economy)
     left.set_yticks(range(len(drawn)), [_OF_A_REFORM[name] for name in drawn])
     left.invert_yaxis()
@@ -247,13 +248,13 @@ def reform(comparison: Comparison, path: str | Path) -> Path:
             values = [_gain_ends(one, is_share) for one in groups]
             at = [one.group + 0.12 * (number - (len(others) - 1) / 2) for one in groups]
             halves = [high - value for value, high in values]
-            colour = _COLOURS[number % len(_COLOURS)]
+            colour = COLOURS[number % len(COLOURS)]
             right.errorbar(at, [value for value, _ in values], yerr=halves, fmt="o", markersize=4, color=colour)
         right.axhline(0.0, color="black", linewidth=0.5)
         right.set_xticks(sorted({one.group for one in comparison.gains}))
         unit = "share of consumption (%)" if is_share else "utility of an episode"
         right.set(xlabel=f"consumers by utility in {first}, the least first", ylabel=f"gain, {unit}", title="who gains")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _gain_ends(gain: GroupGain, is_share: bool) -> tuple[float, float]:
@@ -290,14 +291,15 @@ def _marked(rows: Sequence[Row]) -> dict[str, tuple[str, Any, list[Row]]]:
     }
 
 
-def _figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib is optional
+def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib is optional
     """A figure that no window shows."""
     figure = require("matplotlib.figure", "analysis").Figure(figsize=(width, height), layout="constrained")
     require("matplotlib.backends.backend_agg", "analysis").FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib is optional
+def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib is optional
+    """Write a figure, in the format of the path's suffix, and return the path."""
     path = Path(path)
     figure.savefig(path, dpi=120)
     return path
@@ -321,7 +323,7 @@ def best_response_bars(rows: Sequence[Row], path: str | Path) -> Path:
     """
     types = [t for t in AGENT_TYPES if any(row["agent_type"] == t for row in rows)]
     is_named = len({row["checkpoint"] for row in rows}) > 1
-    figure = _figure(3.6 * len(types), 3.4)
+    figure = new_figure(3.6 * len(types), 3.4)
     for axes, agent_type in zip(figure.subplots(1, len(types), squeeze=False)[0], types, strict=True):
         of_type = [row for row in rows if row["agent_type"] == agent_type]
         for position, row in enumerate(of_type):
@@ -337,7 +339,7 @@ def best_response_bars(rows: Sequence[Row], path: str | Path) -> Path:
         axes.set_title(agent_type)
         axes.set_ylabel("gain over the baseline return (%)")
         axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def short_name(checkpoint: str) -> str:

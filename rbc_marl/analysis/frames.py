@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 By = Literal["period", "firm", "consumer"]
-SUFFIXES = (".parquet", ".csv")
+TABLES = (".parquet", ".csv")
+PICTURES = (".png", ".pdf", ".svg")
 # Stocks, prices and rates are those at the start of the period: in force in it.
 UNITS = {
     "hours": "hours, per consumer",
@@ -133,7 +134,7 @@ def save_frame(episodes: Episodes, path: str | Path, by: By = "period") -> None:
         UserError: The file cannot be written there.
     """
     path = Path(path)
-    check_table_path(path)
+    check_path(path, TABLES)
     frame = to_frame(episodes, by)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         whole = Path(folder, path.name)
@@ -147,20 +148,26 @@ def save_frame(episodes: Episodes, path: str | Path, by: By = "period") -> None:
         os.replace(whole, path)
 
 
-def check_table_path(path: str | Path) -> None:
-    """Refuse what `save_frame` cannot write, before hours are spent on playing.
+def check_path(path: str | Path, endings: Sequence[str] = (*TABLES, *PICTURES)) -> None:
+    """Refuse what cannot be written, before hours are spent on playing.
+
+    Args:
+        path: Of a file.
+        endings: Of what can be written; Parquet files and pictures need a library.
 
     Raises:
-        MissingExtraError: pandas or pyarrow is not installed.
+        MissingExtraError: A library that writes such files is not installed.
         UserError: There is no such folder, it cannot be written to, or the path is a folder or has another ending.
     """
-    require("pandas", "analysis")
-    require("pyarrow", "analysis")
     path = Path(path)
+    for suffixes, library in ((TABLES, "pandas"), ((".parquet",), "pyarrow"), (PICTURES, "matplotlib")):
+        if path.suffix in suffixes:
+            require(library, "analysis")
     if path.is_dir():
-        problem = f"{path} is a folder; give the name of a file in it, such as {path / 'periods.parquet'}"
-    elif path.suffix not in SUFFIXES:
-        problem = f"{path} ends in neither {' nor '.join(SUFFIXES)}; call it {path.with_suffix(SUFFIXES[0])}"
+        problem = f"{path} is a folder; give the name of a file in it, such as {path / f'economy{endings[0]}'}"
+    elif path.suffix not in endings:
+        known = " or ".join([", ".join(endings[:-1]), endings[-1]])
+        problem = f"{path} does not end in {known}; call it {path.with_suffix(endings[0])}"
     elif not path.parent.is_dir():
         problem = f"{path.parent} is not a folder; make it first, or write elsewhere"
     else:

@@ -11,12 +11,11 @@ from rich.console import Console
 from rbc_marl.cli.evaluate import pair
 from rbc_marl.cli.options import AsJson, Trust
 from rbc_marl.config import EconomyConfig
-from rbc_marl.errors import ConfigError, nearest, require
+from rbc_marl.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from rbc_marl.policies import Policies
 
-PICTURES = (".png", ".pdf", ".svg")
 TEXTS = (".csv", ".tex", ".json")
 
 
@@ -44,9 +43,10 @@ def compare(
     """
     from rbc_marl.analysis.comparison import compare as compare_policies
     from rbc_marl.analysis.figures import reform
+    from rbc_marl.analysis.frames import PICTURES, check_path
 
     for file in out or []:
-        _check_out(file)
+        check_path(file, (*TEXTS, *PICTURES))
     first = _parts(policies[0])[0]
     chosen = {}
     for text in policies:
@@ -68,16 +68,6 @@ def compare(
     for table in found.tables():
         console.print(table)
     print(f"saved: {', '.join(map(str, out))}" if out else "next: the same with --out reform.png --out reform.tex")
-
-
-def _check_out(path: Path) -> None:
-    """Refuse what cannot be written, before anything is played."""
-    if path.suffix not in (*TEXTS, *PICTURES):
-        raise ConfigError(f"{path} has no known ending; give one of {', '.join((*TEXTS, *PICTURES))}")
-    if not path.parent.is_dir() or path.is_dir():
-        raise ConfigError(f"{path} cannot be written: {path.parent} is not a folder, or {path} is one")
-    if path.suffix in PICTURES:
-        require("matplotlib", "analysis")
 
 
 def _parts(text: str) -> tuple[str, list[str]]:

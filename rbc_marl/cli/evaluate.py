@@ -24,7 +24,9 @@ def evaluate(
         bool, typer.Option("--greedy", help="Take the likeliest choices, and deal out employers: one episode.")
     ] = False,
     as_json: AsJson = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Save what was played: .parquet or .csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A table (.parquet, .csv) or a picture (.png, .pdf, .svg).")
+    ] = None,
     by: Annotated[
         Rows, typer.Option(metavar="ROWS", help="Of --out: a row per period, firm or consumer.")
     ] = "period",
@@ -43,10 +45,11 @@ def evaluate(
     trust: Trust = False,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
-    from rbc_marl.analysis.frames import check_table_path, save_frame
+    from rbc_marl.analysis.frames import PICTURES, check_path, save_frame
     from rbc_marl.analysis.indicators import indicator_words
     from rbc_marl.analysis.off_path import off_path
     from rbc_marl.analysis.outcomes import BEST, outcome, reason
+    from rbc_marl.analysis.portrait import portrait
     from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.analysis.shopping import shopping
     from rbc_marl.policies.imposed import Imposed
@@ -54,7 +57,7 @@ def evaluate(
     from rbc_marl.policies.trembles import Trembles, TremblingPolicies
 
     if out is not None:
-        check_table_path(out)
+        check_path(out)
     economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
     rates = (parse_set(text, "--trembles", "price=0.05") for text in trembles or [])
     chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, "--trembles")
@@ -64,7 +67,9 @@ def evaluate(
     trembling = TremblingPolicies(followed, chance) if chance.chosen else followed
     played = play(trembling, episodes, seed, greedy, record=True, agents=out is not None and by == "consumer")
     evaluation = Evaluation.of(played)
-    if out is not None:
+    if out is not None and out.suffix in PICTURES:
+        portrait(played, out, str(checkpoint))
+    elif out is not None:
         save_frame(played, out, by)
     rules = str(policies.info.get("rules", BEST))
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
@@ -86,13 +91,14 @@ def evaluate(
     print(f"outcome: {became} ({reason(policies.config, became, evaluation.to_dict(), rules)})")
     print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
     if out is not None:
-        print(f"table: {out} (a row per {'period' if by == 'period' else f'{by} and period'})")
+        rows = "period" if by == "period" else f"{by} and period"
+        print(f"picture: {out}" if out.suffix in PICTURES else f"table: {out} (a row per {rows})")
         return
     options = ["--episodes", str(episodes), "--seed", str(seed), *(["--greedy"] if greedy else [])]
     options += [*_repeated("--set", set_), *_repeated("--fix", fix), *_repeated("--trembles", trembles)]
     options += ["--trust"] if trust else []
-    words = ["rbc-marl", "evaluate", str(checkpoint), *options, "--out", "periods.parquet"]
-    print(f"next: {shlex.join(words)}   (keeps every period)")
+    words = ["rbc-marl", "evaluate", str(checkpoint), *options, "--out", "economy.png"]
+    print(f"next: {shlex.join(words)}   (draws it; or periods.parquet)")
 
 
 def _repeated(option: str, texts: list[str] | None) -> list[str]:

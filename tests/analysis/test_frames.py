@@ -9,6 +9,7 @@ import pytest
 
 from rbc_marl import ConfigError, UserError, preset
 from rbc_marl.analysis.frames import CONSUMER_UNITS, FIRM_UNITS, UNITS, save_frame, to_frame
+from rbc_marl.analysis.portrait import portrait
 from rbc_marl.analysis.rollouts import FIRM_FLOWS, FIRM_STOCKS, Evaluation, play
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
 
@@ -102,6 +103,19 @@ def test_a_file_holds_the_table_with_its_units_and_how_it_was_played(episodes, t
     assert found.attrs["economy"]["num_firms"] == 3 and found.attrs["seed"] == 1 and found.attrs["episodes"] == 5
 
 
+def test_a_portrait_is_drawn_of_recorded_episodes_also_of_many_firms(episodes, tmp_path):
+    one = play(UniformPolicies(CONFIG.replace(num_consumers=1, num_firms=1, horizon=1)), 1, record=True)
+    many = play(UniformPolicies(CONFIG.replace(num_firms=60)), 1, record=True)
+    for number, played in enumerate((episodes, one, many)):
+        for suffix in (".png", ".pdf", ".svg"):
+            assert portrait(played, tmp_path / f"{number}{suffix}", "drawn").stat().st_size > 5000
+    drawn = (tmp_path / "0.svg").read_text(encoding="utf-8")
+    assert "drawn: mean of 5 episodes" in drawn.replace("<!-- ", "").replace(" -->", "")
+    with pytest.raises(ConfigError, match="record=True"):
+        portrait(play(UNIFORM, 1), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
 def test_a_place_that_cannot_hold_a_file_is_refused_and_nothing_is_written(tmp_path):
     episodes = play(UNIFORM, 1, record=True)
     with pytest.raises(UserError, match="is not a folder"):
@@ -110,7 +124,7 @@ def test_a_place_that_cannot_hold_a_file_is_refused_and_nothing_is_written(tmp_p
         save_frame(episodes, "/proc/periods.parquet")
     with pytest.raises(UserError, match="is a folder"):
         save_frame(episodes, tmp_path)
-    with pytest.raises(UserError, match=r"ends in neither .parquet nor .csv"):
+    with pytest.raises(UserError, match=r"does not end in .parquet or .csv; call it .*periods.parquet"):
         save_frame(episodes, tmp_path / "periods.xlsx")
     with pytest.raises(ConfigError, match="record=True"):
         save_frame(play(UNIFORM, 1), tmp_path / "periods.parquet")
