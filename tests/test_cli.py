@@ -231,9 +231,10 @@ def test_a_schema_is_printed_as_json(capsys):
 def test_train_and_evaluate_end_with_what_to_run_next():
     status, out, err = run("train", "tiny.yaml", "--keep-checkpoints-num", "1")
     assert (status, err) == (0, "")
-    *_, results, checkpoint, following = out.splitlines()
+    *_, results, checkpoint, picture, following = out.splitlines()
     folder = results.removeprefix("results: ").split(" ")[0]
     assert checkpoint == f"checkpoint: {folder}/checkpoint_000002"
+    assert picture == f"picture: {folder}/economy.png" and Path(folder, "economy.png").stat().st_size > 5000
     assert following == f"next: rbc-marl evaluate {folder}"
     assert "iteration 2/2" in out
 

@@ -4,9 +4,9 @@ Python blocks run as they stand, one after another in one folder, each in a proc
 stand too, with three commands shortened by a stand-in that is first on the PATH:
 - `make TARGET` becomes `make -n TARGET`: the target exists and its recipe can be written out, but does not run;
 - `pip install` only looks up the extras it is asked for in pyproject.toml;
-- `rbc-marl` is the real command with something appended: `train` stops after two iterations, `evaluate` plays four
-  episodes, `best-response` checks the government with one iteration, `sweep` makes sure that its file is there, and
-  `bench` shows its help.
+- `rbc-marl` is the real command with something appended: `train` stops after two iterations, `evaluate` and `compare`
+  play four episodes, `best-response` checks the government with one iteration, `sweep` makes sure that its file is
+  there, and `bench` shows its help.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ sys.exit(f"no extra {{asked - known.keys()}}" if asked - known.keys() else 0)
 COMMAND = f"""#!/bin/sh
 case "$1" in
 train) set -- "$@" --set stop.training_iteration=2 ;;
-evaluate) set -- "$@" --episodes 4 ;;
+evaluate | compare) set -- "$@" --episodes 4 ;;
 best-response) set -- "$@" --type government --seeds 1 --iterations 1 --episodes 8 ;;
 sweep) test -f "$2" && set -- "$@" --help ;;
 bench) set -- "$@" --help ;;

@@ -90,7 +90,7 @@ def test_a_tutorial_survives_the_way_to_a_notebook_and_back(tutorial, tmp_path):
     assert code[0] == code[1]
 
 
-def test_the_first_tutorial_draws_the_picture_of_the_readme(tmp_path):
+def test_the_first_tutorial_draws_the_picture_of_the_docs(tmp_path):
     done, places = run(TUTORIALS[0], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     drawn, shown = (matplotlib.image.imread(path)[..., :3] for path in (places["output"] / "economy.png", PICTURE))

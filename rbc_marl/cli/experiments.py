@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import sys
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from rbc_marl.experiments.file import Experiment, ExperimentSpec
     from rbc_marl.experiments.ray_session import RayOptions
     from rbc_marl.experiments.run import Outcome
+
+# Consumers in all episodes that a picture is drawn of: 64 episodes of the paper's economy, one of a huge one.
+_PLAYED_CONSUMERS = 6400
 
 
 def train(
@@ -146,9 +150,26 @@ def _report_run(outcome: Outcome, again: str) -> None:
         print(f"next: {again}")
         raise typer.Exit(128 + outcome.signal)
     if outcome.checkpoint is not None and (outcome.checkpoint / "policies.json").is_file():
+        if picture := _draw(outcome):
+            print(f"picture: {picture}")
         print(f"next: rbc-marl evaluate {shlex.quote(str(outcome.folder))}")
     else:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
+
+
+def _draw(outcome: Outcome) -> Path | None:
+    """The portrait of what was trained, in the run's folder; None where matplotlib is not installed."""
+    from rbc_marl.analysis.portrait import portrait
+    from rbc_marl.analysis.rollouts import play
+    from rbc_marl.policies.saved import load_policies
+
+    assert outcome.checkpoint is not None  # there are policies
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    policies = load_policies(outcome.checkpoint, trust=True)  # code that has just been trained with
+    consumers = policies.config.num_consumers
+    episodes = play(policies, min(max(_PLAYED_CONSUMERS // consumers, 1), 256), record=True)
+    return portrait(episodes, outcome.folder / "economy.png", f"{outcome.folder.parent.name}, {outcome.folder.name}")
 
 
 def _train_sweep(
