@@ -10,7 +10,7 @@ FILE  ?= rllib_configs/quickstart.yaml
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all long libraries lint bench evidence zoo clean constraints
+.PHONY: help setup train test test-all long libraries lint bench evidence zoo docs clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,9 @@ zoo: $(STAMP)  ## make the policies that travel with the package anew: hours; wh
 	  cp -R $$run/best_response/certificate.json $$run/best_response/deviations $$to/best_response || exit 1; \
 	done
 
+docs: $(STAMP)  ## build the site of docs/ in build/site
+	$(BIN)/mkdocs build --quiet --site-dir build/site
+
 clean:  ## remove .venv, caches and build outputs; results/ stays
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find rbc_marl tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -101,5 +104,5 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	echo "Setting up $(VENV) with $$found: a few minutes, once."; \
 	[ -x $(BIN)/pip ] || "$$found" -m venv --clear $(VENV) || exit 1; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib,analysis,dev]' || exit 1; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib,analysis,dev,docs]' || exit 1; \
 	touch $@

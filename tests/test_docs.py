@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from rbc_marl.cli import COMMANDS
 from rbc_marl.config import EconomyConfig
 from rbc_marl.curriculum import Curriculum
 from rbc_marl.equilibrium.best_response import BestResponseSettings
@@ -78,3 +82,27 @@ def test_the_settings_of_a_curriculums_parts_are_all_there():
 
 def test_what_can_differ_between_agent_types_is_named():
     assert all(f"`{name}`" in section("settings.md", "EconomyPPO") for name in PER_MODULE)
+
+
+@pytest.mark.long
+def test_the_site_is_built_without_a_warning_and_shows_every_command_and_page(tmp_path):
+    root = DOCS.parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    commands = (tmp_path / "site" / "commands" / "index.html").read_text(encoding="utf-8")
+    assert {one.__name__ for one in COMMANDS if f"rbc-marl {one.__name__.replace('_', '-')}" not in commands} == set()
+    for page in DOCS.rglob("*.md"):
+        folder = page.parent if page.stem in ("README", "index") else page.with_suffix("")
+        assert (tmp_path / "site" / folder.relative_to(DOCS) / "index.html").is_file(), page
+    reference = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    assert "rbc_marl.config.EconomyConfig" in reference and "rbc_marl.experiments.run.train" in reference
+
+
+def test_every_page_stands_in_the_navigation_and_is_short():
+    listed = set(re.findall(r"[\w/]+\.md", (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")))
+    assert listed == {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    references = {"economy.md", "settings.md", "api.md"}
+    for page in listed - references:
+        assert len((DOCS / page).read_text(encoding="utf-8").split()) <= 1500, page
