@@ -64,12 +64,16 @@ zoo: $(STAMP)  ## make the policies that travel with the package anew: hours; wh
 	    $(BIN)/rbc-marl train $$name --set seed=100 --set storage_path=$$runs || exit 1; \
 	  run=$$(ls -d $$runs/*/*_seed100 | tail -n 1); \
 	  last=$$(ls -d $$run/checkpoint_* | tail -n 1); \
-	  $(BIN)/rbc-marl best-response $$run || exit 1; \
+	  ! grep -qs '"outcome": "living"' $$run/run.json || \
+	    $(BIN)/rbc-marl best-response $$run --seeds 1 --iterations 100 || exit 1; \
 	  to=rbc_marl/zoo/$$name; \
-	  rm -rf $$to && mkdir -p $$to/best_response $$to/$$(basename $$last) && \
+	  rm -rf $$to && mkdir -p $$to/$$(basename $$last) && \
 	  sed '/^ *storage_path:/d' $$run/config.yaml > $$to/config.yaml && \
 	  cp -R $$last/policies.json $$last/policies $$to/$$(basename $$last) && \
-	  cp -R $$run/best_response/certificate.json $$run/best_response/deviations $$to/best_response || exit 1; \
+	  for file in certificate.json deviations; do \
+	    [ ! -e $$run/best_response/$$file ] || \
+	      { mkdir -p $$to/best_response && cp -R $$run/best_response/$$file $$to/best_response; } || exit 1; \
+	  done; \
 	done
 
 docs: $(STAMP)  ## build the site of docs/ in build/site

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rbc_marl.presets import zoo
+
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "rllib_configs"
 
@@ -57,6 +59,12 @@ def test_the_package_is_imported_from_the_wheel_with_every_preset(installed, tmp
     travelled = packages / "rbc_marl" / "rllib_configs"
     assert {path.relative_to(travelled) for path in travelled.rglob("*.yaml")} == names != set()
     assert all((travelled / name).read_text() == (PRESETS / name).read_text() for name in names)
+
+
+def test_trained_policies_travel_in_the_wheel(installed, tmp_path):
+    binaries, _ = installed
+    code = "import rbc_marl; from rbc_marl.presets import zoo; print(*(name for name in zoo() if rbc_marl.load(name)))"
+    assert run(binaries / "python", "-c", code, cwd=tmp_path).split() == sorted(zoo())
 
 
 def test_the_command_is_there_and_lists_the_presets(installed, tmp_path):

@@ -121,11 +121,19 @@ assert len(progress) == 4
 #
 # `evaluate` takes a checkpoint, or a run's folder for its newest one. It plays episodes in which the agents draw from
 # their policies, from a seed. `--greedy` plays each agent's likeliest choice instead, and `--json` prints for programs.
+# `economy.png` in the run's folder shows the same as a picture.
 
 # %%
 evaluated = command("evaluate", str(run.relative_to(folder)), "--episodes", "32", "--json")
 means = json.loads(evaluated.stdout)
 print("collapsed (hardly anybody works):", means["collapsed"])
+
+# %% [markdown]
+# Four iterations teach nobody anything. The package holds policies that were trained for 1,000: `quickstart`.
+
+# %%
+trained = command("evaluate", "quickstart", "--episodes", "32", "--out", "economy.png")
+assert "outcome: living" in trained.stdout
 
 # %% [markdown]
 # ## Use the policies in Python

@@ -3,6 +3,7 @@
 #
 # After this tutorial you can
 #
+# - impose a tax on trained agents, and see what changes and who gains;
 # - fix tax rates in training, and hold a government that learns against every pair of rates it could have fixed;
 # - say whether its policy *reacts* to anything, by playing its own choices at the wrong moments;
 # - train an experiment over a grid of settings, and see which qualitatively different outcomes there are.
@@ -18,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
 from rbc_marl.analysis.taxes import compare, play_anchors
 from rbc_marl.curriculum import build_curriculum
@@ -51,6 +53,30 @@ print(pd.DataFrame(play_anchors(economy)).round(0).to_string(index=False))
 # %% [markdown]
 # Total welfare weights money of firms by 0.0025, and profit is nearly all of it: there the best tax is none. That is
 # why the experiment below looks at consumers' welfare, and why every summary of a sweep says what welfare is made of.
+#
+# ## A reform among trained agents
+#
+# The quickstart's policies come with the package: 100 consumers and 10 firms who have learned to work and to trade
+# where hardly anything is taxed. Impose an income tax on them, with the same random numbers in every economy. Nobody
+# learns anew, so this is what happens before anybody adapts.
+
+# %%
+import rbc_marl
+from rbc_marl.analysis.comparison import compare as compare_economies
+from rbc_marl.analysis.figures import reform
+from rbc_marl.policies.imposed import Imposed
+
+trained = rbc_marl.load("quickstart")
+economies = {"as trained": trained}
+economies |= {f"income tax {rate:.0%}": Imposed(income_tax=rate).on(trained) for rate in (0.2, 0.4)}
+found = compare_economies(economies, episodes=int(os.environ.get("PAIRS", "16")))
+for table in found.tables():
+    Console(width=100).print(table)
+print(reform(found, folder / "reform.png"))
+
+# %% [markdown]
+# From a terminal: `rbc-marl compare quickstart quickstart,income_tax=0.2 quickstart,income_tax=0.4`. It also writes a
+# table for LaTeX. What becomes of an economy that learns under a tax takes training, which follows.
 #
 # ## Fixed taxes, phased in
 #

@@ -189,4 +189,15 @@ while env.agents:
     actions = {agent: env.action_space(agent).sample() for agent in env.agents}
     observations, rewards, _, _, _ = env.step(actions)
 print("last period's utility of random consumers:", round(sum(rewards.values()), 2))
+
+# %% [markdown]
+# Policies that travel with the package have names. One firm of your own in the economy of `open_rbc`:
+
+# %%
+env = rbc_marl.parallel_env("open", train_types=["firm_0"], others="open_rbc")
+env.reset(seed=0)
+for price in (2500, 2500, 1000):
+    action = env.config.price_choices.index(price) * len(env.config.wage_choices) + env.config.wage_choices.index(11)
+    _, _, _, _, infos = env.step({"firm_0": action})
+print("firm 0 among trained agents:", {key: round(value, 1) for key, value in infos["firm_0"].items()})
 print(sorted(path.name for path in output.iterdir()))
