@@ -51,10 +51,12 @@ bench: $(STAMP)  ## measure the speed of the economy, of sampling and of trainin
 	$(BIN)/rbc-marl bench
 
 evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on where it stopped
-	for name in market; do \
+	for name in market closed; do \
 	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
-	  cp results/$$name/$$name.png docs/evidence/$$name.png; \
+	  for picture in $$name comparison; do \
+	    [ ! -e results/$$name/$$picture.png ] || cp results/$$name/$$picture.png docs/evidence/$$name.png; \
+	  done; \
 	done
 
 zoo: $(STAMP)  ## make the policies that travel with the package anew: hours; what is under results/zoo is kept
