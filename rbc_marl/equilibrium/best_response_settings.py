@@ -29,7 +29,10 @@ def _as_list(numbers: object) -> object:
     return [numbers] if type(numbers) is int or numbers == "all" else numbers
 
 
-AgentNumbers = Annotated[Many[Literal["all"] | Index], BeforeValidator(_as_list)]
+OneOrMore = Literal["all"] | Index | list[Literal["all"] | Index]
+AgentNumbers = Annotated[
+    Many[Literal["all"] | Index], BeforeValidator(_as_list, json_schema_input_type=OneOrMore)
+]
 """Numbers of agents among their type, or "all"; one number alone needs no list."""
 
 

@@ -235,7 +235,7 @@ def test_commands_say_what_to_type_for_networks_of_ones_own(own_checkpoint, caps
     with pytest.raises(SystemExit) as caught:
         cli.main(["evaluate", str(own_checkpoint), "--episodes", "2", "--trust"])
     out = capsys.readouterr().out
-    assert caught.value.code == 0 and "outcome: " in out and "--trust --out periods.parquet" in out
+    assert caught.value.code == 0 and "outcome: " in out and "--trust --out economy.png" in out
 
 
 @pytest.mark.long
