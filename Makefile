@@ -5,6 +5,9 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ZOO   ?= quickstart open_rbc open_consumers open_quota10 closed_rbc closed_money closed_dividends
+# Whose best responses the certificates of the zoo are about, and how long one is learnt.
+SEARCH = --seeds 1 --iterations 100 --type consumer --type firm --type government --agent firm:all \
+	$(foreach number,0 25 50 75 99,--agent consumer:$(number))
 FILE  ?= rllib_configs/quickstart.yaml
 # The pins of constraints.txt were made with the first of these.
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
@@ -67,7 +70,7 @@ zoo: $(STAMP)  ## make the policies that travel with the package anew: hours; wh
 	  run=$$(ls -d $$runs/*/*_seed100 | tail -n 1); \
 	  last=$$(ls -d $$run/checkpoint_* | tail -n 1); \
 	  ! grep -qs '"outcome": "living"' $$run/run.json || \
-	    $(BIN)/rbc-marl best-response $$run --seeds 1 --iterations 100 || exit 1; \
+	    $(BIN)/rbc-marl best-response $$run $(SEARCH) || exit 1; \
 	  to=rbc_marl/zoo/$$name; \
 	  rm -rf $$to && mkdir -p $$to/$$(basename $$last) && \
 	  sed '/^ *storage_path:/d' $$run/config.yaml > $$to/config.yaml && \

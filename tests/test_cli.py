@@ -140,6 +140,7 @@ def test_every_command_explains_itself(capsys, command):
         (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
         (["evaluate", ".", "--out", "no/such/folder.parquet"], "no/such is not a folder"),
         (["compare", "open_rbc"], "one economy cannot be compared; give another policy, or the same with something"),
+        (["compare", "open_rbc", "open_rbc"], "open_rbc stands twice; give what differs, such as open_rbc,income_tax"),
         (["compare", "open_rbc", "open_rbc,income_tax=0.3"], "income_tax is 0.3; it must be 0.0, 0.2, 0.4, 0.6, 0.8"),
         (["compare", "open_rbc", "open_rbc,incom_tax=0.2"], '"incom_tax" is neither what can be imposed nor a'),
         (["compare", "a", "b", "--out", "x.xlsx"], "x.xlsx does not end in .csv, .tex, .json, .png, .pdf or .svg"),

@@ -51,8 +51,8 @@ def consumption_equivalent(
         counts = f"{home.num_episodes} episodes cannot be paired with {other.num_episodes}"
         raise ConfigError(f"{counts}; play as many of each")
     chosen = slice(None) if consumers is None else list(consumers)
-    units, crra = _baskets(other)[:, :, chosen], other.config.crra
-    _baskets(home)
+    units, crra = _baskets(other)[:, :, chosen].double(), other.config.crra
+    _baskets(home)  # refused where there are none
     here, there = (episodes.returns["consumer"].double()[:, chosen].mean(dim=1) for episodes in (home, other))
     disutility = _lifetime(units, crra) - there
 
@@ -82,10 +82,10 @@ def consumption_equivalent(
 
 
 def _baskets(episodes: Episodes) -> Tensor:
-    """Units [N, T, C, F], in double precision."""
+    """Units [N, T, C, F]."""
     if episodes.baskets is None:
         raise ConfigError("the episodes hold no baskets; play them with baskets=True")
-    return episodes.baskets.double()
+    return episodes.baskets
 
 
 def _lifetime(units: Tensor, crra: float) -> Tensor:

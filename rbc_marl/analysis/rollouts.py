@@ -155,11 +155,10 @@ def play(
         if value < least:
             raise ConfigError(f"{name} is {value}; it must be at least {least}")
     total = 1 if greedy else num_episodes
-    slabs = []
+    kept, slabs = (record or agents, agents, baskets), []
     for number, start in enumerate(range(0, total, slab)):
         state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(device=policies.device).manual_seed(int(state))
-        kept = (record or agents, agents, baskets)
         slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, kept, watch))
     quantities, returns, periods, firms, consumers, by_consumer, goods = (
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*slabs, strict=True)

@@ -53,6 +53,8 @@ def compare(
         path, changes = _parts(text)
         # Where all are the same policies, what differs is all there is to say.
         name = ",".join(changes) if changes and path == first else text
+        if name in chosen:
+            raise ConfigError(f"{text} stands twice; give what differs, such as {path},income_tax=0.2")
         chosen[name] = _policies_of(path, changes, trust)
     found = compare_policies(chosen, episodes, seed)
     texts = {".csv": found.to_csv, ".tex": found.to_tex, ".json": found.to_json}
