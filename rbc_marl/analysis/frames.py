@@ -122,11 +122,19 @@ def to_frame(episodes: Episodes, by: By = "period") -> pd.DataFrame:
     return frame
 
 
-def save_frame(episodes: Episodes, path: str | Path, by: By = "period") -> None:
+def save_frame(
+    episodes: Episodes, path: str | Path, by: By = "period", how: Mapping[str, Any] | None = None
+) -> None:
     """Write recorded episodes to a file (see `to_frame`), which appears whole or not at all.
 
     Parquet files hold everything. CSV files hold the table, and a file of the same name with ``.json`` added holds
     ``frame.attrs``.
+
+    Args:
+        episodes: As for `to_frame`, like ``by``.
+        path: Of the file; its ending says the format.
+        by: Whose rows.
+        how: Plain data to keep beside the rest of ``frame.attrs``, such as which policies were played.
 
     Raises:
         ConfigError: The episodes were not recorded.
@@ -136,6 +144,7 @@ def save_frame(episodes: Episodes, path: str | Path, by: By = "period") -> None:
     path = Path(path)
     check_path(path, TABLES)
     frame = to_frame(episodes, by)
+    frame.attrs.update((how or {}).items())
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         whole = Path(folder, path.name)
         if path.suffix == ".parquet":

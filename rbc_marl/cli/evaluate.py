@@ -70,7 +70,7 @@ def evaluate(
     if out is not None and out.suffix in PICTURES:
         portrait(played, out, str(checkpoint))
     elif out is not None:
-        save_frame(played, out, by)
+        save_frame(played, out, by, {"policies": str(checkpoint), "fix": imposed.chosen, "trembles": chance.chosen})
     rules = str(policies.info.get("rules", BEST))
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     elsewhere = off_path(policies, seed)

@@ -88,8 +88,9 @@ def test_what_was_not_kept_is_refused_by_name():
 @pytest.mark.parametrize("by", ["period", "firm", "consumer"])
 @pytest.mark.parametrize("name", ["played.parquet", "played.csv"])
 def test_a_file_holds_the_table_with_its_units_and_how_it_was_played(episodes, tmp_path, by, name):
-    save_frame(episodes, tmp_path / name, by)
+    save_frame(episodes, tmp_path / name, by, {"fix": {"wage": 11.0}})
     expected = to_frame(episodes, by)
+    expected.attrs["fix"] = {"wage": 11.0}
     if name.endswith(".csv"):
         found = pd.read_csv(tmp_path / name)
         found.attrs = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
@@ -100,6 +101,7 @@ def test_a_file_holds_the_table_with_its_units_and_how_it_was_played(episodes, t
         pd.testing.assert_frame_equal(found, expected)
         assert [path.name for path in tmp_path.iterdir()] == [name]
     assert set(found.attrs["units"]) == set(found.columns)
+    assert found.attrs["fix"] == {"wage": 11.0}
     assert found.attrs["economy"]["num_firms"] == 3 and found.attrs["seed"] == 1 and found.attrs["episodes"] == 5
 
 
