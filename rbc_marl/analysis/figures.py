@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rbc_marl.analysis.charts import COLOURS
+from rbc_marl.analysis.drawing import new_figure, save_figure
 from rbc_marl.analysis.outcomes import IMPAIRED, LIVING, NOT_ALIVE
 from rbc_marl.analysis.tables import NOT_EVALUATED
 from rbc_marl.config import AGENT_TYPES
@@ -46,8 +48,6 @@ _OF_A_REFORM = {
     "firm_return": "profit of a firm",
     "welfare_total": "total welfare",
 }
-# Told apart by those who see no red or green, and in grey.
-COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#222222")
 # What `market` draws for each price, by the beginning of its column.
 _STRATEGY_COLUMNS = {
     "share": "share of firms and periods (%)",
@@ -289,20 +289,6 @@ def _marked(rows: Sequence[Row]) -> dict[str, tuple[str, Any, list[Row]]]:
     return {
         f"{name} ({len(members[name])})": (*style, members[name]) for name, style in found.items() if name in members
     }
-
-
-def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib is optional
-    """A figure that no window shows."""
-    figure = require("matplotlib.figure", "analysis").Figure(figsize=(width, height), layout="constrained")
-    require("matplotlib.backends.backend_agg", "analysis").FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib is optional
-    """Write a figure, in the format of the path's suffix, and return the path."""
-    path = Path(path)
-    figure.savefig(path, dpi=120)
-    return path
 
 
 def best_response_bars(rows: Sequence[Row], path: str | Path) -> Path:

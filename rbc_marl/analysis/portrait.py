@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rbc_marl.analysis.figures import COLOURS, new_figure, save_figure
+from rbc_marl.analysis.charts import COLOURS
+from rbc_marl.analysis.drawing import new_figure, save_figure
 from rbc_marl.analysis.rollouts import Episodes
 from rbc_marl.errors import require
 

@@ -1,0 +1,131 @@
+"""Charts as plain data: what is drawn, with its words and units, before a library draws it.
+
+A chart is made once and drawn where it is needed: by matplotlib into files (`rbc_marl.analysis.drawing`), and by plotly
+into the pages of reports (`rbc_marl.report`). What a chart shows is therefore tested without looking at pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Number = float | None
+"""A number, or None where there is none: a gap."""
+Place = float | str
+"""A number on an axis, or the name of a category."""
+Marker = Literal["circle", "triangle", "square", "cross", "star"]
+
+COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#222222", "#CC79A7", "#009E73")
+"""Told apart by those who see no red or green; the first four also in grey. Series take them in this order."""
+DASHES = ("solid", "dashed", "dotted", "dashdot")
+"""Of lines, in the same order: what colours tell apart, these do without them."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through points, and a band around it where it has one."""
+
+    x: Sequence[float]
+    y: Sequence[Number]
+    label: str = ""
+    """In the legend; none without one."""
+    low: Sequence[Number] | None = None
+    """Lower edge of the band."""
+    high: Sequence[Number] | None = None
+    colour: int | None = None
+    """Place in `COLOURS`; None: the next one."""
+    has_dots: bool = False
+    is_faint: bool = False
+    """One of many lines that are alike, such as runs."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Single points, with bars of error where they have them."""
+
+    x: Sequence[Place]
+    y: Sequence[Place]
+    label: str = ""
+    marker: Marker = "circle"
+    low: Sequence[Number] | None = None
+    """Lower ends of the bars."""
+    high: Sequence[Number] | None = None
+    along: Literal["x", "y"] = "y"
+    """The axis of the bars."""
+    words: Sequence[str] = ()
+    """What each point is, shown on a page under the pointer."""
+    colour: int | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars from zero, with bars of error where they have them."""
+
+    places: Sequence[Place]
+    """Where they stand."""
+    sizes: Sequence[Number]
+    label: str = ""
+    low: Sequence[Number] | None = None
+    high: Sequence[Number] | None = None
+    is_horizontal: bool = False
+    hatched: Sequence[bool] = ()
+    """Which of them count less, such as those whose control failed."""
+    colour: int | None = None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table of numbers, each on a ground that is the darker, the larger it is."""
+
+    values: Sequence[Sequence[Number]]
+    """[rows][columns]."""
+    rows: Sequence[Place]
+    columns: Sequence[Place]
+    unit: str
+    """What the numbers are, with their unit."""
+    marks: Sequence[tuple[int, int, Marker]] = ()
+    """Row, column and marker of cells that stand out."""
+    colour: Literal["blue", "orange", "grey"] = "blue"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A shaded stretch of the horizontal axis, such as a stage of a curriculum."""
+
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A thin line across the chart, such as a bound."""
+
+    at: float
+    label: str = ""
+    axis: Literal["x", "y"] = "y"
+    """The axis on which it stands at a number."""
+
+
+Layer = Line | Points | Bars | Cells | Span | Rule
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart: layers over one pair of axes."""
+
+    name: str
+    """Of its files: plain, such as "learning-hours"."""
+    title: str
+    x: str
+    """What the horizontal axis shows, with its unit."""
+    y: str
+    layers: tuple[Layer, ...]
+    caption: str = ""
+    """What is to be seen, for those who read it aloud or below the picture; says spread and number of runs."""
+    logarithmic: tuple[Literal["x", "y"], ...] = ()
+    starts_at_zero: bool = False
+    """Whether the vertical axis includes 0."""
+    places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
+    """By axis, "x" or "y": the categories in their order, where the layers would not say it."""

@@ -1,0 +1,240 @@
+"""Charts drawn by matplotlib: onto an Axes, or several side by side into a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from rbc_marl.analysis.charts import (
+    COLOURS,
+    DASHES,
+    Bars,
+    Cells,
+    Chart,
+    Layer,
+    Line,
+    Marker,
+    Number,
+    Place,
+    Points,
+    Rule,
+)
+from rbc_marl.errors import UserError, require
+
+# Size of a panel in inches, at which the text of a figure is read in a page.
+PANEL = (4.4, 3.3)
+DOTS_PER_INCH = 120
+# Cells of more numbers than this have no room for them, and get a scale beside them.
+MOST_NUMBERS = 150
+_MARKERS: dict[Marker, str] = {"circle": "o", "triangle": "^", "square": "s", "cross": "x", "star": "*"}
+_GROUNDS = {"blue": "Blues", "orange": "Oranges", "grey": "Greys"}
+# Share of a place that the bars of all series together take.
+_BARS = 0.8
+
+
+def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optional
+    """Draw a chart onto an Axes of matplotlib.
+
+    Args:
+        chart: What is drawn.
+        axes: Where.
+    """
+    places = {axis: _places(chart, axis) for axis in ("x", "y")}
+    colours = _colours(chart.layers)
+    bars = [layer for layer in chart.layers if isinstance(layer, Bars)]
+    for layer, colour in zip(chart.layers, colours, strict=True):
+        match layer:
+            case Line():
+                _line(axes, layer, colour)
+            case Points():
+                _points(axes, layer, colour, places)
+            case Bars():
+                _bars(axes, layer, colour, places, bars.index(layer), len(bars))
+            case Cells():
+                _cells(axes, layer)
+            case Rule():
+                rule = axes.axhline if layer.axis == "y" else axes.axvline
+                rule(layer.at, color="0.4", linestyle="dotted", linewidth=1.0, label=layer.label or None)
+            case _:
+                axes.axvspan(layer.low, layer.high, color="0.5", alpha=0.12, linewidth=0)
+                top = axes.get_xaxis_transform()
+                look = {"fontsize": 7, "va": "top", "color": "0.3", "rotation": 90}
+                axes.text(layer.low, 1.0, f" {layer.label}", transform=top, **look)
+    _name_axes(chart, axes, places)
+
+
+def save(charts: Sequence[Chart], path: str | Path, columns: int = 3, title: str = "") -> Path:
+    """Draw charts side by side into a file.
+
+    Args:
+        charts: In reading order.
+        path: Of the file; its ending says the format: png, pdf or svg.
+        columns: Most charts side by side.
+        title: Of the whole.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        UserError: There is nothing to draw.
+    """
+    if not charts:
+        raise UserError(f"there is nothing to draw in {path}")
+    columns = min(columns, len(charts))
+    lines = -(-len(charts) // columns)
+    figure = new_figure(PANEL[0] * columns, PANEL[1] * lines)
+    if title:
+        figure.suptitle(title, fontsize="medium")
+    for number, chart in enumerate(charts, start=1):
+        draw(chart, figure.add_subplot(lines, columns, number))
+    return save_figure(figure, path)
+
+
+def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib is optional
+    """A figure that no window shows."""
+    figure = require("matplotlib.figure", "analysis").Figure(figsize=(width, height), layout="constrained")
+    require("matplotlib.backends.backend_agg", "analysis").FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib is optional
+    """Write a figure, in the format of the path's suffix, and return the path."""
+    path = Path(path)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+    return path
+
+
+def _colours(layers: Sequence[Layer]) -> list[int]:
+    """Place in the list of colours of each layer: its own, or the next one of those that are series."""
+    found, following = [], 0
+    for layer in layers:
+        own = getattr(layer, "colour", None)
+        if isinstance(own, int):
+            found.append(own % len(COLOURS))
+            continue
+        found.append(following % len(COLOURS))
+        following += isinstance(layer, Line | Points | Bars)
+    return found
+
+
+def _places(chart: Chart, axis: Literal["x", "y"]) -> list[Place]:
+    """Categories of an axis in their order; none where it has numbers."""
+    if axis in chart.places:
+        return list(chart.places[axis])
+    found: dict[Place, None] = {}
+    for layer in chart.layers:
+        if isinstance(layer, Bars) and layer.is_horizontal == (axis == "y"):
+            found |= dict.fromkeys(layer.places)
+        elif isinstance(layer, Points):
+            values = layer.x if axis == "x" else layer.y
+            found |= dict.fromkeys(value for value in values if isinstance(value, str))
+    return list(found) if any(isinstance(place, str) for place in found) else []
+
+
+def _at(values: Sequence[Place | None], places: Sequence[Place]) -> Any:  # noqa: ANN401 - an array
+    """Where values stand on an axis: their own numbers, or those of their categories."""
+    order = {place: float(number) for number, place in enumerate(places)}
+    return np.array([np.nan if value is None else order.get(value, value) for value in values], dtype=float)
+
+
+def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401
+    look = {"color": COLOURS[colour], "linewidth": 0.7 if line.is_faint else 1.5}
+    look |= {"alpha": 0.5} if line.is_faint else {"linestyle": DASHES[colour % len(DASHES)]}
+    if line.low is not None and line.high is not None:
+        low, high = _at(line.low, ()), _at(line.high, ())
+        axes.fill_between(line.x, low, high, color=COLOURS[colour], alpha=0.2, linewidth=0)
+    axes.plot(line.x, _at(line.y, ()), marker="." if line.has_dots else None, label=line.label or None, **look)
+
+
+def _points(axes: Any, points: Points, colour: int, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
+    x, y = _at(points.x, places["x"]), _at(points.y, places["y"])
+    error = None if points.low is None else _errors(x if points.along == "x" else y, points.low, points.high)
+    size = 9 if points.marker == "star" else 4
+    look = {"fmt": _MARKERS[points.marker], "markersize": size, "color": COLOURS[colour], "linewidth": 1.0}
+    axes.errorbar(x, y, **{f"{points.along}err": error}, label=points.label or None, **look)
+
+
+def _bars(axes: Any, bars: Bars, colour: int, places: dict[str, list[Place]], number: int, count: int) -> None:  # noqa: ANN401
+    along = "y" if bars.is_horizontal else "x"
+    at, sizes = _at(bars.places, places[along]), _at(bars.sizes, ())
+    step = float(np.diff(np.sort(at)).min()) if len(at) > 1 and not places[along] else 1.0
+    width = _BARS * step / count
+    at = at + width * (number - (count - 1) / 2)
+    error = None if bars.low is None else _errors(sizes, bars.low, bars.high)
+    look: dict[str, Any] = {"color": COLOURS[colour], "label": bars.label or None, "ecolor": "black", "capsize": 2}
+    if bars.is_horizontal:
+        drawn = axes.barh(at, sizes, height=0.9 * width, xerr=error, **look)
+    else:
+        drawn = axes.bar(at, sizes, width=0.9 * width, yerr=error, **look)
+    for patch, is_hatched in zip(drawn, bars.hatched, strict=False):
+        if is_hatched:
+            patch.set(hatch="//", edgecolor="white")
+
+
+def _errors(middle: Any, low: Sequence[Number], high: Sequence[Number] | None) -> Any:  # noqa: ANN401
+    """Distances of both ends from the middle, [2, N]; none are negative, also by a rounding."""
+    ends = _at(low, ()), _at(low if high is None else high, ())
+    return np.clip(np.stack([middle - ends[0], ends[1] - middle]), 0.0, None)
+
+
+def _cells(axes: Any, cells: Cells) -> None:  # noqa: ANN401
+    values = np.array([_at(row, ()) for row in cells.values])
+    image = axes.imshow(values, cmap=_GROUNDS[cells.colour], aspect="auto", interpolation="nearest")
+    if values.size > MOST_NUMBERS:
+        axes.figure.colorbar(image, ax=axes, label=cells.unit)
+    else:
+        middle = (np.nanmin(values) + np.nanmax(values)) / 2
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                look = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if value > middle else "black"}
+                axes.text(column, row, f"{value:,.3g}" if abs(value) < 10 else f"{value:,.0f}", **look)
+    for row, column, marker in cells.marks:
+        axes.plot(column, row, _MARKERS[marker], markersize=14, color="#E69F00", markerfacecolor="none")
+    _name_cells(axes.set_xticks, cells.columns)
+    _name_cells(axes.set_yticks, cells.rows)
+
+
+def _name_cells(set_ticks: Any, names: Sequence[Place]) -> None:  # noqa: ANN401
+    """Name every row or column, or every tenth where there is no room."""
+    step = 1 if len(names) <= 12 else max(len(names) // 10, 1)
+    set_ticks(range(0, len(names), step), [_word(name) for name in names[::step]])
+
+
+def _word(place: Place) -> str:
+    return place if isinstance(place, str) else f"{place:g}"
+
+
+def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
+    axes.set(title=chart.title, xlabel=chart.x, ylabel=chart.y)
+    axes.title.set_fontsize("medium")
+    for axis in chart.logarithmic:
+        (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+    has_cells = any(isinstance(layer, Cells) for layer in chart.layers)
+    if places["x"] and not has_cells:
+        longest = max(len(str(place)) for place in places["x"])
+        turn = {"rotation": 45, "ha": "right"} if longest * len(places["x"]) > 45 else {}
+        axes.set_xticks(range(len(places["x"])), [_word(place) for place in places["x"]], **turn)
+    if places["y"] and not has_cells:
+        axes.set_yticks(range(len(places["y"])), [_word(place) for place in places["y"]])
+        axes.set_ylim(len(places["y"]) - 0.5, -0.5)
+    if has_cells:
+        return
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(linewidth=0.3, alpha=0.6)
+    axes.set_axisbelow(True)
+    if chart.starts_at_zero and not places["y"]:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    if not places["x"] and "x" not in chart.logarithmic:
+        _whole_numbers(chart, axes)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize="small", framealpha=0.8)
+
+
+def _whole_numbers(chart: Chart, axes: Any) -> None:  # noqa: ANN401
+    """No halves between periods or iterations, which are counted."""
+    if any(isinstance(layer, Line) and all(float(x).is_integer() for x in layer.x) for layer in chart.layers):
+        axes.xaxis.get_major_locator().set_params(integer=True)
