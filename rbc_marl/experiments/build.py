@@ -27,6 +27,7 @@ from rbc_marl.experiments.algorithm_keys import (
     model_keys,
     set_keys,
 )
+from rbc_marl.experiments.loggers import parse_loggers
 from rbc_marl.experiments.spaces import SPACES, Space
 from rbc_marl.experiments.stopping import parse_stop
 from rbc_marl.observations import ENCODINGS
@@ -89,11 +90,12 @@ class ExperimentSettings(Section):
     storage_path: Folder | None = Field(default=None, description="folder of the results")
     checkpoint_config: CheckpointSettings | None = None
     restore: Checkpoint | None = Field(default=None, description="checkpoint to begin from")
+    loggers: object = Field(default=None, description="wandb, mlflow, aim: [wandb], or {wandb: {project: economies}}")
     config: dict[str, Any] | None = Field(default=None, description="settings of RLlib's AlgorithmConfig")
 
     def plain(self) -> dict[str, Any]:
         """Those that decide how a run is stored, as plain data of a file."""
-        values = self.model_dump(include={"num_samples", "storage_path", "restore"}, exclude_defaults=True)
+        values = self.model_dump(include={"num_samples", "storage_path", "restore", "loggers"}, exclude_defaults=True)
         return {**values, "checkpoint_config": (self.checkpoint_config or CheckpointSettings()).model_dump()}
 
 
@@ -119,6 +121,7 @@ class Experiment:
     storage: Path
     source: Path
     restore: Path | None = None
+    loggers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     num_samples: int = 1
     spaces: Mapping[tuple[str, ...], Space] = field(default_factory=dict)
     sets: tuple[str, ...] = ()
@@ -229,9 +232,18 @@ def _experiment(
         storage=Path(settings.storage_path or DEFAULT_RESULTS),
         source=source,
         restore=restore,
+        loggers=_loggers(settings.loggers, f"{name}.loggers"),
         num_samples=settings.num_samples,
         spaces=spaces,
     )
+
+
+def _loggers(given: object, where: str) -> dict[str, dict[str, Any]]:
+    """Loggers that a file asks for; a missing library is named before anything runs."""
+    try:
+        return {} if given is None else parse_loggers(given)
+    except ConfigError as error:
+        raise ConfigError(f"{where} {error}") from None
 
 
 def configured(

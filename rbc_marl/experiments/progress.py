@@ -20,6 +20,8 @@ from rbc_marl.experiments.folder import finite
 from rbc_marl.experiments.stopping import fraction_done
 
 SECONDS_BETWEEN_LINES = 10.0
+# Curves on a terminal: most characters, and from which they are made.
+CURVE_WIDTH, BLOCKS = 40, "▁▂▃▄▅▆▇█"
 # What is shown of an economy, in this order, where a run reports it, and how each number is written.
 QUANTITIES = {"hours": "{:.0f}", "consumption": "{:.2f}", "price": "{:.0f}", "wage": "{:.1f}"}
 QUANTITIES |= {"income_tax": "{:.0%}", "corporate_tax": "{:.0%}"}
@@ -39,6 +41,11 @@ def shown(results: Mapping[str, Any], economy: EconomyConfig | None = None) -> l
         results: Flat results.
         economy: Where there is one, rewards are shown per agent, also where RLlib reports sums over a policy's agents.
     """
+    return [(label, form.format(value)) for label, value, form in _quantities(results, economy)]
+
+
+def _quantities(results: Mapping[str, Any], economy: EconomyConfig | None) -> list[tuple[str, Any, str]]:
+    """Labels, values and formats of what is reported of an iteration."""
     reported = {key.removeprefix("env_runners/"): x for key, x in results.items() if finite(x) is not None}
     found = []
     for agent_type in AGENT_TYPES:
@@ -51,7 +58,37 @@ def shown(results: Mapping[str, Any], economy: EconomyConfig | None = None) -> l
     found.append(("phase", reported.get("curriculum/phase"), "{}"))
     if economy is not None and "hours" in reported and collapsed(economy, reported["hours"]):
         found.append(("state", "COLLAPSED: hardly anybody works", "{}"))
-    return [(label, form.format(value)) for label, value, form in found if value is not None]
+    return [entry for entry in found if entry[1] is not None]
+
+
+class Curve:
+    """The course of a number, as a line of text: each character the mean of as many values as have to share one."""
+
+    def __init__(self) -> None:
+        self._means: list[float] = []
+        self._per_mean, self._sum, self._count = 1, 0.0, 0
+
+    def add(self, value: float) -> None:
+        """Add the next value."""
+        self._sum, self._count = self._sum + value, self._count + 1
+        if self._count < self._per_mean:
+            return
+        self._means.append(self._sum / self._count)
+        self._sum, self._count = 0.0, 0
+        if len(self._means) == 2 * CURVE_WIDTH:  # from now on twice as many share a character
+            self._means = [(a + b) / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
+            self._per_mean *= 2
+
+    def __str__(self) -> str:
+        """From the lowest block to the highest; nothing before two values."""
+        means = self._means
+        if len(means) > CURVE_WIDTH:  # two share a character already
+            means = [sum(means[i : i + 2]) / len(means[i : i + 2]) for i in range(0, len(means), 2)]
+        if len(means) < 2:
+            return ""
+        low, high = min(means), max(means)
+        levels = [round((mean - low) / (high - low) * (len(BLOCKS) - 1)) if high > low else 0 for mean in means]
+        return "".join(BLOCKS[level] for level in levels)
 
 
 class Progress:
@@ -80,6 +117,7 @@ class Progress:
         self._results: Mapping[str, Any] = {}
         self._printed: Mapping[str, Any] = self._results
         self._notice = ""
+        self._curves: dict[str, Curve] = {}
         self._live = Live(console=self._console, get_renderable=self._table) if self._console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -98,7 +136,11 @@ class Progress:
     def update(self, results: Mapping[str, Any]) -> None:
         """Show the flat results of an iteration."""
         self._results = results
-        if self._live is None and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        if self._live is not None:
+            for label, value, _ in _quantities(results, self._economy):
+                if isinstance(value, int | float):
+                    self._curves.setdefault(label, Curve()).add(value)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._print_line()
 
     def notice(self, text: str) -> None:
@@ -129,7 +171,8 @@ class Progress:
         if done is not None:
             table.add_row("", ProgressBar(total=1.0, completed=done, width=40))
         for label, text in shown(self._results, self._economy):
-            table.add_row(label, text)
+            curve = str(self._curves.get(label, ""))
+            table.add_row(label, f"{text:<12} {curve}" if curve else text)
         if self._notice:
             table.add_row("", f"[yellow]{self._notice}[/yellow]")
         return table

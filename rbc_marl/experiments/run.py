@@ -10,8 +10,8 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from rbc_marl.analysis.outcomes import BEST, outcome
 from rbc_marl.errors import UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
 from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of, replace_file
+from rbc_marl.experiments.loggers import LoggedRun, Loggers
 from rbc_marl.experiments.progress import Progress
 from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
@@ -147,11 +148,25 @@ def train(
         if folder is None:
             folder = _new_folder(experiment)
             stack.enter_context(folder_lock(folder.path))
+        loggers = stack.enter_context(_loggers(experiment, folder, lambda text: request.notice(text)))
         stack.callback(folder.close)
         folder.update_info(**run_record(experiment, command))
         progress = stack.enter_context(Progress(experiment.name, experiment.stop, experiment.env_config, last, console))
         request.notice = progress.notice
-        return _run(experiment, algorithm, folder, last, progress, request, after_iteration)
+        return _run(experiment, algorithm, folder, last, progress, loggers, request, after_iteration)
+
+
+@contextmanager
+def _loggers(experiment: Experiment, folder: RunFolder, notice: Callable[[str], None]) -> Iterator[Loggers]:
+    """The run's loggers; their records end with it, and say whether it failed."""
+    run = LoggedRun(f"{experiment.name}/{folder.path.name}", folder.path.resolve(), dict(experiment.resolved))
+    loggers = Loggers(experiment.loggers, run, experiment.storage.resolve(), notice)
+    has_failed = True
+    try:
+        yield loggers
+        has_failed = False
+    finally:
+        loggers.close(has_failed)
 
 
 def _run(
@@ -160,6 +175,7 @@ def _run(
     folder: RunFolder,
     results: dict[str, Any],
     progress: Progress,
+    loggers: Loggers,
     request: StopRequest,
     after_iteration: Callable[[dict[str, Any]], None] | None,
 ) -> Outcome:
@@ -175,6 +191,7 @@ def _run(
             results = flat_results(algorithm.train(), seconds_before)
             folder.log(algorithm.iteration, results)
             progress.update(results)
+            loggers.log(algorithm.iteration, results)
             if not checked:
                 check_reported(experiment.stop, results)
                 checked = "env_runners/episode_return_mean" in results

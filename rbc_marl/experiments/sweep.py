@@ -116,7 +116,8 @@ class RunSpec:
             request = algorithm_class(experiment.run, experiment.name).default_resource_request(config.to_dict())
             bundles = tuple(dict(bundle) for bundle in request.bundles)
         shared = {key: value for key, value in resolved["config"].items() if key != "seed"}
-        decisive = [{**resolved, "config": shared, "storage_path": None}, self.episodes, self.rules]
+        decides = {key: value for key, value in resolved.items() if key != "loggers"}
+        decisive = [{**decides, "config": shared, "storage_path": None}, self.episodes, self.rules]
         decisive += [self.measure is not None, *([self.welfares] if self.welfares else [])]
         return replace(
             self,
