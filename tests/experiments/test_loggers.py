@@ -79,7 +79,7 @@ def test_what_is_no_logger_is_refused(given, message):
 
 
 def test_a_misspelt_argument_is_refused(recorders):
-    with pytest.raises(UserError, match='gives recorder \'projet\', which .* does not take; did you mean "project"'):
+    with pytest.raises(UserError, match=r"gives recorder 'projet', which .* does not take; did you mean .project."):
         parse_loggers({"recorder": {"projet": "x"}})
     assert parse_loggers(["recorder"]) == {"recorder": {}}
     assert parse_loggers({"recorder": None}) == {"recorder": {}}
