@@ -168,7 +168,9 @@ def _defaults(name: str, run: LoggedRun, storage: Path) -> dict[str, Any]:
     match name:
         case "wandb":  # a resumed run goes on in its record
             project = {} if "WANDB_PROJECT" in os.environ else {"project": experiment}
-            return {**project, "resume": "allow"}
+            # Its process may have been started by a Ray that does not know this one's variables.
+            mode = {"mode": os.environ["WANDB_MODE"]} if "WANDB_MODE" in os.environ else {}
+            return {**project, **mode, "resume": "allow"}
         case "mlflow":
             uri = {} if "MLFLOW_TRACKING_URI" in os.environ else {"tracking_uri": f"sqlite:///{storage / 'mlflow.db'}"}
             return {**uri, "experiment_name": os.environ.get("MLFLOW_EXPERIMENT_NAME", experiment)}
