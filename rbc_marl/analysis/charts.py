@@ -6,7 +6,7 @@ into the pages of reports (`rbc_marl.report`). What a chart shows is therefore t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,6 +74,8 @@ class Bars:
     is_horizontal: bool = False
     hatched: Sequence[bool] = ()
     """Which of them count less, such as those whose control failed."""
+    is_overlaid: bool = False
+    """Whether they stand in the middle of their places, instead of beside the bars of other layers."""
     colour: int | None = None
 
 
@@ -156,7 +158,7 @@ class Chart:
     logarithmic: tuple[Literal["x", "y"], ...] = ()
     starts_at_zero: bool = False
     """Whether the vertical axis includes 0."""
-    places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
+    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
     """By axis, "x" or "y": the categories in their order, where the layers would not say it."""
     size: tuple[float, float] = (1.0, 1.0)
     """Width and height, in those of a usual chart."""
