@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Chart, Line
+from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Chart, Line, Place
 from rbc_marl.analysis.figures.numbers import BAND, banded, plain
 from rbc_marl.analysis.indicators import gini
 
@@ -31,7 +31,7 @@ _PATHS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("taxes", "taxes", "%", {"income_tax": "income", "corporate_tax": "corporate"}),
     ("utility", "utility", "utility per consumer", {"consumer_reward": "utility"}),
 )
-_ROLL_OUT = {
+_ROLL_OUT: dict[str, tuple[str, Literal["blue", "orange", "grey"]]] = {
     "price": ("price (money per unit)", "grey"),
     "wage": ("wage (money per hour)", "grey"),
     "inventory": ("units for sale", "blue"),
@@ -82,13 +82,13 @@ def roll_out(episodes: Episodes, quantities: Sequence[str] = _FIGURE_2) -> list[
         ConfigError: The episodes were not recorded.
     """
     episodes.require_periods()
-    columns = [int(period) for period in _periods(episodes)]
+    columns = _columns(episodes)
     charts = []
     for name in quantities:
         words, colour = _ROLL_OUT[name]
         values = episodes.firms[name][0].double().T
         rows = range(values.shape[0])
-        cells = Cells([plain(row) for row in values], list(rows), columns, words, colour=colour)  # type: ignore[arg-type]
+        cells = Cells([plain(row) for row in values], list(rows), columns, words, colour=colour, starts_at_zero=True)
         caption = f"Of every firm in every period of one episode: {words}."
         charts.append(Chart(f"roll-out-{name}", words, "period", "firm", (cells,), caption))
     return charts
@@ -112,8 +112,8 @@ def firms(episodes: Episodes) -> list[Chart]:
 
 
 def consumers(episodes: Episodes) -> list[Chart]:
-    """Who works for whom, and who gets how much; see `employers` and `distributions`."""
-    return [*employers(episodes), *distributions(episodes)]
+    """Who works for whom, and who gets how much; see `employers`, `distributions` and `paths`."""
+    return [*employers(episodes), *distributions(episodes), *_inequality(episodes)]
 
 
 def said(episodes: Episodes) -> str:
@@ -218,7 +218,7 @@ def employers(episodes: Episodes) -> list[Chart]:
     shares = torch.where(total > 0, 100.0 * by_group / total.clamp(min=1e-9), torch.nan)
     names = [f"{start}-{end - 1}" if end - start > 1 else str(start) for start, end in groups]
     numbers, count = list(range(config.num_firms)), _count(episodes)
-    cells = Cells([plain(row) for row in shares], names, numbers, "% of their hours")
+    cells = Cells([plain(row) for row in shares], names, numbers, "% of their hours", starts_at_zero=True)
     order = "consumers of small numbers mind work least"
     who = Chart(
         "employers", "who works for whom (% of their hours)", "firm", "consumers", (cells,),
@@ -227,7 +227,7 @@ def employers(episodes: Episodes) -> list[Chart]:
     mean = worked.sum(dim=2) / episodes.num_episodes
     when = Chart(
         "labour", "hours worked for each firm", "period", "firm",
-        (Cells([plain(row) for row in mean], numbers, [int(p) for p in _periods(episodes)], "hours"),),
+        (Cells([plain(row) for row in mean], numbers, _columns(episodes), "hours", starts_at_zero=True),),
         f"Hours worked for each firm in each period, mean of {count}.",
     )  # fmt: skip
     line = banded(list(range(config.num_consumers)), hours.mean(dim=1), has_dots=False)
@@ -246,7 +246,7 @@ def distributions(episodes: Episodes) -> list[Chart]:
 
     Returns:
         Charts: Lorenz curves of income, consumption and money with their Gini coefficients, then a histogram each of
-        consumption, money and utility.
+        income, consumption, money and utility.
 
     Raises:
         ConfigError: The episodes were not recorded.
@@ -254,6 +254,7 @@ def distributions(episodes: Episodes) -> list[Chart]:
     episodes.require_periods()
     held = {name: episodes.consumers[name].double() for name in ("income", "consumption", "money")}
     histograms = {
+        "income": (held["income"], "money received in an episode"),
         "consumption": (held["consumption"], "units of all goods in an episode"),
         "money": (held["money"], "money at the end of an episode"),
         "utility": (episodes.returns["consumer"].double(), "utility of an episode"),
@@ -325,6 +326,10 @@ def _groups(count: int) -> list[tuple[int, int]]:
 
 def _periods(episodes: Episodes) -> list[float]:
     return [float(period) for period in range(1, episodes.config.horizon + 1)]
+
+
+def _columns(episodes: Episodes) -> list[Place]:
+    return [int(period) for period in _periods(episodes)]
 
 
 def _count(episodes: Episodes) -> str:
