@@ -194,7 +194,9 @@ def _bars(axes: Any, bars: Bars, colour: int, places: dict[str, list[Place]], nu
     width = _BARS * step / count
     at = at + width * (number - (count - 1) / 2)
     error = None if bars.low is None else _errors(sizes, bars.low, bars.high)
-    look: dict[str, Any] = {"color": COLOURS[colour], "label": bars.label or None, "ecolor": "black", "capsize": 2}
+    look: dict[str, Any] = {"color": COLOURS[colour], "ecolor": "black", "capsize": 2}
+    if bars.label:  # without the hatching of single bars
+        axes.plot([], [], "s", color=COLOURS[colour], markersize=7, label=bars.label)
     if bars.is_horizontal:
         drawn = axes.barh(at, sizes, height=0.9 * width, xerr=error, **look)
     else:
@@ -228,6 +230,7 @@ def _cells(axes: Any, cells: Cells, is_shared: bool) -> None:  # noqa: ANN401
             if np.isfinite(value):
                 is_dark = value - low > _TURNS_WHITE * (darkest - low)
                 words = {"ha": "center", "va": "center", "fontsize": 6.5, "color": "white" if is_dark else "black"}
+                words |= {"clip_on": True, "in_layout": False}  # which takes the layout long to measure
                 axes.text(column, row + 0.28 * is_shared, _number(value, digits), **words)
     for row, column, marker in cells.marks:
         axes.plot(column, row, _MARKERS[marker], markersize=14, color="#E69F00", markerfacecolor="none")
@@ -237,9 +240,9 @@ def _cells(axes: Any, cells: Cells, is_shared: bool) -> None:  # noqa: ANN401
 
 def _number(value: float, digits: int) -> str:
     """A number without digits that say nothing."""
-    if abs(value) >= 1e5:
-        return f"{value / 1e3:,.0f}k"
-    return f"{value:,.{digits}f}" if value else "0"
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:.0f}k" if abs(value) >= 1e5 else f"{value / 1e3:.1f}k"
+    return f"{value:.{digits}f}" if value else "0"
 
 
 def _spans(axes: Any, spans: Sequence[Span]) -> None:  # noqa: ANN401
@@ -317,16 +320,20 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
     if chart.starts_at_zero and not places["y"]:
         _from_zero(axes)
     _spans(axes, [layer for layer in chart.layers if isinstance(layer, Span)])
-    _legend(axes, is_below=False)
+    upright = [layer for layer in chart.layers if isinstance(layer, Bars) and not layer.is_horizontal]
+    _legend(axes, is_below=False, has_bars=bool(upright))
 
 
-def _legend(axes: Any, is_below: bool) -> None:  # noqa: ANN401
-    """Name the series: inside where there is room, else to the right, and of cells below."""
+def _legend(axes: Any, is_below: bool, has_bars: bool = False) -> None:  # noqa: ANN401
+    """Name the series: inside where there is room, above bars, else to the right, and of cells below."""
     labels = axes.get_legend_handles_labels()[1]
     if not labels:
         return
     if not is_below and len(labels) <= _MOST_INSIDE:
-        axes.legend(fontsize="small", framealpha=0.8)
+        if has_bars:
+            bottom, top = axes.get_ylim()
+            axes.set_ylim(bottom, top + 0.1 * len(labels) * (top - bottom))
+        axes.legend(fontsize="small", framealpha=0.8, loc="upper right" if has_bars else "best")
         return
     if not is_below:
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
@@ -341,20 +348,21 @@ def _plain_ticks(chart: Chart, axes: Any, axis: Literal["x", "y"]) -> None:  # n
     counted = [layer.x for layer in chart.layers if isinstance(layer, Line)] if axis == "x" else []
     is_whole = any(all(float(x).is_integer() for x in values) for values in counted)
     one = axes.xaxis if axis == "x" else axes.yaxis
-    one.set_major_locator(ticker.MaxNLocator(6, integer=is_whole, steps=[1, 2, 2.5, 5, 10]))
+    is_long = max(map(abs, one.get_view_interval())) >= 1e4 and axis == "x"
+    one.set_major_locator(ticker.MaxNLocator(4 if is_long else 6, integer=is_whole, steps=[1, 2, 2.5, 5, 10]))
     one.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
 
 
 def _tick(value: float) -> str:
     """A number on an axis, as people write it."""
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:,.10g}M"
-    return f"{value:,.10g}".replace("-", "\N{MINUS SIGN}")
+    words = f"{value / 1e6:,.10g}M" if abs(value) >= 1e6 else f"{value:,.10g}"
+    return words.replace("-", "\N{MINUS SIGN}")
 
 
 def _from_zero(axes: Any) -> None:  # noqa: ANN401
-    """Include 0, and show a line along it where there is nothing else."""
+    """Include 0, with room above what hardly varies, and for a line along 0 where there is nothing else."""
     bottom, top = axes.get_ylim()
+    top = max(top, 1.05 * axes.dataLim.y1)
     if axes.dataLim.y0 == axes.dataLim.y1 == 0.0:
         top = 1.0
     axes.set_ylim(min(0.0, bottom) if axes.dataLim.y0 < 0.0 else -0.02 * top, top)

@@ -142,6 +142,7 @@ def money(episodes: Episodes) -> list[Chart]:
         "firms": sum(_SIGNS["firms"].get(name, 0) * size for name, size in flows.items()),
     }
     words = [f"{name}\n(keep {kept[name]:+,.0f})" if name in kept else name for name in places]
+    words = [text.replace("-", "\N{MINUS SIGN}") for text in words]
     boxes = Boxes([x for x, _ in places.values()], [y for _, y in places.values()], words)
     drawn = {name: size for name, size in flows.items() if size > 0.0 and (is_open or name != "exports")}
     arrows = Arrows(
@@ -162,7 +163,7 @@ _ARROWS = {
     "wages": ((0.7, 0.55), (0.3, 0.55)),
     "spending": ((0.3, 0.45), (0.7, 0.45)),
     "dividends": ((0.7, 0.5), (0.3, 0.5)),
-    "income tax": ((0.12, 0.59), (0.4, 0.88)),
+    "income tax": ((0.12, 0.59), (0.36, 0.86)),
     "transfers": ((0.46, 0.79), (0.24, 0.59)),
     "corporate tax": ((0.84, 0.59), (0.64, 0.85)),
     "investment": ((0.74, 0.41), (0.56, 0.19)),
@@ -264,7 +265,7 @@ def distributions(episodes: Episodes) -> list[Chart]:
 
 
 def _lorenz(held: dict[str, Tensor], episodes: Episodes) -> list[Chart]:
-    layers, words = [Line([0.0, 100.0], [0.0, 100.0], "all have the same", colour=3, is_faint=True)], []
+    layers, words = [Line([0.0, 100.0], [0.0, 100.0], "all alike", colour=3, is_faint=True)], []
     for name, values in held.items():
         coefficient = gini(values) if float(values.min()) >= 0.0 else None
         if coefficient is None:
@@ -272,13 +273,13 @@ def _lorenz(held: dict[str, Tensor], episodes: Episodes) -> list[Chart]:
         ordered = values.sort(dim=1).values.mean(dim=0)  # as the Gini: weighted by the totals of episodes
         curve = torch.cat([ordered.new_zeros(1), ordered.cumsum(0) / ordered.sum()])
         x = torch.linspace(0.0, 100.0, len(curve))
-        layers.append(Line(x.tolist(), plain(100.0 * curve), f"{name} (Gini {coefficient:.2f})"))
+        layers.append(Line(x.tolist(), plain(100.0 * curve), f"{name} {coefficient:.2f}"))
         words.append(f"{name} {coefficient:.2f}")
     if not words:
         return []
     caption = f"Lorenz curves over consumers, means of {_count(episodes)}. Gini coefficients: {', '.join(words)}."
     x_words, y_words = "consumers, the poorest first (%)", "share of the total (%)"
-    return [Chart("lorenz", "inequality", x_words, y_words, tuple(layers), caption)]
+    return [Chart("lorenz", "Lorenz curves (Gini coefficients)", x_words, y_words, tuple(layers), caption)]
 
 
 def _histogram(name: str, values: Tensor, unit: str, episodes: Episodes) -> Chart:
@@ -305,7 +306,8 @@ def _inequality(episodes: Episodes) -> list[Chart]:
     if not lines:
         return []
     caption = f"Gini coefficients over consumers by period: {said(episodes)}."
-    return [Chart("inequality", "inequality", "period", "Gini coefficient", tuple(lines), caption, starts_at_zero=True)]
+    title, y = "inequality by period", "Gini coefficient"
+    return [Chart("inequality", title, "period", y, tuple(lines), caption, starts_at_zero=True)]
 
 
 def _ginis(values: Tensor) -> Tensor:

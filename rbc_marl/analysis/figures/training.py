@@ -56,7 +56,8 @@ def read_progress(folder: str | Path) -> pd.DataFrame:
         raise UserError(f"{folder} has no progress.csv with a finished iteration; wait for one") from None
     phases = _phases(folder / "result.json")
     if phases and ITERATION in frame:
-        frame = frames.concat([frame.drop(columns=PHASE, errors="ignore"), frame[ITERATION].map(phases).rename(PHASE)], axis=1)
+        words = frame[ITERATION].map(phases).rename(PHASE)
+        frame = frames.concat([frame.drop(columns=PHASE, errors="ignore"), words], axis=1)
     return frame
 
 
