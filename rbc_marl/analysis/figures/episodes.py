@@ -145,7 +145,7 @@ def money(episodes: Episodes) -> list[Chart]:
     }
     words = [f"{name}\n(keep {kept[name]:+,.0f})" if name in kept else name for name in places]
     words = [text.replace("-", "\N{MINUS SIGN}") for text in words]
-    boxes = Boxes([x for x, _ in places.values()], [y for _, y in places.values()], words, height=0.2)
+    boxes = Boxes([x for x, _ in places.values()], [y for _, y in places.values()], words, height=0.19)
     drawn = {name: size for name, size in flows.items() if size > 0.0 and (is_open or name != "exports")}
     arrows = Arrows(
         [_ARROWS[name][0] for name in drawn],
