@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,9 @@ import numpy as np
 from rbc_marl.analysis.charts import (
     COLOURS,
     DASHES,
+    Arrows,
     Bars,
+    Boxes,
     Cells,
     Chart,
     Layer,
@@ -21,16 +24,28 @@ from rbc_marl.analysis.charts import (
     Place,
     Points,
     Rule,
+    Span,
 )
 from rbc_marl.errors import UserError, require
 
 # Size of a panel in inches, at which the text of a figure is read in a page.
-PANEL = (4.4, 3.3)
+PANEL = (3.8, 2.9)
 DOTS_PER_INCH = 120
 # Cells of more numbers than this have no room for them, and get a scale beside them.
 MOST_NUMBERS = 150
 _MARKERS: dict[Marker, str] = {"circle": "o", "triangle": "^", "square": "s", "cross": "x", "star": "*"}
 _GROUNDS = {"blue": "Blues", "orange": "Oranges", "grey": "Greys"}
+# Width of the widest arrow, in points.
+_WIDEST_ARROW = 12.0
+# More entries than this have no room inside a chart, and their legend stands beside it.
+_MOST_INSIDE = 4
+# Letters that fit below a chart, side by side.
+_LETTERS_BELOW = 54
+# Shade of the largest number's ground, of 1 for the darkest, and the shade from which on numbers are white.
+_DARKEST, _TURNS_WHITE = 0.75, 0.55
+# Words of stages: letters that fit across a chart, and the share of its height that a line of them takes.
+_LETTERS_ACROSS, _LINE_ABOVE = 48, 0.075
+_Place = Literal["inside", "above", "beside", "below", "lowest"]
 # Share of a place that the bars of all series together take.
 _BARS = 0.8
 
@@ -44,7 +59,7 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optio
     """
     places = {axis: _places(chart, axis) for axis in ("x", "y")}
     colours = _colours(chart.layers)
-    bars = [layer for layer in chart.layers if isinstance(layer, Bars)]
+    bars = [layer for layer in chart.layers if isinstance(layer, Bars) and not layer.is_overlaid]
     for layer, colour in zip(chart.layers, colours, strict=True):
         match layer:
             case Line():
@@ -52,17 +67,19 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optio
             case Points():
                 _points(axes, layer, colour, places)
             case Bars():
-                _bars(axes, layer, colour, places, bars.index(layer), len(bars))
+                place = (0, 1) if layer.is_overlaid else (bars.index(layer), len(bars))
+                _bars(axes, layer, colour, places, *place)
             case Cells():
-                _cells(axes, layer)
+                _cells(axes, layer, is_shared=any(isinstance(other, Points) for other in chart.layers))
             case Rule():
                 rule = axes.axhline if layer.axis == "y" else axes.axvline
                 rule(layer.at, color="0.4", linestyle="dotted", linewidth=1.0, label=layer.label or None)
-            case _:
-                axes.axvspan(layer.low, layer.high, color="0.5", alpha=0.12, linewidth=0)
-                top = axes.get_xaxis_transform()
-                look = {"fontsize": 7, "va": "top", "color": "0.3", "rotation": 90}
-                axes.text(layer.low, 1.0, f" {layer.label}", transform=top, **look)
+            case Boxes():
+                _boxes(axes, layer)
+            case Arrows():
+                _arrows(axes, layer, colour)
+            case Span():
+                pass  # words need room above what is drawn
     _name_axes(chart, axes, places)
 
 
@@ -85,12 +102,15 @@ def save(charts: Sequence[Chart], path: str | Path, columns: int = 3, title: str
     if not charts:
         raise UserError(f"there is nothing to draw in {path}")
     columns = min(columns, len(charts))
-    lines = -(-len(charts) // columns)
-    figure = new_figure(PANEL[0] * columns, PANEL[1] * lines)
+    rows = [charts[start : start + columns] for start in range(0, len(charts), columns)]
+    heights = [max(chart.size[1] for chart in row) for row in rows]
+    widths = [max(row[place].size[0] for row in rows if place < len(row)) for place in range(columns)]
+    figure = new_figure(PANEL[0] * sum(widths), PANEL[1] * sum(heights))
     if title:
         figure.suptitle(title, fontsize="medium")
-    for number, chart in enumerate(charts, start=1):
-        draw(chart, figure.add_subplot(lines, columns, number))
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights, width_ratios=widths)
+    for number, chart in enumerate(charts):
+        draw(chart, figure.add_subplot(grid[divmod(number, columns)]))
     return save_figure(figure, path)
 
 
@@ -143,7 +163,10 @@ def _at(values: Sequence[Place | None], places: Sequence[Place]) -> Any:  # noqa
 
 def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401
     look = {"color": COLOURS[colour], "linewidth": 0.7 if line.is_faint else 1.5}
-    look |= {"alpha": 0.5} if line.is_faint else {"linestyle": DASHES[colour % len(DASHES)]}
+    if line.is_faint:
+        look["alpha"] = 0.5
+    elif not line.is_solid:
+        look["linestyle"] = DASHES[colour % len(DASHES)]
     if line.low is not None and line.high is not None:
         low, high = _at(line.low, ()), _at(line.high, ())
         axes.fill_between(line.x, low, high, color=COLOURS[colour], alpha=0.2, linewidth=0)
@@ -153,9 +176,16 @@ def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401
 def _points(axes: Any, points: Points, colour: int, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
     x, y = _at(points.x, places["x"]), _at(points.y, places["y"])
     error = None if points.low is None else _errors(x if points.along == "x" else y, points.low, points.high)
-    size = 9 if points.marker == "star" else 4
+    size = 11 if points.marker == "star" else 4
     look = {"fmt": _MARKERS[points.marker], "markersize": size, "color": COLOURS[colour], "linewidth": 1.0}
-    axes.errorbar(x, y, **{f"{points.along}err": error}, label=points.label or None, **look)
+    is_hollow = np.array(points.hollow or [False] * len(x), dtype=bool)
+    for chosen, face in ((~is_hollow, COLOURS[colour]), (is_hollow, "white")):
+        if chosen.any():
+            ends = None if error is None else error[:, chosen]
+            # In the legend once, full points first.
+            label = points.label if face != "white" or is_hollow.all() else ""
+            more = {"label": label or None, f"{points.along}err": ends, "markerfacecolor": face}
+            axes.errorbar(x[chosen], y[chosen], **look, **more)
 
 
 def _bars(axes: Any, bars: Bars, colour: int, places: dict[str, list[Place]], number: int, count: int) -> None:  # noqa: ANN401
@@ -165,7 +195,9 @@ def _bars(axes: Any, bars: Bars, colour: int, places: dict[str, list[Place]], nu
     width = _BARS * step / count
     at = at + width * (number - (count - 1) / 2)
     error = None if bars.low is None else _errors(sizes, bars.low, bars.high)
-    look: dict[str, Any] = {"color": COLOURS[colour], "label": bars.label or None, "ecolor": "black", "capsize": 2}
+    look: dict[str, Any] = {"color": COLOURS[colour], "ecolor": "black", "capsize": 2}
+    if bars.label:  # without the hatching of single bars
+        axes.plot([], [], "s", color=COLOURS[colour], markersize=7, label=bars.label)
     if bars.is_horizontal:
         drawn = axes.barh(at, sizes, height=0.9 * width, xerr=error, **look)
     else:
@@ -181,21 +213,74 @@ def _errors(middle: Any, low: Sequence[Number], high: Sequence[Number] | None) -
     return np.clip(np.stack([middle - ends[0], ends[1] - middle]), 0.0, None)
 
 
-def _cells(axes: Any, cells: Cells) -> None:  # noqa: ANN401
+def _cells(axes: Any, cells: Cells, is_shared: bool) -> None:  # noqa: ANN401
+    """A table; its numbers stand lower in their cells where these are shared with points."""
     values = np.array([_at(row, ()) for row in cells.values])
-    image = axes.imshow(values, cmap=_GROUNDS[cells.colour], aspect="auto", interpolation="nearest")
+    if not np.isfinite(values).any():
+        values = np.zeros_like(values)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    low = min(low, 0.0) if cells.starts_at_zero else low
+    darkest = low + ((high - low) or 1.0) / _DARKEST  # numbers are read on the darkest ground, too
+    look: dict[str, Any] = {"vmin": low, "vmax": darkest, "aspect": "auto", "interpolation": "nearest"}
+    image = axes.imshow(values, cmap=_GROUNDS[cells.colour], **look)
     if values.size > MOST_NUMBERS:
         axes.figure.colorbar(image, ax=axes, label=cells.unit)
     else:
-        middle = (np.nanmin(values) + np.nanmax(values)) / 2
+        largest, known = max(abs(low), abs(high)), values[np.isfinite(values)]
+        digits = 0 if largest >= 100 or (known == known.round()).all() else 1 if largest >= 10 else 2
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
-                look = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if value > middle else "black"}
-                axes.text(column, row, f"{value:,.3g}" if abs(value) < 10 else f"{value:,.0f}", **look)
+                is_dark = value - low > _TURNS_WHITE * (darkest - low)
+                words = {"ha": "center", "va": "center", "fontsize": 6.5, "color": "white" if is_dark else "black"}
+                words |= {"clip_on": True, "in_layout": False}  # which takes the layout long to measure
+                axes.text(column, row + 0.28 * is_shared, _number(value, digits), **words)
     for row, column, marker in cells.marks:
         axes.plot(column, row, _MARKERS[marker], markersize=14, color="#E69F00", markerfacecolor="none")
     _name_cells(axes.set_xticks, cells.columns)
     _name_cells(axes.set_yticks, cells.rows)
+
+
+def _number(value: float, digits: int) -> str:
+    """A number without digits that say nothing."""
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:.0f}k" if abs(value) >= 1e5 else f"{value / 1e3:.1f}k"
+    return f"{value:.{digits}f}" if value else "0"
+
+
+def _spans(axes: Any, spans: Sequence[Span]) -> None:  # noqa: ANN401
+    """Shaded stretches, every other one lighter, with their words above all that is drawn."""
+    if not spans:
+        return
+    length = max(span.high for span in spans) - min(span.low for span in spans)
+    words = [textwrap.wrap(s.label, max(int(_LETTERS_ACROSS * (s.high - s.low) / length), 1)) for s in spans]
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top + _LINE_ABOVE * max(map(len, words)) * (top - bottom))
+    for number, (span, lines) in enumerate(zip(spans, words, strict=True)):
+        axes.axvspan(span.low, span.high, color="0.5", alpha=(0.08, 0.2)[number % 2], linewidth=0)
+        look = {"fontsize": 6.5, "va": "top", "ha": "center", "color": "0.25"}
+        middle = (span.low + span.high) / 2
+        axes.text(middle, 0.99, "\n".join(lines), transform=axes.get_xaxis_transform(), **look)
+
+
+def _boxes(axes: Any, boxes: Boxes) -> None:  # noqa: ANN401
+    patches = require("matplotlib.patches", "analysis")
+    for x, y, words in zip(boxes.x, boxes.y, boxes.words, strict=True):
+        corner = (x - boxes.width / 2, y - boxes.height / 2)
+        look = {"facecolor": "0.94", "edgecolor": "0.3", "boxstyle": "round,pad=0,rounding_size=0.02"}
+        axes.add_patch(patches.FancyBboxPatch(corner, boxes.width, boxes.height, **look))
+        axes.text(x, y, words, ha="center", va="center", fontsize="small")
+
+
+def _arrows(axes: Any, arrows: Arrows, colour: int) -> None:  # noqa: ANN401
+    largest = max(arrows.sizes, default=0.0) or 1.0
+    for start, end, size, words in zip(arrows.starts, arrows.ends, arrows.sizes, arrows.words, strict=True):
+        width = 0.8 + _WIDEST_ARROW * size / largest
+        head = f"simple,tail_width={width:.2f},head_width={width + 6:.2f},head_length={0.5 * width + 6:.2f}"
+        look = {"arrowstyle": head, "mutation_scale": 1.0, "color": COLOURS[colour], "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", xy=end, xytext=start, arrowprops=look)
+        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.2}
+        axes.text(*middle, words, ha="center", va="center", fontsize="small", bbox=ground, zorder=5)
 
 
 def _name_cells(set_ticks: Any, names: Sequence[Place]) -> None:  # noqa: ANN401
@@ -209,8 +294,12 @@ def _word(place: Place) -> str:
 
 
 def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
-    axes.set(title=chart.title, xlabel=chart.x, ylabel=chart.y)
-    axes.title.set_fontsize("medium")
+    axes.set_title(chart.title, fontsize="medium")
+    if any(isinstance(layer, Boxes) for layer in chart.layers):
+        axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
+        axes.set_axis_off()
+        return
+    axes.set(xlabel=chart.x, ylabel=chart.y)
     for axis in chart.logarithmic:
         (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
     has_cells = any(isinstance(layer, Cells) for layer in chart.layers)
@@ -222,19 +311,70 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
         axes.set_yticks(range(len(places["y"])), [_word(place) for place in places["y"]])
         axes.set_ylim(len(places["y"]) - 0.5, -0.5)
     if has_cells:
+        _legend(axes, "below")
         return
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(linewidth=0.3, alpha=0.6)
     axes.set_axisbelow(True)
+    for axis in ("x", "y"):
+        if not places[axis] and axis not in chart.logarithmic:
+            _plain_ticks(chart, axes, axis)
     if chart.starts_at_zero and not places["y"]:
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    if not places["x"] and "x" not in chart.logarithmic:
-        _whole_numbers(chart, axes)
-    if axes.get_legend_handles_labels()[1]:
+        _from_zero(axes)
+    _spans(axes, [layer for layer in chart.layers if isinstance(layer, Span)])
+    kinds = {type(layer) for layer in chart.layers}
+    place: _Place = "lowest" if Span in kinds else "above" if Bars in kinds and not places["y"] else "inside"
+    _legend(axes, "beside" if Points in kinds and places["y"] else place)
+
+
+def _legend(axes: Any, place: _Place) -> None:  # noqa: ANN401
+    """Name the series.
+
+    They stand below cells, above bars, beside rows of points and where there are many, at the foot of stages, whose
+    words are at the top, else wherever there is room.
+    """
+    labels = axes.get_legend_handles_labels()[1]
+    if not labels:
+        return
+    if place == "below":
+        columns = max(1, min(len(labels), int(_LETTERS_BELOW / (max(map(len, labels)) + 6))))
+        axes.legend(fontsize="small", ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
+    elif place == "beside" or len(labels) > _MOST_INSIDE:
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
+    elif place == "above":
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom, top + 0.1 * len(labels) * (top - bottom))
+        axes.legend(fontsize="small", loc="upper right", framealpha=0.8)
+    elif place == "lowest":
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom - 0.13 * (top - bottom), top)
+        axes.legend(fontsize="small", ncols=len(labels), loc="lower center", frameon=False, columnspacing=1.0)
+    else:
         axes.legend(fontsize="small", framealpha=0.8)
 
 
-def _whole_numbers(chart: Chart, axes: Any) -> None:  # noqa: ANN401
-    """No halves between periods or iterations, which are counted."""
-    if any(isinstance(layer, Line) and all(float(x).is_integer() for x in layer.x) for layer in chart.layers):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+def _plain_ticks(chart: Chart, axes: Any, axis: Literal["x", "y"]) -> None:  # noqa: ANN401
+    """Few numbers, with separators; no halves between periods or iterations, which are counted."""
+    ticker = require("matplotlib.ticker", "analysis")
+    counted = [layer.x for layer in chart.layers if isinstance(layer, Line)] if axis == "x" else []
+    is_whole = any(all(float(x).is_integer() for x in values) for values in counted)
+    one = axes.xaxis if axis == "x" else axes.yaxis
+    low, high = one.get_view_interval()
+    is_long = axis == "x" and (high >= 1e4 or low <= -1e3)
+    one.set_major_locator(ticker.MaxNLocator(4 if is_long else 6, integer=is_whole, steps=[1, 2, 2.5, 5, 10]))
+    one.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _tick(value: float) -> str:
+    """A number on an axis, as people write it."""
+    words = f"{value / 1e6:,.10g}M" if abs(value) >= 1e6 else f"{value:,.10g}"
+    return words.replace("-", "\N{MINUS SIGN}")
+
+
+def _from_zero(axes: Any) -> None:  # noqa: ANN401
+    """Include 0, with room above what hardly varies, and for a line along 0 where there is nothing else."""
+    bottom, top = axes.get_ylim()
+    top = max(top, 1.05 * axes.dataLim.y1)
+    if axes.dataLim.y0 == axes.dataLim.y1 == 0.0:
+        top = 1.0
+    axes.set_ylim(min(0.0, bottom) if axes.dataLim.y0 < 0.0 else -0.02 * top, top)
