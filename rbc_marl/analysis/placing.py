@@ -70,6 +70,14 @@ def word(place: Place) -> str:
     return place if isinstance(place, str) else f"{place:g}"
 
 
-def cell_text(value: float) -> str:
-    """A number of a table that is drawn."""
-    return f"{value:,.3g}" if abs(value) < 10 else f"{value:,.0f}"
+def cell_digits(low: float, high: float) -> int:
+    """Digits after the point of the numbers of a table that is drawn, from its least and its largest."""
+    largest = max(abs(low), abs(high))
+    return 0 if largest >= 100 else 1 if largest >= 10 else 2
+
+
+def cell_text(value: float, digits: int) -> str:
+    """A number of a table that is drawn, without digits that say nothing."""
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:.0f}k" if abs(value) >= 1e5 else f"{value / 1e3:.1f}k"
+    return f"{value:.{digits}f}" if value else "0"

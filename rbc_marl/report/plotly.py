@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from rbc_marl.analysis.charts import (
     Span,
 )
 from rbc_marl.analysis.drawing import MOST_NUMBERS
-from rbc_marl.analysis.placing import bar_positions, cell_text, colours_of, places_of, positions, word
+from rbc_marl.analysis.placing import bar_positions, cell_digits, cell_text, colours_of, places_of, positions, word
 
 Figure = dict[str, Any]
 
@@ -54,6 +55,8 @@ _GROUNDS = {
 # More points of a line than this are thinned out.
 _MOST_POINTS = 600
 _WIDEST_ARROW = 12.0
+# Letters of stages that fit across a chart.
+_LETTERS_ACROSS = 48
 
 
 def dark_colours() -> dict[str, str]:
@@ -73,7 +76,17 @@ def figure(chart: Chart) -> Figure:
         drawing.add(layer, COLOURS[colour], colour, number)
     layout = _layout(chart, places) | {"shapes": drawing.shapes, "annotations": drawing.annotations}
     layout["showlegend"] = _entries(drawing.data, drawing.shapes) > 0
+    lines = max((len(span_words(chart, layer)) for layer in chart.layers if isinstance(layer, Span)), default=0)
+    layout["margin"] = {"l": 8, "r": 8, "t": 28 + 12 * lines, "b": 8}  # above is room for buttons, and for stages
     return {"data": drawing.data, "layout": layout}
+
+
+def span_words(chart: Chart, span: Span) -> list[str]:
+    """The name of a stage, in lines of as many letters as stand above its share of the chart."""
+    spans = [layer for layer in chart.layers if isinstance(layer, Span)]
+    length = max(one.high for one in spans) - min(one.low for one in spans)
+    letters = int(_LETTERS_ACROSS * (span.high - span.low) / length) if length else _LETTERS_ACROSS
+    return textwrap.wrap(span.label, max(letters, 1))
 
 
 def height_of(chart: Chart, drawn: Figure) -> int:
@@ -127,7 +140,7 @@ class _Drawing:
             band = {"type": "scatter", "mode": "lines", "x": edges[0], "y": edges[1], "showlegend": False}
             self.data.append({**band, **look})
         stroke = {"color": colour, "width": 1 if line.is_faint else 2}
-        stroke |= {} if line.is_faint else {"dash": _DASHES[number % len(_DASHES)]}
+        stroke |= {} if line.is_faint or line.is_solid else {"dash": _DASHES[number % len(_DASHES)]}
         mode = "lines+markers" if line.has_dots else "lines"
         self.data.append(
             {"type": "scatter", "mode": mode, "x": x, "y": y, "line": stroke, "opacity": 0.5 if line.is_faint else 1,
@@ -182,8 +195,12 @@ class _Drawing:
             "colorbar": {"title": {"text": _text(cells.unit), "side": "right"}, "thickness": 12},
             "hovertemplate": f"%{{customdata}}: %{{z}}<extra>{_text(cells.unit)}</extra>",
         }  # fmt: skip
+        known = [value for row in values for value in row if value is not None] or [0.0]
+        if cells.starts_at_zero:
+            trace |= {"zmin": min(*known, 0.0), "zmax": max(known)}
         if is_small:
-            texts = [["" if value is None else cell_text(value) for value in row] for row in values]
+            digits = cell_digits(min(known), max(known))
+            texts = [["" if value is None else cell_text(value, digits) for value in row] for row in values]
             trace |= {"text": texts, "texttemplate": "%{text}"}
         self.data.append(trace)
         for row, column, marker in cells.marks:
@@ -195,8 +212,10 @@ class _Drawing:
         ends = {"x0": span.low, "x1": span.high, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
         fill = _rgba(MUTED, (0.08, 0.2)[place % 2])
         self.shapes.append({"type": "rect", **ends, "fillcolor": fill, "line": {"width": 0}, "layer": "below"})
-        anchor = {"xanchor": "left", "yanchor": "top", "xref": "x", "yref": "paper", "textangle": -90}
-        self._say(span.label, self._annotated(span.low, "x"), 1, size=9, colour=MUTED, **anchor)
+        lines = span_words(self.chart, span)
+        middle = self._annotated((span.low + span.high) / 2, "x")
+        where = {"xref": "x", "yref": "paper", "yanchor": "bottom"}
+        self._say("\n".join(lines), middle, 1, size=9, colour=MUTED, **where)
 
     def _rule(self, rule: Rule) -> None:
         other = "x" if rule.axis == "y" else "y"
@@ -219,8 +238,8 @@ class _Drawing:
             width = 1.0 + _WIDEST_ARROW * size / largest
             ends = {"x": x1, "y": y1, "ax": x0, "ay": y0, "xref": "x", "yref": "y", "axref": "x", "ayref": "y"}
             look = {"arrowhead": 2, "arrowwidth": width, "arrowsize": 0.3 + 1.2 / width}
-            look["arrowcolor"] = _rgba(colour, 0.7)
-            self.annotations.append({"text": "", "showarrow": True, **ends, **look})
+            arrow = {"text": "", "showarrow": True, "arrowcolor": _rgba(colour, 0.7)}
+            self.annotations.append({**arrow, **ends, **look})
         for (x0, y0), (x1, y1), words in zip(arrows.starts, arrows.ends, arrows.words, strict=True):
             self._say(words, (x0 + x1) / 2, (y0 + y1) / 2, size=11, bgcolor=PAPER)
 
@@ -237,7 +256,6 @@ class _Drawing:
 def _layout(chart: Chart, places: dict[str, list[Place]]) -> Figure:
     """Axes and looks."""
     layout: Figure = {
-        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},  # above is room for the buttons
         "font": {"size": 11, "color": INK, "family": "system-ui, sans-serif"},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
