@@ -143,7 +143,9 @@ def read(path: Path) -> tuple[Path, dict[str, Any]]:
     content = _read(path)
     if content.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path} has format {content.get('format_version')!r}; this version reads {FORMAT_VERSION}")
-    if content.get("sha256") != _digest({name: x for name, x in content.items() if name != "sha256"}):
+    if "sha256" not in content:
+        raise UserError(f"{path} is damaged: KeyError: 'sha256'")
+    if content["sha256"] != _digest({name: x for name, x in content.items() if name != "sha256"}):
         raise UserError(f"{path} was changed: its sha256 is not that of its content")
     return path, content
 

@@ -70,7 +70,8 @@ def tex_table(head: Sequence[str], lines: Iterable[Sequence[str]], comment: str 
         lines: Plain text, in which nothing is a command of LaTeX's.
         comment: Stands above it.
     """
-    first, *others = (" & ".join(map(tex_text, row)) + r" \\" for row in (head, *lines))
+    texts = ((" ".join(tex_text(cell).split()) for cell in row) for row in (head, *lines))
+    first, *others = (" & ".join(row) + r" \\" for row in texts)
     above = [f"% {' '.join(comment.split())}"] if comment else []
     begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
     return "\n".join([*above, begin, r"\toprule", first, r"\midrule", *others, r"\bottomrule", r"\end{tabular}", ""])

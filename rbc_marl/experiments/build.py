@@ -89,11 +89,12 @@ class ExperimentSettings(Section):
     storage_path: Folder | None = Field(default=None, description="folder of the results")
     checkpoint_config: CheckpointSettings | None = None
     restore: Checkpoint | None = Field(default=None, description="checkpoint to begin from")
+    report: bool = Field(default=True, description="whether rbc-marl train ends with a report")
     config: dict[str, Any] | None = Field(default=None, description="settings of RLlib's AlgorithmConfig")
 
     def plain(self) -> dict[str, Any]:
         """Those that decide how a run is stored, as plain data of a file."""
-        values = self.model_dump(include={"num_samples", "storage_path", "restore"}, exclude_defaults=True)
+        values = self.model_dump(include={"num_samples", "storage_path", "restore", "report"}, exclude_defaults=True)
         return {**values, "checkpoint_config": (self.checkpoint_config or CheckpointSettings()).model_dump()}
 
 
@@ -123,6 +124,7 @@ class Experiment:
     spaces: Mapping[tuple[str, ...], Space] = field(default_factory=dict)
     sets: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    report: bool = True
 
     @property
     def is_sweep(self) -> bool:
@@ -231,6 +233,7 @@ def _experiment(
         restore=restore,
         num_samples=settings.num_samples,
         spaces=spaces,
+        report=settings.report,
     )
 
 

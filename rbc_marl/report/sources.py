@@ -6,7 +6,6 @@ are missing and a run without an end are notes of the report, not errors.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from rbc_marl.analysis import certificates
 from rbc_marl.analysis.best_responses import judge
+from rbc_marl.analysis.figures import training
 from rbc_marl.analysis.figures.deviations import certificate_rows
 from rbc_marl.analysis.groups import Thresholds
-from rbc_marl.errors import UserError, first_line, require
+from rbc_marl.errors import UserError, first_line
 from rbc_marl.experiments.folder import RunFolder
 from rbc_marl.experiments.rows import HASH, RowStore
 from rbc_marl.policies.saved import INDEX_NAME, find_checkpoint
@@ -30,8 +30,6 @@ Row = dict[str, Any]
 
 BEST_RESPONSE = "best_response"
 """Folder of a run that holds its best responses."""
-# More lines of a run than this are thinned out: nobody sees them in a figure.
-_MOST_LINES = 2000
 _KINDS = "a run, a sweep, a best response, a checkpoint, or the name of trained policies"
 
 
@@ -145,7 +143,7 @@ def _run(path: Path) -> Run:
     if not info:
         raise UserError(f"{path / 'run.json'} is damaged; give another run")
     status, notes = info.get("status", "running"), []
-    progress, torn = _progress(path / "progress.csv")
+    progress, torn = _progress(path)
     checkpoint = find_checkpoint(path) if any(path.glob(f"checkpoint_*/{INDEX_NAME}")) else None
     done = 0 if progress is None or "training_iteration" not in progress else int(progress.training_iteration.max())
     is_plain = checkpoint is None and any(path.glob("checkpoint_*"))
@@ -197,20 +195,16 @@ def _policies(path: Path, title: str) -> Run:
 
 
 def _progress(path: Path) -> tuple[pd.DataFrame | None, bool]:
-    """The table of a run, thinned out; and whether its last line is torn, as of a run that was killed or writes now."""
-    if not path.is_file():
+    """The table of a run; and whether its last line is torn, as of a run that was killed or writes just now."""
+    file = path / "progress.csv"
+    if not file.is_file() or not (text := file.read_text(encoding="utf-8")):
         return None, False
-    text = path.read_text(encoding="utf-8")
-    head, *lines = text.splitlines() or [""]
-    torn = bool(lines) and (not text.endswith("\n") or lines[-1].count(",") != head.count(","))
-    lines = lines[:-1] if torn else lines
-    step = -(-len(lines) // _MOST_LINES) or 1
-    kept = [*lines[:: step][: -1 if step > 1 and (len(lines) - 1) % step else None], *lines[-1:]] if step > 1 else lines
-    try:
-        frame = require("pandas", "analysis").read_csv(io.StringIO("\n".join([head, *kept])))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {first_line(error)}") from None
-    return (frame if len(frame) else None), torn
+    head, *lines = text.splitlines()
+    is_torn = bool(lines) and (not text.endswith("\n") or lines[-1].count(",") != head.count(","))
+    if len(lines) <= is_torn:
+        return None, is_torn
+    frame = training.read_progress(path)
+    return (frame.iloc[:-1] if is_torn else frame), is_torn
 
 
 # Best responses
