@@ -70,10 +70,11 @@ def word(place: Place) -> str:
     return place if isinstance(place, str) else f"{place:g}"
 
 
-def cell_digits(low: float, high: float) -> int:
-    """Digits after the point of the numbers of a table that is drawn, from its least and its largest."""
-    largest = max(abs(low), abs(high))
-    return 0 if largest >= 100 else 1 if largest >= 10 else 2
+def cell_digits(values: Any) -> int:  # noqa: ANN401 - an array
+    """Digits after the point of the finite numbers of a table that is drawn."""
+    values = np.asarray(values)
+    largest = float(np.abs(values).max(initial=0.0))
+    return 0 if largest >= 100 or bool((values == values.round()).all()) else 1 if largest >= 10 else 2
 
 
 def cell_text(value: float, digits: int) -> str:

@@ -19,7 +19,7 @@ RUN = {
     "config.yaml": ("the settings in full; of a Python file config.py", "rbc-marl train config.yaml repeats it"),
     "run.json": ("seed, versions, commit, command, status and outcome", 'json.load(open("run.json"))'),
     "progress.csv": ("a row per iteration, RLlib's own columns last", 'pandas.read_csv("progress.csv")'),
-    "result.json": ("the same as JSON, a line per iteration, with words", 'pandas.read_json("result.json", lines=True)'),
+    "result.json": ("the same as JSON lines, with words", 'pandas.read_json("result.json", lines=True)'),
     "metrics.json": ("words and unit of the columns that this package defines", 'pandas.read_json("metrics.json").T'),
     "checkpoint_*/": ("trained policies, and all it takes to train on", 'rbc_marl.load("checkpoint_001000")'),
     "events.out.*": ("the same numbers for TensorBoard", "tensorboard --logdir ."),

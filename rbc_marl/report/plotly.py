@@ -199,7 +199,7 @@ class _Drawing:
         if cells.starts_at_zero:
             trace |= {"zmin": min(*known, 0.0), "zmax": max(known)}
         if is_small:
-            digits = cell_digits(min(known), max(known))
+            digits = cell_digits(known)
             texts = [["" if value is None else cell_text(value, digits) for value in row] for row in values]
             trace |= {"text": texts, "texttemplate": "%{text}"}
         self.data.append(trace)

@@ -24,7 +24,7 @@ from rbc_marl.report.plotly import dark_colours, figure, height_of
 
 EXAMPLES = (
     Line([1, 2, 3], [1.0, None, 3.0], "line", [0.5, None, 2.0], [1.5, None, 4.0], has_dots=True),
-    Points(["a", "b"], [1.0, 2.0], "points", "star", [0.5, 1.0], [2.0, 3.0], words=["<b>one", "two"], hollow=[True, False]),
+    Points(["a", "b"], [1.0, 2.0], "", "star", [0.5, 1.0], [2.0, 3.0], words=["<b>one", "two"], hollow=[True, False]),
     Bars(["a", "b"], [1.0, None], "bars", [0.5, None], [1.5, None], hatched=[True, False]),
     Cells([[1.0, None], [float("nan"), 4.0]], [0, 1], ["a", "b"], "units", [(0, 1, "circle")]),
     Span(1.0, 3.0, "no taxes"),
@@ -63,7 +63,8 @@ def test_a_long_line_keeps_its_ends():
 
 
 def test_bars_of_two_layers_stand_beside_each_other_with_their_errors():
-    one, two = figure(chart(Bars(["a", "b"], [1.0, 2.0], low=[0.5, 1.0], high=[2.0, 2.0]), Bars(["a", "b"], [3.0, 4.0])))["data"]
+    bars = (Bars(["a", "b"], [1.0, 2.0], low=[0.5, 1.0], high=[2.0, 2.0]), Bars(["a", "b"], [3.0, 4.0]))
+    one, two = figure(chart(*bars))["data"]
     assert one["x"] == [-0.2, 0.8] and two["x"] == [0.2, 1.2] and one["width"] == pytest.approx(0.36)
     assert one["error_y"]["array"] == [1.0, 0.0] and one["error_y"]["arrayminus"] == [0.5, 1.0]
     axis = figure(chart(Bars(["a", "b"], [1.0, 2.0], is_horizontal=True)))["layout"]["yaxis"]
@@ -72,7 +73,7 @@ def test_bars_of_two_layers_stand_beside_each_other_with_their_errors():
 
 def test_numbers_stand_in_cells_with_room_for_them_and_a_scale_beside_others():
     small = figure(chart(EXAMPLES[3]))["data"][0]
-    assert small["text"] == [["1.00", ""], ["", "4.00"]] and not small["showscale"]
+    assert small["text"] == [["1", ""], ["", "4"]] and not small["showscale"]
     large = figure(chart(Cells([[1.0] * 20] * 20, range(20), range(20), "units")))
     assert "text" not in large["data"][0] and large["data"][0]["showscale"]
     assert large["layout"]["xaxis"]["tickvals"] == list(range(0, 20, 2))

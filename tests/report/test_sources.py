@@ -21,7 +21,8 @@ def refusal(path):
 def test_a_finished_run_has_progress_policies_and_no_notes(tmp_path):
     run = read_source(make_run(tmp_path / "run"))
     assert isinstance(run, Run) and run.notes == () and run.title == "tiny, run" and run.seed == 3
-    assert run.checkpoint == tmp_path / "run" / "checkpoint_000004" and list(run.progress.training_iteration) == [1, 2, 3, 4]
+    assert run.checkpoint == tmp_path / "run" / "checkpoint_000004"
+    assert list(run.progress.training_iteration) == [1, 2, 3, 4]
     assert run.how["command"] == ["rbc-marl", "train", "tiny.yaml"] and "EconomyPPO" in run.how["settings"]
 
 
