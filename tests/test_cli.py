@@ -203,7 +203,7 @@ def test_what_a_file_names_is_looked_at_before_it_is_called(capsys, in_empty_fol
     (in_empty_folder / "named.yaml").write_text(text, encoding="utf-8")
     message = refusal(capsys, command, "named.yaml")
     assert message.startswith(f'tiny.config.curriculum is "{named}", which is not a curriculum')
-    assert message.endswith("(line 10 of named.yaml)")
+    assert message.endswith("(line 11 of named.yaml)")
 
 
 def test_presets_are_listed_checked_by_name_and_copied_once(capsys, in_empty_folder):

@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rbc_marl.analysis.evaluation_table import SUBJECTS
 from rbc_marl.analysis.frames import UNITS
-from rbc_marl.analysis.metrics import SUMS
 
-# Of quantities that have a unit elsewhere (`UNITS`, `SUBJECTS`), the words alone.
+# Of quantities that have a unit elsewhere (`UNITS`), the words alone.
 _WORDS = {
     "hours": "hours worked",
     "employment": "consumers who work at all",
@@ -27,22 +25,22 @@ _WORDS = {
     "corporate_tax": "corporate tax",
     "tax_revenue": "taxes that the government collects",
     "transfer": "what the government pays back",
-    "trade_periods": "periods in which anything is sold",
-    "consumer_return": "utility of an episode",
-    "firm_return": "profit of an episode, after tax",
     "welfare_consumers": "utility of all consumers in an episode",
     "welfare_total": "the same with profit added, as far as it counts",
-    "unsold_share": "goods that nobody had bought at the end of the episode",
-    "trade_share": "periods with goods in which any are sold",
-    "price_sales": "correlation over firms of price and units sold at home; below 0 where the cheaper ones sell more",
-    "markup": "mean price of a unit sold over the wages for a unit made, less 1",
-    "labour_share": "wages in the value of output",
-    "concentration": "Herfindahl index of sales: 1 where one firm sells all",
-    "firms_money_share": "profit that firms keep, in the money of consumers; closed economies only",
-    "planner_share": "consumers' welfare over that of a planner; closed economies only",
 }
 # Quantities that have no unit elsewhere: words and unit.
 _OTHERS = {
+    "unsold_share": ("goods that nobody had bought at the end of the episode", "share of all made for sale"),
+    "trade_share": ("periods with goods in which any are sold", "share of periods with goods"),
+    "price_sales": ("of price and units sold at home over firms; below 0 where cheaper ones sell more", "correlation"),
+    "markup": ("mean price of a unit sold over the wages for a unit made, less 1", "ratio"),
+    "labour_share": ("wages in the value of output", "share of the value of output"),
+    "concentration": ("Herfindahl index of sales: 1 where one firm sells all", "0 to 1"),
+    "firms_money_share": ("profit that firms keep; closed economies only", "share of consumers' money"),
+    "planner_share": ("consumers' welfare over that of a planner; closed economies only", "share"),
+    "trade_periods": ("periods in which anything is sold", "periods"),
+    "consumer_return": ("utility of an episode", "utility, per consumer"),
+    "firm_return": ("profit of an episode, after tax", "money, per firm"),
     "government_return": ("welfare that the government maximises, of an episode", "welfare"),
     "gini_income": ("Gini coefficient of consumers' income", "0 to 1"),
     "gini_consumption": ("Gini coefficient of consumers' goods", "0 to 1"),
@@ -119,15 +117,8 @@ def _of_name(name: str) -> Described | None:
     if name in _OTHERS:
         return Described(*_OTHERS[name])
     if name in _WORDS:
-        return Described(_WORDS[name], _unit(name))
+        return Described(_WORDS[name], UNITS[name])
     for pattern, words, unit in _FAMILIES:
         if match := re.fullmatch(pattern, name):
             return Described(match.expand(words), unit)
     return None
-
-
-def _unit(name: str) -> str:
-    """The unit that tables of episodes or of evaluations give a quantity."""
-    of_a_period = next((period for period, episode in SUMS.items() if episode == name), name)
-    units = {name: unit for of_subject in SUBJECTS.values() for name, unit in of_subject.items()}
-    return UNITS.get(name) or units.get(name) or UNITS[of_a_period]
