@@ -93,7 +93,8 @@ def of_deviations(rows: Sequence[Row], outcomes: Mapping[str, str]) -> Sentences
     if beyond:
         return first, f"This is beyond the paper's bounds for: {_listed(beyond)}."
     if unsure:
-        return first, f"All gains are within the paper's bounds, but intervals reach beyond for: {_listed(unsure)}."
+        unsurely = f"but intervals reach beyond for: {_listed(unsure)}"
+        return first, f"Nobody surely gains more than the paper's bounds, {unsurely}."
     return first, "All gains, with their intervals, are within the paper's bounds."
 
 

@@ -46,6 +46,10 @@ def test_no_text_is_taken_for_a_tag(html):
     assert figures["charts"]["chart-0-0-h"]["data"][0]["name"].startswith("&lt;script&gt;")
 
 
+def test_data_of_figures_ends_no_element():
+    assert "<" not in pages._json({"a": "</script><b>"}) and json.loads(pages._json(["<&>"])) == ["<&>"]
+
+
 def test_the_policy_lets_two_scripts_run_and_no_request_out(html):
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)[1]
     assert "default-src 'none'" in policy and "http" not in policy

@@ -45,7 +45,8 @@ def test_a_sweep_with_best_responses_counts_equilibria():
     ("gain", "half", "words"),
     [
         (2.0, 0.5, "All gains, with their intervals, are within the paper's bounds."),
-        (2.8, 0.5, "All gains are within the paper's bounds, but intervals reach beyond for: consumer."),
+        (2.8, 0.5, "Nobody surely gains more than the paper's bounds, but intervals reach beyond for: consumer."),
+        (3.2, 0.5, "Nobody surely gains more than the paper's bounds, but intervals reach beyond for: consumer."),
         (9.0, 0.5, "This is beyond the paper's bounds for: consumer."),
     ],
 )
