@@ -147,7 +147,9 @@ def test_a_map_of_taxes_has_a_cell_for_each_pair_a_star_where_it_was_learned_and
     assert stars.x == [1.0, 1.0] and stars.y == [0.5, 0.5] and stars.label == "learned (mean 30)"
     assert "2 fixed pairs" in chart.caption and "2 runs that learned" in chart.caption
     assert [one.name for one in tax_map(rows[:3])] == ["tax-map-total", "tax-map-consumers"]
-    assert tax_map([RUN, STOPPED]) == []
+    beyond = tax_map([*rows[:3], learned(1, 25.0, income_tax=0.5, corporate_tax=0.8)])[0]
+    assert [layer.label for layer in points(beyond)] == ["runs collapsed"]  # a star would stand at another rate
+    assert tax_map([RUN, STOPPED]) == [] == tax_map(rows[:2])
 
 
 def test_a_laffer_curve_is_revenue_by_the_rate_for_each_rate_of_the_other_tax():

@@ -56,14 +56,14 @@ def tax_map(rows: Sequence[Row]) -> list[Chart]:
         rows: Of a sweep of taxes.
 
     Returns:
-        A chart per definition of welfare that was learned; both where none was.
+        A chart per definition of welfare that was learned; both where none was, nothing where there is one pair.
     """
     drawn = ended(rows)
     fixed: dict[Pair, list[Row]] = {}
     for row in drawn:
         if (pair := _pair(row)) is not None:
             fixed.setdefault(pair, []).append(row)
-    if not fixed:
+    if len(fixed) < 2:
         return []
     learned = {str(row["welfare"]): row for row in drawn if _pair(row) is None}
     return [_map_of(welfare, fixed, [r for r in drawn if _pair(r) is None and r["welfare"] == welfare])
@@ -85,7 +85,10 @@ def _map_of(welfare: str, fixed: Mapping[Pair, Sequence[Row]], learned: Sequence
     if dead:  # beside the number
         at = [c + 0.34 for _, c in dead], [i - 0.32 for i, _ in dead]
         layers.append(Points(*at, "runs collapsed", "cross", colour=3))
-    stars = [row for row in learned if has(row, "income_tax") and has(row, "corporate_tax")]
+    sides = (("income_tax", incomes), ("corporate_tax", corporates))
+    # A rate beyond those that were fixed has no place on the map.
+    stars = [row for row in learned
+             if all(has(row, tax) and rates[0] <= row[tax] <= rates[-1] for tax, rates in sides)]  # fmt: skip
     if stars:
         x = [_place(row["corporate_tax"], corporates) for row in stars]
         y = [_place(row["income_tax"], incomes) for row in stars]
