@@ -22,6 +22,7 @@ tiny:
   run: EconomyPPO
   env: rbc_open
   stop: {training_iteration: 2}
+  report: false
   config:
     env_config: {num_consumers: 3, num_firms: 2, horizon: 3}
     num_envs_per_env_runner: 2
@@ -202,7 +203,7 @@ def test_what_a_file_names_is_looked_at_before_it_is_called(capsys, in_empty_fol
     (in_empty_folder / "named.yaml").write_text(text, encoding="utf-8")
     message = refusal(capsys, command, "named.yaml")
     assert message.startswith(f'tiny.config.curriculum is "{named}", which is not a curriculum')
-    assert message.endswith("(line 10 of named.yaml)")
+    assert message.endswith("(line 11 of named.yaml)")
 
 
 def test_presets_are_listed_checked_by_name_and_copied_once(capsys, in_empty_folder):
@@ -230,12 +231,14 @@ def test_a_schema_is_printed_as_json(capsys):
 
 @pytest.mark.slow
 def test_train_and_evaluate_end_with_what_to_run_next():
-    status, out, err = run("train", "tiny.yaml", "--keep-checkpoints-num", "1")
+    status, out, err = run("train", "tiny.yaml", "--keep-checkpoints-num", "1", "--set", "report=true")
     assert (status, err) == (0, "")
-    *_, results, checkpoint, picture, following = out.splitlines()
+    *_, results, checkpoint, picture, report, following = out.splitlines()
     folder = results.removeprefix("results: ").split(" ")[0]
     assert checkpoint == f"checkpoint: {folder}/checkpoint_000002"
     assert picture == f"picture: {folder}/economy.png" and Path(folder, "economy.png").stat().st_size > 5000
+    assert report == f"report: {folder}/report/report.html" and Path(folder, "report", "report.html").is_file()
+    assert {"README.txt", "metrics.json"} <= {path.name for path in Path(folder).iterdir()}
     assert following == f"next: rbc-marl evaluate {folder}"
     assert "iteration 2/2" in out
 

@@ -27,6 +27,7 @@ LAYERS = (
     ("rllib",),
     ("experiments",),
     ("equilibrium",),
+    ("report",),
     ("benchmark",),
     ("adapters",),  # an old name, which only says the new one
     ("cli",),

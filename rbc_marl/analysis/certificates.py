@@ -109,15 +109,10 @@ def verify(
         UserError: The certificate or a deviation is missing or damaged, belongs to other policies, or differs from what
             was computed again. The message says what differs, in one line.
     """
-    path = _find(path)
-    content = _read(path)
-    if content.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path} has format {content.get('format_version')!r}; this version reads {FORMAT_VERSION}")
+    path, content = read(path)
     try:
         claims = [dict(claim) for claim in content["checkpoints"]]
         is_same_version = content["versions"] == _versions()
-        if content["sha256"] != _digest({name: x for name, x in content.items() if name != "sha256"}):
-            raise UserError(f"{path} was changed: its sha256 is not that of its content")
         if checkpoint is not None and len(claims) > 1:
             raise UserError(f"{path} is about {len(claims)} checkpoints; verify it where they are")
         lines = []
@@ -130,6 +125,29 @@ def verify(
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}".splitlines()[0]) from None
     how = "within rounding" if is_same_version else "within intervals, by other versions than those that made it"
     return [*lines, f"verified: every number of {path} was computed again, {how}"]
+
+
+def read(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Read a certificate, and believe its numbers; `verify` computes them again.
+
+    Args:
+        path: As for `verify`.
+
+    Returns:
+        Its own path, and its content.
+
+    Raises:
+        UserError: It is missing or damaged, of another version, or was changed.
+    """
+    path = _find(path)
+    content = _read(path)
+    if content.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{path} has format {content.get('format_version')!r}; this version reads {FORMAT_VERSION}")
+    if "sha256" not in content:
+        raise UserError(f"{path} is damaged: KeyError: 'sha256'")
+    if content["sha256"] != _digest({name: x for name, x in content.items() if name != "sha256"}):
+        raise UserError(f"{path} was changed: its sha256 is not that of its content")
+    return path, content
 
 
 def _find(path: Path) -> Path:

@@ -16,6 +16,7 @@ from rbc_marl.analysis.best_responses import paired
 from rbc_marl.analysis.equivalents import consumption_equivalent
 from rbc_marl.analysis.frames import UNITS
 from rbc_marl.analysis.rollouts import Episodes, play
+from rbc_marl.analysis.tables import tex_text
 from rbc_marl.errors import ConfigError
 from rbc_marl.policies import Policies
 from rbc_marl.provenance import versions
@@ -94,16 +95,17 @@ class Comparison:
     def to_tex(self) -> str:
         """The table of changes for LaTeX, with the package booktabs: means, and differences with intervals below."""
         first, *others = self.economies
+        drawn = f"{self.episodes} pairs of episodes, seed {self.seed}"
         lines = [
-            rf"% {self.episodes} pairs of episodes, seed {self.seed}; differences to {_tex(first)} with 95% intervals",
+            rf"% {drawn}; differences to {tex_text(first)} with 95% intervals",
             rf"\begin{{tabular}}{{l{'r' * len(self.economies)}}}",
             r"\toprule",
-            " & ".join(["", *map(_tex, self.economies)]) + r" \\",
+            " & ".join(["", *map(tex_text, self.economies)]) + r" \\",
             r"\midrule",
         ]
         for quantity in COMPARED:
             found = {change.economy: change for change in self.changes if change.quantity == quantity}
-            lines.append(" & ".join([_tex(quantity), *(_shown(found[e].mean) for e in self.economies)]) + r" \\")
+            lines.append(" & ".join([tex_text(quantity), *(_shown(found[e].mean) for e in self.economies)]) + r" \\")
             cells = [_interval(found[e]).replace("±", r"$\pm$") for e in others]
             lines.append(" & ".join(["", "", *cells]) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
@@ -211,10 +213,3 @@ def _share(gain: GroupGain) -> str:
     if gain.equivalent is None or gain.equivalent_low is None:
         return "no share"
     return f"{gain.equivalent:+.1%} ± {gain.equivalent - gain.equivalent_low:.1%}"
-
-
-def _tex(text: str) -> str:
-    """Text in which nothing is a command of LaTeX's."""
-    special = {"\\": r"\textbackslash{}", **{letter: f"\\{letter}" for letter in "_%&#${}"}}
-    return "".join(special.get(letter, letter) for letter in text)
-

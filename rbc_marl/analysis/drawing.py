@@ -17,7 +17,6 @@ from rbc_marl.analysis.charts import (
     Boxes,
     Cells,
     Chart,
-    Layer,
     Line,
     Marker,
     Number,
@@ -26,6 +25,7 @@ from rbc_marl.analysis.charts import (
     Rule,
     Span,
 )
+from rbc_marl.analysis.placing import bar_positions, cell_digits, cell_text, colours_of, places_of, positions, word
 from rbc_marl.errors import UserError, require
 
 # Size of a panel in inches, at which the text of a figure is read in a page.
@@ -46,8 +46,6 @@ _DARKEST, _TURNS_WHITE = 0.75, 0.55
 # Words of stages: letters that fit across a chart, and the share of its height that a line of them takes.
 _LETTERS_ACROSS, _LINE_ABOVE = 48, 0.075
 _Place = Literal["inside", "above", "beside", "below", "lowest"]
-# Share of a place that the bars of all series together take.
-_BARS = 0.8
 
 
 def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optional
@@ -57,9 +55,8 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optio
         chart: What is drawn.
         axes: Where.
     """
-    places = {axis: _places(chart, axis) for axis in ("x", "y")}
-    colours = _colours(chart.layers)
-    bars = [layer for layer in chart.layers if isinstance(layer, Bars) and not layer.is_overlaid]
+    places = {axis: places_of(chart, axis) for axis in ("x", "y")}
+    colours = colours_of(chart.layers)
     for layer, colour in zip(chart.layers, colours, strict=True):
         match layer:
             case Line():
@@ -67,8 +64,7 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optio
             case Points():
                 _points(axes, layer, colour, places)
             case Bars():
-                place = (0, 1) if layer.is_overlaid else (bars.index(layer), len(bars))
-                _bars(axes, layer, colour, places, *place)
+                _bars(axes, layer, colour, *bar_positions(chart, layer, places["y" if layer.is_horizontal else "x"]))
             case Cells():
                 _cells(axes, layer, is_shared=any(isinstance(other, Points) for other in chart.layers))
             case Rule():
@@ -128,39 +124,6 @@ def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplo
     return path
 
 
-def _colours(layers: Sequence[Layer]) -> list[int]:
-    """Place in the list of colours of each layer: its own, or the next one of those that are series."""
-    found, following = [], 0
-    for layer in layers:
-        own = getattr(layer, "colour", None)
-        if isinstance(own, int):
-            found.append(own % len(COLOURS))
-            continue
-        found.append(following % len(COLOURS))
-        following += isinstance(layer, Line | Points | Bars)
-    return found
-
-
-def _places(chart: Chart, axis: Literal["x", "y"]) -> list[Place]:
-    """Categories of an axis in their order; none where it has numbers."""
-    if axis in chart.places:
-        return list(chart.places[axis])
-    found: dict[Place, None] = {}
-    for layer in chart.layers:
-        if isinstance(layer, Bars) and layer.is_horizontal == (axis == "y"):
-            found |= dict.fromkeys(layer.places)
-        elif isinstance(layer, Points):
-            values = layer.x if axis == "x" else layer.y
-            found |= dict.fromkeys(value for value in values if isinstance(value, str))
-    return list(found) if any(isinstance(place, str) for place in found) else []
-
-
-def _at(values: Sequence[Place | None], places: Sequence[Place]) -> Any:  # noqa: ANN401 - an array
-    """Where values stand on an axis: their own numbers, or those of their categories."""
-    order = {place: float(number) for number, place in enumerate(places)}
-    return np.array([np.nan if value is None else order.get(value, value) for value in values], dtype=float)
-
-
 def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401
     look = {"color": COLOURS[colour], "linewidth": 0.7 if line.is_faint else 1.5}
     if line.is_faint:
@@ -168,13 +131,13 @@ def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401
     elif not line.is_solid:
         look["linestyle"] = DASHES[colour % len(DASHES)]
     if line.low is not None and line.high is not None:
-        low, high = _at(line.low, ()), _at(line.high, ())
+        low, high = positions(line.low), positions(line.high)
         axes.fill_between(line.x, low, high, color=COLOURS[colour], alpha=0.2, linewidth=0)
-    axes.plot(line.x, _at(line.y, ()), marker="." if line.has_dots else None, label=line.label or None, **look)
+    axes.plot(line.x, positions(line.y), marker="." if line.has_dots else None, label=line.label or None, **look)
 
 
 def _points(axes: Any, points: Points, colour: int, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
-    x, y = _at(points.x, places["x"]), _at(points.y, places["y"])
+    x, y = positions(points.x, places["x"]), positions(points.y, places["y"])
     error = None if points.low is None else _errors(x if points.along == "x" else y, points.low, points.high)
     size = 11 if points.marker == "star" else 4
     look = {"fmt": _MARKERS[points.marker], "markersize": size, "color": COLOURS[colour], "linewidth": 1.0}
@@ -188,20 +151,16 @@ def _points(axes: Any, points: Points, colour: int, places: dict[str, list[Place
             axes.errorbar(x[chosen], y[chosen], **look, **more)
 
 
-def _bars(axes: Any, bars: Bars, colour: int, places: dict[str, list[Place]], number: int, count: int) -> None:  # noqa: ANN401
-    along = "y" if bars.is_horizontal else "x"
-    at, sizes = _at(bars.places, places[along]), _at(bars.sizes, ())
-    step = float(np.diff(np.sort(at)).min()) if len(at) > 1 and not places[along] else 1.0
-    width = _BARS * step / count
-    at = at + width * (number - (count - 1) / 2)
+def _bars(axes: Any, bars: Bars, colour: int, at: Any, width: float) -> None:  # noqa: ANN401
+    sizes = positions(bars.sizes)
     error = None if bars.low is None else _errors(sizes, bars.low, bars.high)
     look: dict[str, Any] = {"color": COLOURS[colour], "ecolor": "black", "capsize": 2}
     if bars.label:  # without the hatching of single bars
         axes.plot([], [], "s", color=COLOURS[colour], markersize=7, label=bars.label)
     if bars.is_horizontal:
-        drawn = axes.barh(at, sizes, height=0.9 * width, xerr=error, **look)
+        drawn = axes.barh(at, sizes, height=width, xerr=error, **look)
     else:
-        drawn = axes.bar(at, sizes, width=0.9 * width, yerr=error, **look)
+        drawn = axes.bar(at, sizes, width=width, yerr=error, **look)
     for patch, is_hatched in zip(drawn, bars.hatched, strict=False):
         if is_hatched:
             patch.set(hatch="//", edgecolor="white")
@@ -209,13 +168,13 @@ def _bars(axes: Any, bars: Bars, colour: int, places: dict[str, list[Place]], nu
 
 def _errors(middle: Any, low: Sequence[Number], high: Sequence[Number] | None) -> Any:  # noqa: ANN401
     """Distances of both ends from the middle, [2, N]; none are negative, also by a rounding."""
-    ends = _at(low, ()), _at(low if high is None else high, ())
+    ends = positions(low), positions(low if high is None else high)
     return np.clip(np.stack([middle - ends[0], ends[1] - middle]), 0.0, None)
 
 
 def _cells(axes: Any, cells: Cells, is_shared: bool) -> None:  # noqa: ANN401
     """A table; its numbers stand lower in their cells where these are shared with points."""
-    values = np.array([_at(row, ()) for row in cells.values])
+    values = np.array([positions(row) for row in cells.values])
     if not np.isfinite(values).any():
         values = np.zeros_like(values)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -226,25 +185,17 @@ def _cells(axes: Any, cells: Cells, is_shared: bool) -> None:  # noqa: ANN401
     if values.size > MOST_NUMBERS:
         axes.figure.colorbar(image, ax=axes, label=cells.unit)
     else:
-        largest, known = max(abs(low), abs(high)), values[np.isfinite(values)]
-        digits = 0 if largest >= 100 or (known == known.round()).all() else 1 if largest >= 10 else 2
+        digits = cell_digits(values[np.isfinite(values)])
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
                 is_dark = value - low > _TURNS_WHITE * (darkest - low)
                 words = {"ha": "center", "va": "center", "fontsize": 6.5, "color": "white" if is_dark else "black"}
                 words |= {"clip_on": True, "in_layout": False}  # which takes the layout long to measure
-                axes.text(column, row + 0.28 * is_shared, _number(value, digits), **words)
+                axes.text(column, row + 0.28 * is_shared, cell_text(value, digits), **words)
     for row, column, marker in cells.marks:
         axes.plot(column, row, _MARKERS[marker], markersize=14, color="#E69F00", markerfacecolor="none")
     _name_cells(axes.set_xticks, cells.columns)
     _name_cells(axes.set_yticks, cells.rows)
-
-
-def _number(value: float, digits: int) -> str:
-    """A number without digits that say nothing."""
-    if abs(value) >= 1e4:
-        return f"{value / 1e3:.0f}k" if abs(value) >= 1e5 else f"{value / 1e3:.1f}k"
-    return f"{value:.{digits}f}" if value else "0"
 
 
 def _spans(axes: Any, spans: Sequence[Span]) -> None:  # noqa: ANN401
@@ -286,11 +237,7 @@ def _arrows(axes: Any, arrows: Arrows, colour: int) -> None:  # noqa: ANN401
 def _name_cells(set_ticks: Any, names: Sequence[Place]) -> None:  # noqa: ANN401
     """Name every row or column, or every tenth where there is no room."""
     step = 1 if len(names) <= 12 else max(len(names) // 10, 1)
-    set_ticks(range(0, len(names), step), [_word(name) for name in names[::step]])
-
-
-def _word(place: Place) -> str:
-    return place if isinstance(place, str) else f"{place:g}"
+    set_ticks(range(0, len(names), step), [word(name) for name in names[::step]])
 
 
 def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
@@ -306,9 +253,9 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
     if places["x"] and not has_cells:
         longest = max(len(str(place)) for place in places["x"])
         turn = {"rotation": 45, "ha": "right"} if longest * len(places["x"]) > 45 else {}
-        axes.set_xticks(range(len(places["x"])), [_word(place) for place in places["x"]], **turn)
+        axes.set_xticks(range(len(places["x"])), [word(place) for place in places["x"]], **turn)
     if places["y"] and not has_cells:
-        axes.set_yticks(range(len(places["y"])), [_word(place) for place in places["y"]])
+        axes.set_yticks(range(len(places["y"])), [word(place) for place in places["y"]])
         axes.set_ylim(len(places["y"]) - 0.5, -0.5)
     if has_cells:
         _legend(axes, "below")

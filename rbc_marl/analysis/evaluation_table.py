@@ -5,7 +5,7 @@ It shows what a reader needs to judge an economy; whatever else was measured sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.table import Table
 
@@ -47,6 +47,28 @@ SUBJECTS: dict[str, dict[str, str]] = {
 OF_THE_MIDDLE = ("price_sales", "markup", "labour_share", "concentration")
 
 
+def evaluation_rows(
+    values: Mapping[str, float | None], errors: Mapping[str, float | None]
+) -> Iterator[tuple[str, str, float | None, float | None, float | None, str]]:
+    """What an economy does, quantity by quantity: subject, name, mean, its standard error, in the middle, unit.
+
+    Args:
+        values: Reported quantities and, where episodes were recorded, indicators. What is None has no line.
+        errors: Standard errors of the means over all periods; None where there was one episode.
+    """
+    for subject, units in SUBJECTS.items():
+        for name, unit in units.items():
+            mean, error = (None if name in OF_THE_MIDDLE else found.get(name) for found in (values, errors))
+            inside = values.get(name if name in OF_THE_MIDDLE else f"middle_{name}")
+            if mean is not None or inside is not None:
+                yield subject, name, mean, error, inside, unit
+
+
+def middle_words(horizon: int) -> str:
+    """Which periods the middle of an episode is."""
+    return f"periods 2-{horizon - 1}" if horizon > 2 else "all periods"
+
+
 def evaluation_table(
     title: str, horizon: int, values: Mapping[str, float | None], errors: Mapping[str, float | None]
 ) -> Table:
@@ -59,22 +81,17 @@ def evaluation_table(
         errors: Standard errors of the means over all periods; None where there was one episode.
     """
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    middle = f"periods 2-{horizon - 1}" if horizon > 2 else "all periods"
+    middle, above = middle_words(horizon), ""
     for name in ("", "quantity", "mean", "±", middle, "unit"):
         table.add_column(name, justify="right" if name in ("mean", "±", middle) else "left", no_wrap=True)
-    for subject, units in SUBJECTS.items():
-        label = subject
-        for name, unit in units.items():
-            mean, error = (None if name in OF_THE_MIDDLE else found.get(name) for found in (values, errors))
-            inside = values.get(name if name in OF_THE_MIDDLE else f"middle_{name}")
-            if mean is not None or inside is not None:
-                cells = (_cell(mean), _cell(error, digits=2), _cell(inside))
-                table.add_row(label, name.replace("_", " "), *cells, unit)
-                label = ""
+    for subject, name, mean, error, inside, unit in evaluation_rows(values, errors):
+        cells = (shown(mean), shown(error, digits=2), shown(inside))
+        table.add_row("" if subject == above else subject, name.replace("_", " "), *cells, unit)
+        above = subject
     return table
 
 
-def _cell(value: float | None, digits: int = 4) -> str:
+def shown(value: float | None, digits: int = 4) -> str:
     """A number with as many digits as a reader wants: 31,852 and 11.2 and 0.0123."""
     if value is None:
         return ""

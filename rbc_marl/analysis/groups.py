@@ -68,6 +68,14 @@ class Thresholds(Section):
     welfare_total: AnyLimit = Limit(0.1, is_share=True)
     welfare_consumers: AnyLimit = Limit(0.1, is_share=True)
 
+    def plain(self) -> dict[str, float | str | None]:
+        """As a file writes them."""
+        limits = {name: getattr(self, name) for name in MEASURES}
+        return {
+            name: None if one is None else f"{100 * one.value:.10g}%" if one.is_share else one.value
+            for name, one in limits.items()
+        }
+
     def alike(self, first: Row, second: Row) -> bool:
         """Whether no measure differs by more than its limit."""
         limits = ((name, getattr(self, name)) for name in MEASURES)

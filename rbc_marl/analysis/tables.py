@@ -62,6 +62,35 @@ def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join([first, "|" + "---|" * len(head), *others])
 
 
+def tex_table(head: Sequence[str], lines: Iterable[Sequence[str]], comment: str = "") -> str:
+    """A table for LaTeX, with the package booktabs: its head, and lines of as many cells each.
+
+    Args:
+        head: Names of the columns; the first is aligned to the left, all others to the right.
+        lines: Plain text, in which nothing is a command of LaTeX's.
+        comment: Stands above it.
+    """
+    texts = ((" ".join(tex_text(cell).split()) for cell in row) for row in (head, *lines))
+    first, *others = (" & ".join(row) + r" \\" for row in texts)
+    above = [f"% {' '.join(comment.split())}"] if comment else []
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
+    return "\n".join([*above, begin, r"\toprule", first, r"\midrule", *others, r"\bottomrule", r"\end{tabular}", ""])
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "±": r"$\pm$",
+    **{letter: f"\\{letter}" for letter in "_%&#${}"},
+}
+
+
+def tex_text(text: str) -> str:
+    """Text in which nothing is a command of LaTeX's."""
+    return "".join(_TEX.get(letter, letter) for letter in text)
+
+
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """95% Wilson interval of a share."""
     interval = require("scipy.stats", "analysis").binomtest(successes, trials).proportion_ci(method="wilson")

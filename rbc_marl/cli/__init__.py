@@ -11,9 +11,10 @@ from rbc_marl.cli.evaluate import evaluate
 from rbc_marl.cli.experiments import check, sweep, train
 from rbc_marl.cli.options import app
 from rbc_marl.cli.package import bench, presets, schema
+from rbc_marl.cli.report import report
 from rbc_marl.errors import UserError
 
-COMMANDS = (train, evaluate, compare, check, presets, schema, sweep, best_response, verify, bench)
+COMMANDS = (train, evaluate, compare, report, check, presets, schema, sweep, best_response, verify, bench)
 for command in COMMANDS:  # the order of --help
     app.command(command.__name__.replace("_", "-"))(command)
 

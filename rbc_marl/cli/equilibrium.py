@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, RayAddress, Trust
+from rbc_marl.cli.report import say_report
 from rbc_marl.errors import require
 
 
@@ -39,6 +40,7 @@ def best_response(
     trust: Trust = False,
     ray_address: RayAddress = None,
     as_json: AsJson = False,
+    page: Annotated[bool, typer.Option("--report/--no-report", help="End with a report (the default).")] = True,
 ) -> None:
     """Measure what types and single agents gain by deviating from PATH. Run again, it goes on where it stopped."""
     require("ray.rllib", "rllib")
@@ -65,6 +67,8 @@ def best_response(
         words = shlex.join(["rbc-marl", "verify", str(folder / FILE_NAME), *(["--trust"] if trust else [])])
         print(f"certificate: {folder / FILE_NAME} (compute it again with {words})")
     print(f"results: {folder} ({', '.join(saved)})")
+    if page:
+        say_report(folder, trust=trust)
     print(f"next: {shlex.join(['rbc-marl', 'evaluate', str(path), *(['--trust'] if trust else [])])}")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rbc_marl.cli.options import File, Name, RayAddress, Set, Stop, Verbose
+from rbc_marl.cli.report import say_report
 from rbc_marl.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def sweep(
     if remeasure:
         print(remeasure_study(study, folder, arm or (), again))
         print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
+        if study.report:
+            say_report(folder)
         return
     _run_study(study, folder, shlex.join(again), workers, RayOptions(ray_address, verbosity=verbose), only=arm or ())
 
@@ -137,10 +140,10 @@ def _train_one(
     else:
         print(_describe(experiment).partition("\n")[0])
     command = ["rbc-marl", *sys.argv[1:]]
-    _report_run(run(experiment, folder, command=command, ray_options=ray_options), again)
+    _report_run(run(experiment, folder, command=command, ray_options=ray_options), again, experiment.report)
 
 
-def _report_run(outcome: Outcome, again: str) -> None:
+def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:
     became = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8")).get("outcome")
     print(f"{outcome.status} after {outcome.iterations} iterations" + (f": the economy is {became}" if became else ""))
     print(f"results: {outcome.folder} (progress.csv, result.json, TensorBoard events)")
@@ -152,6 +155,8 @@ def _report_run(outcome: Outcome, again: str) -> None:
     if outcome.checkpoint is not None and (outcome.checkpoint / "policies.json").is_file():
         if picture := _draw(outcome):
             print(f"picture: {picture}")
+        if has_report:
+            say_report(outcome.folder)
         print(f"next: rbc-marl evaluate {shlex.quote(str(outcome.folder))}")
     else:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
@@ -210,6 +215,8 @@ def _run_study(
         print(f"next: {again}")
         raise
     print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
+    if study.report:
+        say_report(folder)
     first = study.only(only).runs[0]
     following = "rbc-marl evaluate" if first.is_evaluated else "tensorboard --logdir"
     print(f"next: {following} {shlex.quote(str(folder / 'runs' / first.key / first.spec.name))}")

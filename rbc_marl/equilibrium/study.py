@@ -27,6 +27,7 @@ from rbc_marl.equilibrium.taxes import Coarse, Taxes, arms, check_rates_in_force
 from rbc_marl.errors import ConfigError, UserError, require
 from rbc_marl.experiments.build import DEFAULT_RESULTS
 from rbc_marl.experiments.file import ExperimentSpec, Override, read_specs
+from rbc_marl.experiments.notes import METRICS, SWEEP, metrics, write_readme
 from rbc_marl.experiments.rows import HASH, RowStore, read_json
 from rbc_marl.experiments.sweep import (
     RunSpec,
@@ -332,6 +333,10 @@ def begin(
     record = {
         "name": study.name,
         "source": str(study.source),
+        # What a report of the rows goes by.
+        "groups": study.groups.plain(),
+        "varied": list(study.varied),
+        "units": {run.arm: run.unit for run in study.runs},
         "invocations": [*earlier.get("invocations", []), now],
         "runs": {
             run.key: {"base": str(run.spec.source), "seed": run.seed, "changes": run.changes, HASH: run.fingerprint}
@@ -339,6 +344,7 @@ def begin(
         },
     }
     replace_file(folder / "sweep.json", json.dumps(record, indent=1) + "\n")
+    write_readme(folder, f"A sweep of rbc_marl: {study.name}.", SWEEP, command)
 
 
 # What it leaves
@@ -405,7 +411,8 @@ def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: S
         files["taxes.json"] = json.dumps(to_dict(rows, anchors, coarse), indent=1) + "\n"
         parts = ["Learned taxes against fixed ones:", tax_summary(rows, anchors, coarse), *parts]
     text = "\n\n".join(parts)
-    for name, content in {**files, "summary.md": text + "\n"}.items():
+    columns = dict.fromkeys(name for row in rows for name in row)
+    for name, content in {**files, "summary.md": text + "\n", METRICS: metrics(columns)}.items():
         replace_file(folder / name, content)
     for name in {"deviations.csv", "deviations.parquet"} - files.keys():  # a table of earlier ones would say otherwise
         (folder / name).unlink(missing_ok=True)

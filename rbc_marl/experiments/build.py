@@ -91,11 +91,13 @@ class ExperimentSettings(Section):
     checkpoint_config: CheckpointSettings | None = None
     restore: Checkpoint | None = Field(default=None, description="checkpoint to begin from")
     loggers: object = Field(default=None, description="wandb, mlflow, aim: [wandb], or {wandb: {project: economies}}")
+    report: bool = Field(default=True, description="whether rbc-marl train ends with a report")
     config: dict[str, Any] | None = Field(default=None, description="settings of RLlib's AlgorithmConfig")
 
     def plain(self) -> dict[str, Any]:
         """Those that decide how a run is stored, as plain data of a file."""
-        values = self.model_dump(include={"num_samples", "storage_path", "restore", "loggers"}, exclude_defaults=True)
+        named = {"num_samples", "storage_path", "restore", "loggers", "report"}
+        values = self.model_dump(include=named, exclude_defaults=True)
         return {**values, "checkpoint_config": (self.checkpoint_config or CheckpointSettings()).model_dump()}
 
 
@@ -126,6 +128,7 @@ class Experiment:
     spaces: Mapping[tuple[str, ...], Space] = field(default_factory=dict)
     sets: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    report: bool = True
 
     @property
     def is_sweep(self) -> bool:
@@ -235,6 +238,7 @@ def _experiment(
         loggers=_loggers(settings.loggers, f"{name}.loggers"),
         num_samples=settings.num_samples,
         spaces=spaces,
+        report=settings.report,
     )
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rbc_marl.errors import UserError
+from rbc_marl.experiments.notes import METRICS, in_order, metrics
 
 CHECKPOINT = "checkpoint_"
 
@@ -152,8 +153,9 @@ class RunFolder:
     def _append_csv(self, numbers: Mapping[str, float]) -> None:
         if new := [key for key in numbers if key not in self._columns]:  # of evaluations, for one: they come later
             rows = self._read_csv()[1] if self._table.exists() else []
-            self._columns = [*self._columns, *new]
+            self._columns = in_order([*self._columns, *new])
             self._write_csv(rows)
+            replace_file(self.path / METRICS, metrics(self._columns))
         with self._table.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerow(numbers)
 

@@ -47,6 +47,24 @@ class RowStore:
             )
         return row
 
+    def look(self, key: str) -> dict[str, Any] | None:
+        """A row, or None if the work has still to be done; a torn one stays where it is.
+
+        Raises:
+            UserError: It is torn.
+        """
+        try:
+            value = json.loads(self.path(key).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            value, problem = None, str(error)
+        else:
+            problem = f"it holds a {type(value).__name__}, not a mapping"
+        if not isinstance(value, dict):
+            raise UserError(f"{self.path(key)} is torn ({problem}); run what made it again, which makes it anew")
+        return value
+
     def write(self, key: str, row: Mapping[str, Any]) -> None:
         """Keep a row."""
         self.path(key).parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ from rbc_marl.errors import UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
 from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of, replace_file
 from rbc_marl.experiments.loggers import LoggedRun, Loggers
+from rbc_marl.experiments.notes import RUN, write_readme
 from rbc_marl.experiments.progress import Progress
 from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
@@ -151,6 +152,7 @@ def train(
         loggers = stack.enter_context(_loggers(experiment, folder, lambda text: request.notice(text)))
         stack.callback(folder.close)
         folder.update_info(**run_record(experiment, command))
+        write_readme(folder.path, f"A run of rbc_marl: {experiment.name}, seed {experiment.seed}.", RUN, command)
         progress = stack.enter_context(Progress(experiment.name, experiment.stop, experiment.env_config, last, console))
         request.notice = progress.notice
         return _run(experiment, algorithm, folder, last, progress, loggers, request, after_iteration)

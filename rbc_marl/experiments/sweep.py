@@ -116,8 +116,8 @@ class RunSpec:
             request = algorithm_class(experiment.run, experiment.name).default_resource_request(config.to_dict())
             bundles = tuple(dict(bundle) for bundle in request.bundles)
         shared = {key: value for key, value in resolved["config"].items() if key != "seed"}
-        decides = {key: value for key, value in resolved.items() if key != "loggers"}
-        decisive = [{**decides, "config": shared, "storage_path": None}, self.episodes, self.rules]
+        run = {key: value for key, value in resolved.items() if key not in ("loggers", "report")}
+        decisive = [{**run, "config": shared, "storage_path": None}, self.episodes, self.rules]
         decisive += [self.measure is not None, *([self.welfares] if self.welfares else [])]
         return replace(
             self,
@@ -140,6 +140,8 @@ class Sweep:
     """In the order in which they begin."""
     groups: Thresholds
     scheduler: Asha | None = None
+    report: bool = True
+    """Whether it ends with a report."""
 
     @property
     def varied(self) -> tuple[str, ...]:

@@ -122,6 +122,8 @@ class SweepFile(Section):
     """How far two runs may differ and still be alike."""
     scheduler: AnyScheduler | None = None
     """What ends runs early; null: nothing."""
+    report: bool = True
+    """Whether rbc-marl sweep ends with a report."""
     gpus_per_trial: float = Field(0.0, ge=0)
     """Share of a GPU for each run."""
     small: Annotated[dict[str, Any] | None, _mapping("{seeds: [100]}")] = None
@@ -254,6 +256,7 @@ class SweepReader(Generic[F]):
                 runs=interleaved(runs, self.name),
                 groups=self.file.groups,
                 scheduler=asha,
+                report=self.file.report,
             )
 
     def _run(self, arm: ArmSpec) -> tuple[RunSpec, Experiment]:
@@ -366,7 +369,8 @@ def sweep_of(spec: ExperimentSpec) -> Sweep:
         run = replace(run, rules=getattr(experiment.config, "rules", BEST)).checked(experiment)
         own_seeds = [seeds[variant.draw or 0]] if draws_seeds and is_drawn else dict.fromkeys(seeds)
         runs += [replace(run, seed=int(value)) for value in own_seeds]
-    return Sweep(spec.name, spec.source, interleaved(runs, spec.name), Thresholds())
+    report = bool(spec.data.get("report", True))
+    return Sweep(spec.name, spec.source, interleaved(runs, spec.name), Thresholds(), report=report)
 
 
 def _check_not_taken(change: Override, problem: str) -> None:

@@ -9,10 +9,11 @@ import json
 import pytest
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.analysis.comparison import COMPARED, GROUPS, _groups, _tex, compare
+from rbc_marl.analysis.comparison import COMPARED, GROUPS, _groups, compare
 from rbc_marl.analysis.drawing import save
 from rbc_marl.analysis.figures.reforms import reform
 from rbc_marl.analysis.rollouts import play
+from rbc_marl.analysis.tables import tex_text
 from rbc_marl.policies.imposed import Imposed
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
 
@@ -72,7 +73,7 @@ def test_files_hold_what_the_tables_show(taxed, tmp_path):
     assert plain["economies"] == ["as_is", "taxed"] and plain["seed"] == 2 and "torch" in plain["versions"]
     tex = taxed.to_tex()
     assert r"as\_is & taxed" in tex and tex.count(r"\\") == 1 + 2 * len(COMPARED)
-    assert _tex("50% of a_b & {c}") == r"50\% of a\_b \& \{c\}"
+    assert tex_text("50% of a_b & {c}") == r"50\% of a\_b \& \{c\}"
     changes, gains = taxed.tables()
     assert changes.row_count == len(COMPARED) and gains.row_count == GROUPS
     for suffix in (".png", ".pdf", ".svg"):

@@ -132,7 +132,8 @@ def test_a_run_leaves_its_settings_results_and_checkpoints():
     assert folder.name.endswith("_seed5")
     events = [name for name in names(folder) if name.startswith("events.out")]
     assert len(events) == 1
-    files = [".lock", "checkpoint_000004", "config.yaml", *events, "progress.csv", "result.json", "run.json"]
+    files = [".lock", "README.txt", "checkpoint_000004", "config.yaml", *events]
+    files += ["metrics.json", "progress.csv", "result.json", "run.json"]
     assert names(folder) == sorted(files)
     record = info(folder)
     assert (record["status"], record["seed"], record["iterations"]) == ("finished", 5, 4)

@@ -45,6 +45,7 @@ tiny:
 """
 SWEEP = """
 twins:
+  report: false
   base: base.yaml
   seeds: [1, 2]
   episodes: 8
