@@ -112,7 +112,9 @@ def save(charts: Sequence[Chart], path: str | Path, columns: int = 3, title: str
 
 def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib is optional
     """A figure that no window shows."""
-    figure = require("matplotlib.figure", "analysis").Figure(figsize=(width, height), layout="constrained")
+    figure = require("matplotlib.figure", "analysis").Figure(
+        figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained"
+    )
     require("matplotlib.backends.backend_agg", "analysis").FigureCanvasAgg(figure)
     return figure
 
@@ -120,6 +122,8 @@ def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib
 def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib is optional
     """Write a figure, in the format of the path's suffix, and return the path."""
     path = Path(path)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)  # with one, matplotlib would draw everything twice
     figure.savefig(path, dpi=DOTS_PER_INCH)
     return path
 
