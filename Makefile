@@ -13,7 +13,7 @@ FILE  ?= rllib_configs/quickstart.yaml
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all long libraries lint bench evidence zoo docs clean constraints
+.PHONY: help setup train test test-all long libraries lint bench evidence zoo notebooks docs clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -75,11 +75,16 @@ zoo: $(STAMP)  ## make the policies that travel with the package anew: hours; wh
 	  rm -rf $$to && mkdir -p $$to/$$(basename $$last) && \
 	  sed '/^ *storage_path:/d' $$run/config.yaml > $$to/config.yaml && \
 	  cp -R $$last/policies.json $$last/policies $$to/$$(basename $$last) && \
+	  awk 'NR == 1 || NR % 20 == 1' $$run/progress.csv > $$to/progress.csv && \
 	  for file in certificate.json deviations; do \
 	    [ ! -e $$run/best_response/$$file ] || \
 	      { mkdir -p $$to/best_response && cp -R $$run/best_response/$$file $$to/best_response; } || exit 1; \
 	  done; \
 	done
+
+notebooks: $(STAMP)  ## execute tutorials/*.py into tutorials/notebooks: minutes; some: make notebooks NAMES="04 09"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[jupyter]'
+	OMP_NUM_THREADS=1 $(BIN)/python tutorials/notebooks/make.py $(NAMES)
 
 docs: $(STAMP)  ## build the site of docs/ in build/site
 	$(BIN)/mkdocs build --quiet --site-dir build/site
