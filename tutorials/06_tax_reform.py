@@ -63,7 +63,8 @@ print(pd.DataFrame(play_anchors(economy)).round(0).to_string(index=False))
 # %%
 import rbc_marl
 from rbc_marl.analysis.comparison import compare as compare_economies
-from rbc_marl.analysis.figures import reform
+from rbc_marl.analysis.drawing import save
+from rbc_marl.analysis.figures.reforms import reform
 from rbc_marl.policies.imposed import Imposed
 
 trained = rbc_marl.load("quickstart")
@@ -72,7 +73,7 @@ economies |= {f"income tax {rate:.0%}": Imposed(income_tax=rate).on(trained) for
 found = compare_economies(economies, episodes=int(os.environ.get("PAIRS", "16")))
 for table in found.tables():
     Console(width=100).print(table)
-print(reform(found, folder / "reform.png"))
+print(save(reform(found), folder / "reform.png"))
 
 # %% [markdown]
 # From a terminal: `rbc-marl compare quickstart quickstart,income_tax=0.2 quickstart,income_tax=0.4`. It also writes a

@@ -16,9 +16,17 @@ from rich.table import Table
 from torch import Tensor
 
 from rbc_marl.analysis.composition import composition_words
-from rbc_marl.analysis.figures import short_name
 from rbc_marl.analysis.tables import markdown_table
-from rbc_marl.analysis.verdicts import PAPER_BOUNDS, deviator, epsilon, number, verdict, verdict_columns, who
+from rbc_marl.analysis.verdicts import (
+    PAPER_BOUNDS,
+    deviator,
+    epsilon,
+    number,
+    short_name,
+    verdict,
+    verdict_columns,
+    who,
+)
 from rbc_marl.config import AGENT_TYPES
 
 Row = Mapping[str, Any]

@@ -6,14 +6,15 @@ into the pages of reports (`rbc_marl.report`). What a chart shows is therefore t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 Number = float | None
 """A number, or None where there is none: a gap."""
 Place = float | str
-"""A number on an axis, or the name of a category."""
+"""A number on an axis, or the name of a category. On an axis of categories a number is a position: the first stands at
+0, the second at 1, and 0.2 is a little after the first."""
 Marker = Literal["circle", "triangle", "square", "cross", "star"]
 
 COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#222222", "#CC79A7", "#009E73")
@@ -55,6 +56,8 @@ class Points:
     """The axis of the bars."""
     words: Sequence[str] = ()
     """What each point is, shown on a page under the pointer."""
+    hollow: Sequence[bool] = ()
+    """Which of them count less, such as those whose control failed."""
     colour: int | None = None
 
 
@@ -71,6 +74,8 @@ class Bars:
     is_horizontal: bool = False
     hatched: Sequence[bool] = ()
     """Which of them count less, such as those whose control failed."""
+    is_overlaid: bool = False
+    """Whether they stand in the middle of their places, instead of beside the bars of other layers."""
     colour: int | None = None
 
 
@@ -84,8 +89,8 @@ class Cells:
     columns: Sequence[Place]
     unit: str
     """What the numbers are, with their unit."""
-    marks: Sequence[tuple[int, int, Marker]] = ()
-    """Row, column and marker of cells that stand out."""
+    marks: Sequence[tuple[float, float, Marker]] = ()
+    """Row, column and marker of what stands out, counted from 0; between two cells where they are no whole numbers."""
     colour: Literal["blue", "orange", "grey"] = "blue"
 
 
@@ -108,7 +113,33 @@ class Rule:
     """The axis on which it stands at a number."""
 
 
-Layer = Line | Points | Bars | Cells | Span | Rule
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes with words in them. A chart that has boxes has no axes: both go from 0 to 1 and are not drawn."""
+
+    x: Sequence[float]
+    """Their middles."""
+    y: Sequence[float]
+    words: Sequence[str]
+    width: float = 0.26
+    height: float = 0.16
+
+
+@dataclass(frozen=True)
+class Arrows:
+    """Straight arrows between boxes, the wider, the more they stand for."""
+
+    starts: Sequence[tuple[float, float]]
+    """x and y."""
+    ends: Sequence[tuple[float, float]]
+    sizes: Sequence[float]
+    """What they stand for, at least 0; the largest is the widest."""
+    words: Sequence[str]
+    """What each says, at its middle."""
+    colour: int | None = None
+
+
+Layer = Line | Points | Bars | Cells | Span | Rule | Boxes | Arrows
 
 
 @dataclass(frozen=True)
@@ -127,5 +158,7 @@ class Chart:
     logarithmic: tuple[Literal["x", "y"], ...] = ()
     starts_at_zero: bool = False
     """Whether the vertical axis includes 0."""
-    places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
+    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
     """By axis, "x" or "y": the categories in their order, where the layers would not say it."""
+    size: tuple[float, float] = (1.0, 1.0)
+    """Width and height, in those of a usual chart."""

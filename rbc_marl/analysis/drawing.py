@@ -11,7 +11,9 @@ import numpy as np
 from rbc_marl.analysis.charts import (
     COLOURS,
     DASHES,
+    Arrows,
     Bars,
+    Boxes,
     Cells,
     Chart,
     Layer,
@@ -21,6 +23,7 @@ from rbc_marl.analysis.charts import (
     Place,
     Points,
     Rule,
+    Span,
 )
 from rbc_marl.errors import UserError, require
 
@@ -31,6 +34,12 @@ DOTS_PER_INCH = 120
 MOST_NUMBERS = 150
 _MARKERS: dict[Marker, str] = {"circle": "o", "triangle": "^", "square": "s", "cross": "x", "star": "*"}
 _GROUNDS = {"blue": "Blues", "orange": "Oranges", "grey": "Greys"}
+# Width of the widest arrow, in points.
+_WIDEST_ARROW = 14.0
+# More entries than this have no room inside a chart, and their legend stands beside it.
+_MOST_INSIDE = 4
+# Letters that fit below a chart, side by side.
+_LETTERS_BELOW = 54
 # Share of a place that the bars of all series together take.
 _BARS = 0.8
 
@@ -44,25 +53,27 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optio
     """
     places = {axis: _places(chart, axis) for axis in ("x", "y")}
     colours = _colours(chart.layers)
-    bars = [layer for layer in chart.layers if isinstance(layer, Bars)]
-    for layer, colour in zip(chart.layers, colours, strict=True):
+    bars = [layer for layer in chart.layers if isinstance(layer, Bars) and not layer.is_overlaid]
+    for number, (layer, colour) in enumerate(zip(chart.layers, colours, strict=True)):
         match layer:
             case Line():
                 _line(axes, layer, colour)
             case Points():
                 _points(axes, layer, colour, places)
             case Bars():
-                _bars(axes, layer, colour, places, bars.index(layer), len(bars))
+                place = (0, 1) if layer.is_overlaid else (bars.index(layer), len(bars))
+                _bars(axes, layer, colour, places, *place)
             case Cells():
                 _cells(axes, layer)
             case Rule():
                 rule = axes.axhline if layer.axis == "y" else axes.axvline
                 rule(layer.at, color="0.4", linestyle="dotted", linewidth=1.0, label=layer.label or None)
+            case Boxes():
+                _boxes(axes, layer)
+            case Arrows():
+                _arrows(axes, layer, colour)
             case _:
-                axes.axvspan(layer.low, layer.high, color="0.5", alpha=0.12, linewidth=0)
-                top = axes.get_xaxis_transform()
-                look = {"fontsize": 7, "va": "top", "color": "0.3", "rotation": 90}
-                axes.text(layer.low, 1.0, f" {layer.label}", transform=top, **look)
+                _span(axes, layer, number)
     _name_axes(chart, axes, places)
 
 
@@ -85,12 +96,15 @@ def save(charts: Sequence[Chart], path: str | Path, columns: int = 3, title: str
     if not charts:
         raise UserError(f"there is nothing to draw in {path}")
     columns = min(columns, len(charts))
-    lines = -(-len(charts) // columns)
-    figure = new_figure(PANEL[0] * columns, PANEL[1] * lines)
+    rows = [charts[start : start + columns] for start in range(0, len(charts), columns)]
+    heights = [max(chart.size[1] for chart in row) for row in rows]
+    widths = [max(row[place].size[0] for row in rows if place < len(row)) for place in range(columns)]
+    figure = new_figure(PANEL[0] * sum(widths), PANEL[1] * sum(heights))
     if title:
         figure.suptitle(title, fontsize="medium")
-    for number, chart in enumerate(charts, start=1):
-        draw(chart, figure.add_subplot(lines, columns, number))
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights, width_ratios=widths)
+    for number, chart in enumerate(charts):
+        draw(chart, figure.add_subplot(grid[divmod(number, columns)]))
     return save_figure(figure, path)
 
 
@@ -153,9 +167,16 @@ def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401
 def _points(axes: Any, points: Points, colour: int, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
     x, y = _at(points.x, places["x"]), _at(points.y, places["y"])
     error = None if points.low is None else _errors(x if points.along == "x" else y, points.low, points.high)
-    size = 9 if points.marker == "star" else 4
+    size = 11 if points.marker == "star" else 4
     look = {"fmt": _MARKERS[points.marker], "markersize": size, "color": COLOURS[colour], "linewidth": 1.0}
-    axes.errorbar(x, y, **{f"{points.along}err": error}, label=points.label or None, **look)
+    is_hollow = np.array(points.hollow or [False] * len(x), dtype=bool)
+    for chosen, face in ((~is_hollow, COLOURS[colour]), (is_hollow, "white")):
+        if chosen.any():
+            ends = None if error is None else error[:, chosen]
+            # In the legend once, full points first.
+            label = points.label if face != "white" or is_hollow.all() else ""
+            more = {"label": label or None, f"{points.along}err": ends, "markerfacecolor": face}
+            axes.errorbar(x[chosen], y[chosen], **look, **more)
 
 
 def _bars(axes: Any, bars: Bars, colour: int, places: dict[str, list[Place]], number: int, count: int) -> None:  # noqa: ANN401
@@ -198,6 +219,34 @@ def _cells(axes: Any, cells: Cells) -> None:  # noqa: ANN401
     _name_cells(axes.set_yticks, cells.rows)
 
 
+def _span(axes: Any, span: Span, number: int) -> None:  # noqa: ANN401
+    """A shaded stretch, with its words along the left edge; every other one is lighter."""
+    axes.axvspan(span.low, span.high, color="0.5", alpha=(0.08, 0.2)[number % 2], linewidth=0)
+    look = {"fontsize": 7, "va": "top", "ha": "left", "color": "0.25", "rotation": 90}
+    axes.text(span.low, 0.99, span.label, transform=axes.get_xaxis_transform(), **look)
+
+
+def _boxes(axes: Any, boxes: Boxes) -> None:  # noqa: ANN401
+    patches = require("matplotlib.patches", "analysis")
+    for x, y, words in zip(boxes.x, boxes.y, boxes.words, strict=True):
+        corner = (x - boxes.width / 2, y - boxes.height / 2)
+        look = {"facecolor": "0.94", "edgecolor": "0.3", "boxstyle": "round,pad=0,rounding_size=0.02"}
+        axes.add_patch(patches.FancyBboxPatch(corner, boxes.width, boxes.height, **look))
+        axes.text(x, y, words, ha="center", va="center", fontsize="small")
+
+
+def _arrows(axes: Any, arrows: Arrows, colour: int) -> None:  # noqa: ANN401
+    largest = max(arrows.sizes, default=0.0) or 1.0
+    for start, end, size, words in zip(arrows.starts, arrows.ends, arrows.sizes, arrows.words, strict=True):
+        width = 0.8 + _WIDEST_ARROW * size / largest
+        head = f"simple,tail_width={width:.2f},head_width={width + 6:.2f},head_length={0.6 * width + 5:.2f}"
+        look = {"arrowstyle": head, "color": COLOURS[colour], "alpha": 0.7, "linewidth": 0, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", xy=end, xytext=start, arrowprops=look)
+        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
+        axes.text(*middle, words, ha="center", va="center", fontsize="small", bbox=ground)
+
+
 def _name_cells(set_ticks: Any, names: Sequence[Place]) -> None:  # noqa: ANN401
     """Name every row or column, or every tenth where there is no room."""
     step = 1 if len(names) <= 12 else max(len(names) // 10, 1)
@@ -209,8 +258,12 @@ def _word(place: Place) -> str:
 
 
 def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
-    axes.set(title=chart.title, xlabel=chart.x, ylabel=chart.y)
-    axes.title.set_fontsize("medium")
+    axes.set_title(chart.title, fontsize="medium")
+    if any(isinstance(layer, Boxes) for layer in chart.layers):
+        axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
+        axes.set_axis_off()
+        return
+    axes.set(xlabel=chart.x, ylabel=chart.y)
     for axis in chart.logarithmic:
         (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
     has_cells = any(isinstance(layer, Cells) for layer in chart.layers)
@@ -221,6 +274,7 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
     if places["y"] and not has_cells:
         axes.set_yticks(range(len(places["y"])), [_word(place) for place in places["y"]])
         axes.set_ylim(len(places["y"]) - 0.5, -0.5)
+    _legend(axes, is_below=has_cells)
     if has_cells:
         return
     axes.spines[["top", "right"]].set_visible(False)
@@ -230,8 +284,21 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     if not places["x"] and "x" not in chart.logarithmic:
         _whole_numbers(chart, axes)
-    if axes.get_legend_handles_labels()[1]:
+
+
+def _legend(axes: Any, is_below: bool) -> None:  # noqa: ANN401
+    """Name the series: inside where there is room, else to the right, and of cells below."""
+    labels = axes.get_legend_handles_labels()[1]
+    if not labels:
+        return
+    if not is_below and len(labels) <= _MOST_INSIDE:
         axes.legend(fontsize="small", framealpha=0.8)
+        return
+    if not is_below:
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
+        return
+    columns = max(1, min(len(labels), int(_LETTERS_BELOW / (max(map(len, labels)) + 6))))
+    axes.legend(fontsize="small", ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
 
 
 def _whole_numbers(chart: Chart, axes: Any) -> None:  # noqa: ANN401

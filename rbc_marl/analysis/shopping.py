@@ -88,10 +88,8 @@ def shopping(
         wage: Of every firm; None: the lowest above 0.
     """
     config = policies.config
-    prices = sorted(price for price in config.price_choices if price > 0) or [1.0]
-    wages = [choice for choice in config.wage_choices if choice > 0] or [0.0]
-    money = _UNITS_AFFORDED * config.num_firms * sum(prices) / len(prices) if money is None else money
-    wage = min(wages) if wage is None else wage
+    prices = _prices(policies)
+    money, wage = _usual(policies, money, wage)
     device = policies.device
     generator = torch.Generator(device=device).manual_seed(seed)
     table = torch.tensor(prices, dtype=torch.float64, device=device)
@@ -103,13 +101,49 @@ def shopping(
     even *= (spending / (even * price.unsqueeze(1)).sum(-1, keepdim=True)).clamp(max=1.0)
     best = best_baskets(config, price.unsqueeze(1), spending)
     got, blind, ideal = (float(utility_of(basket, config.crra).sum()) for basket in (units, even, best))
-    firm, demand = config.num_firms // 2, {}
-    for own in prices:
-        price = torch.full((situations, config.num_firms), prices[-1], dtype=torch.float64, device=device)
-        price[:, firm] = own
-        demand[own] = float(baskets(policies, price, money, wage, generator)[..., firm].sum(1).mean())
+    demand = demand_curve(policies, situations, generator, money, wage)
+    means = {own: float(units.mean()) for own, units in demand.items()}
     possible = ideal - blind
-    return Shopping((got - blind) / possible if possible > 1e-9 * max(abs(ideal), 1.0) else None, demand)
+    return Shopping((got - blind) / possible if possible > 1e-9 * max(abs(ideal), 1.0) else None, means)
+
+
+@torch.no_grad()
+def demand_curve(
+    policies: Policies,
+    situations: int,
+    generator: torch.Generator,
+    money: float | None = None,
+    wage: float | None = None,
+) -> dict[float, Tensor]:
+    """Units [B] of one good that all consumers buy, by its own price, all others at the highest.
+
+    Args:
+        policies: Whose consumers decide.
+        situations: Economies of each price (B).
+        generator: Behind their draws.
+        money: As for `shopping`, like ``wage``.
+        wage: Of every firm.
+    """
+    prices, firms, firm = _prices(policies), policies.config.num_firms, policies.config.num_firms // 2
+    money, wage = _usual(policies, money, wage)
+    demand = {}
+    for own in prices:
+        price = torch.full((situations, firms), prices[-1], dtype=torch.float64, device=policies.device)
+        price[:, firm] = own
+        demand[own] = baskets(policies, price, money, wage, generator)[..., firm].sum(1)
+    return demand
+
+
+def _prices(policies: Policies) -> list[float]:
+    """Prices above 0, the lowest first."""
+    return sorted(price for price in policies.config.price_choices if price > 0) or [1.0]
+
+
+def _usual(policies: Policies, money: float | None, wage: float | None) -> tuple[float, float]:
+    """Money and wage as given, or in their place what `shopping` takes."""
+    prices, wages = _prices(policies), [choice for choice in policies.config.wage_choices if choice > 0] or [0.0]
+    afforded = _UNITS_AFFORDED * policies.config.num_firms * sum(prices) / len(prices)
+    return afforded if money is None else money, min(wages) if wage is None else wage
 
 
 def baskets(

@@ -124,7 +124,7 @@ def kept_pairs(rows: Sequence[Row], welfares: Sequence[str], keep: int) -> set[P
 
 
 def tax_panels(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
-    """What `rbc_marl.analysis.figures.tax_bars` draws: by definition of welfare, the welfare of each run by bar.
+    """What `rbc_marl.analysis.figures.sweeps.tax_bars` draws: by definition of welfare, the welfare of each run by bar.
 
     Bars are the learned policy, the same with its rates shuffled, then the best fixed pairs by their rates.
     """

@@ -151,6 +151,12 @@ def deviator(row: Row) -> str:
     return str(row["agent_type"]) if row["agent"] is None else f"{row['agent_type']} {row['agent']}"
 
 
+def short_name(checkpoint: str) -> str:
+    """A short name of a checkpoint: its iteration where it has one, and its number among those of one name."""
+    iteration, *number = checkpoint.removeprefix("checkpoint_").split("-")
+    return "-".join([iteration.lstrip("0") or "0", *number]) if iteration.isdigit() else checkpoint
+
+
 def _who_gains(row: Row) -> str:
     if row["agent"] is not None:
         return f"{who(row)} gains"

@@ -58,18 +58,37 @@ def working(policies: Policies, situations_played: int = SITUATIONS, seed: int =
         situations_played: Economies.
         seed: Of the draws.
     """
-    config = policies.config
     state, generator = situations(policies, situations_played, seed)
-    rows = torch.arange(situations_played, device=state.wage.device)
+    curves = supply_curves(policies, state, generator)
+    by_wage, by_tax = ({x: float(hours.mean()) for x, hours in curve.items()} for curve in curves)
+    return Working(_share(policies, state, generator), by_wage, by_tax)
+
+
+@torch.no_grad()
+def supply_curves(
+    policies: Policies, state: EconomyState, generator: torch.Generator
+) -> tuple[dict[float, Tensor], dict[float, Tensor]]:
+    """Hours in every economy, where one firm's wage or the income tax is set from outside.
+
+    Args:
+        policies: Whose consumers decide.
+        state: Of B economies.
+        generator: Behind the draws.
+
+    Returns:
+        Hours [B] that all consumers offer one firm, by its wage; and hours [B] per consumer, by the income tax.
+    """
+    config = policies.config
+    rows = torch.arange(state.num_envs, device=state.wage.device)
     firm = rows.remainder(config.num_firms)
     by_wage, by_tax = {}, {}
     for wage in sorted(config.wage_choices):
         own = state.wage.index_put((rows, firm), state.wage.new_tensor(wage))
-        by_wage[wage] = float(_labour(policies, dataclasses.replace(state, wage=own), generator)[rows, firm].mean())
+        by_wage[wage] = _labour(policies, dataclasses.replace(state, wage=own), generator)[rows, firm]
     for rate in sorted(config.income_tax_choices):
         taxed = dataclasses.replace(state, income_tax=torch.full_like(state.income_tax, rate))
-        by_tax[rate] = float(_labour(policies, taxed, generator).sum(1).mean()) / config.num_consumers
-    return Working(_share(policies, state, generator), by_wage, by_tax)
+        by_tax[rate] = _labour(policies, taxed, generator).sum(1) / config.num_consumers
+    return by_wage, by_tax
 
 
 def _share(policies: Policies, state: EconomyState, generator: torch.Generator) -> float | None:

@@ -42,7 +42,8 @@ def compare(
     Everybody keeps the policies they have: nobody learns what is imposed.
     """
     from rbc_marl.analysis.comparison import compare as compare_policies
-    from rbc_marl.analysis.figures import reform
+    from rbc_marl.analysis.drawing import save
+    from rbc_marl.analysis.figures.reforms import reform
     from rbc_marl.analysis.frames import PICTURES, check_path
 
     for file in out or []:
@@ -60,7 +61,7 @@ def compare(
     texts = {".csv": found.to_csv, ".tex": found.to_tex, ".json": found.to_json}
     for file in out or []:
         if file.suffix in PICTURES:
-            reform(found, file)
+            save(reform(found), file)
         else:
             file.write_text(texts[file.suffix](), encoding="utf-8")
     if as_json:

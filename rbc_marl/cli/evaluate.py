@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
 from rbc_marl.settings import parse_set
+
+if TYPE_CHECKING:
+    from rbc_marl.analysis.rollouts import Episodes
+    from rbc_marl.policies import Policies
 
 Rows = Literal["period", "firm", "consumer"]
 
@@ -28,7 +32,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="A table (.parquet, .csv) or a picture (.png, .pdf, .svg).")
     ] = None,
     by: Annotated[
-        Rows, typer.Option(metavar="ROWS", help="Of --out: a row per period, firm or consumer.")
+        Rows, typer.Option(metavar="ROWS", help="Of --out: rows or pictures of periods, firms or consumers.")
     ] = "period",
     set_: Annotated[
         list[str] | None,
@@ -49,7 +53,6 @@ def evaluate(
     from rbc_marl.analysis.indicators import indicator_words
     from rbc_marl.analysis.off_path import off_path
     from rbc_marl.analysis.outcomes import BEST, outcome, reason
-    from rbc_marl.analysis.portrait import portrait
     from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.analysis.shopping import shopping
     from rbc_marl.policies.imposed import Imposed
@@ -65,10 +68,12 @@ def evaluate(
     imposed = Imposed.parse(dict(pair(text, "--fix") for text in fix or []), "--fix")
     followed = imposed.on(policies)
     trembling = TremblingPolicies(followed, chance) if chance.chosen else followed
-    played = play(trembling, episodes, seed, greedy, record=True, agents=out is not None and by == "consumer")
+    draws = out is not None and out.suffix in PICTURES
+    agents = draws or (out is not None and by == "consumer")
+    played = play(trembling, episodes, seed, greedy, record=True, agents=agents)
     evaluation = Evaluation.of(played)
-    if out is not None and out.suffix in PICTURES:
-        portrait(played, out, str(checkpoint))
+    if out is not None and draws:
+        _draw(played, trembling, by, seed, out, str(checkpoint))
     elif out is not None:
         save_frame(played, out, by, {"policies": str(checkpoint), "fix": imposed.chosen, "trembles": chance.chosen})
     rules = str(policies.info.get("rules", BEST))
@@ -92,13 +97,25 @@ def evaluate(
     print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
     if out is not None:
         rows = "period" if by == "period" else f"{by} and period"
-        print(f"picture: {out}" if out.suffix in PICTURES else f"table: {out} (a row per {rows})")
+        print(f"picture: {out}" if draws else f"table: {out} (a row per {rows})")
         return
     options = ["--episodes", str(episodes), "--seed", str(seed), *(["--greedy"] if greedy else [])]
     options += [*_repeated("--set", set_), *_repeated("--fix", fix), *_repeated("--trembles", trembles)]
     options += ["--trust"] if trust else []
     words = ["rbc-marl", "evaluate", str(checkpoint), *options, "--out", "economy.png"]
     print(f"next: {shlex.join(words)}   (draws it; or periods.parquet)")
+
+
+def _draw(played: Episodes, policies: Policies, by: Rows, seed: int, out: Path, name: str) -> None:
+    """Draw what there is to see of periods, firms or consumers."""
+    from rbc_marl.analysis.drawing import save
+    from rbc_marl.analysis.figures import episodes, off_path
+
+    if by == "firm":
+        charts = [*episodes.firms(played), *off_path.policy_functions(policies, seed, ("firm",))]
+    else:
+        charts = episodes.consumers(played) if by == "consumer" else episodes.portrait(played)
+    save(charts, out, title=f"{name}: {episodes.said(played)}")
 
 
 def _repeated(option: str, texts: list[str] | None) -> list[str]:

@@ -159,7 +159,8 @@ def _report_run(outcome: Outcome, again: str) -> None:
 
 def _draw(outcome: Outcome) -> Path | None:
     """The portrait of what was trained, in the run's folder; None where matplotlib is not installed."""
-    from rbc_marl.analysis.portrait import portrait
+    from rbc_marl.analysis.drawing import save
+    from rbc_marl.analysis.figures.episodes import portrait, said
     from rbc_marl.analysis.rollouts import play
     from rbc_marl.policies.saved import load_policies
 
@@ -168,8 +169,9 @@ def _draw(outcome: Outcome) -> Path | None:
         return None
     policies = load_policies(outcome.checkpoint, trust=True)  # code that has just been trained with
     consumers = policies.config.num_consumers
-    episodes = play(policies, min(max(_PLAYED_CONSUMERS // consumers, 1), 256), record=True)
-    return portrait(episodes, outcome.folder / "economy.png", f"{outcome.folder.parent.name}, {outcome.folder.name}")
+    episodes = play(policies, min(max(_PLAYED_CONSUMERS // consumers, 1), 256), agents=True)
+    title = f"{outcome.folder.parent.name}, {outcome.folder.name}: {said(episodes)}"
+    return save(portrait(episodes), outcome.folder / "economy.png", title=title)
 
 
 def _train_sweep(

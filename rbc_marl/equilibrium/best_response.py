@@ -11,6 +11,7 @@ checked, constants are scanned for each of them, also for those for whom nothing
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,8 @@ from rbc_marl.analysis import certificates
 from rbc_marl.analysis.best_responses import gain_columns, report_lines, single_agents, terminal_table, verdicts
 from rbc_marl.analysis.certificates import Claim
 from rbc_marl.analysis.deviators import Deviator
-from rbc_marl.analysis.figures import best_response_bars
+from rbc_marl.analysis.drawing import save
+from rbc_marl.analysis.figures import deviations as figures
 from rbc_marl.analysis.tables import csv_text
 from rbc_marl.analysis.verdicts import epsilon
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
@@ -139,11 +141,11 @@ class BestResponseReport:
         replace_file(folder / "rows.csv", csv_text(self.rows, list(self.rows[0])))
         if self.claims:
             certificates.write(folder, self.claims, self.work)
-        try:
-            best_response_bars([row for row in self.rows if row["kind"] != "constant"], folder / "best_response.png")
-        except MissingExtraError:
-            return ["report.json", "rows.csv"]
-        return ["report.json", "rows.csv", "best_response.png"]
+        names, charts = ["report.json", "rows.csv"], figures.best_responses(self.rows)
+        if charts:
+            with contextlib.suppress(MissingExtraError):
+                names.append(save(charts, folder / "best_response.png", columns=1).name)
+        return names
 
 
 def best_responses(

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import model_validator
 
 from rbc_marl.analysis.best_responses import judge
-from rbc_marl.analysis.figures import comparison, market, spectrum, tax_bars
-from rbc_marl.analysis.outcomes import NOT_ALIVE
+from rbc_marl.analysis.drawing import save
+from rbc_marl.analysis.figures import sweeps
+from rbc_marl.analysis.figures.deviations import best_responses
 from rbc_marl.analysis.studies import outcome_report, table_files
-from rbc_marl.analysis.tables import NOT_EVALUATED, training_summary
+from rbc_marl.analysis.tables import training_summary
 from rbc_marl.analysis.taxes import kept_pairs, pair_of, play_anchors, tax_panels, tax_summary, to_dict
 from rbc_marl.equilibrium import best_response
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
@@ -408,12 +409,21 @@ def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: S
         replace_file(folder / name, content)
     for name in {"deviations.csv", "deviations.parquet"} - files.keys():  # a table of earlier ones would say otherwise
         (folder / name).unlink(missing_ok=True)
-    if study.taxes is not None and (panels := tax_panels(rows)):
-        tax_bars(panels, folder / "taxes.png")
-    if any(row["outcome"] not in (*NOT_ALIVE, *NOT_EVALUATED) for row in rows):
-        spectrum(rows, folder / "spectrum.png")
-        if len({row["arm"] for row in rows}) > 1:
-            comparison(rows, folder / "comparison.png")
-    if any("shopping_share" in row for row in rows):
-        market(rows, folder / "market.png")
+    _draw(study, rows, deviations, folder)
     return text
+
+
+def _draw(study: Study, rows: Sequence[Row], deviations: Sequence[Row], folder: Path) -> None:
+    """Draw what there is to see of rows and of what deviators gain; no picture where there is nothing."""
+    pictures = {"spectrum": sweeps.spectrum(rows, study.varied), "market": sweeps.market(rows)}
+    if len({row["arm"] for row in rows}) > 1:
+        pictures["comparison"] = sweeps.comparison(rows)
+    if study.taxes is not None:
+        pictures["taxes"] = sweeps.tax_bars(tax_panels(rows))
+        pictures["tax_map"] = [*sweeps.tax_map(rows), *sweeps.laffer(rows)]
+    if deviations:
+        pictures["deviations"] = best_responses(deviations)
+    columns = {"taxes": 2, "tax_map": 2, "deviations": 1}
+    for name, charts in pictures.items():
+        if charts:
+            save(charts, folder / f"{name}.png", columns.get(name, 3))
