@@ -39,6 +39,8 @@ class Line:
     has_dots: bool = False
     is_faint: bool = False
     """One of many lines that are alike, such as runs."""
+    is_solid: bool = False
+    """Without dashes, whatever its colour, such as a mark."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Cells:
     marks: Sequence[tuple[float, float, Marker]] = ()
     """Row, column and marker of what stands out, counted from 0; between two cells where they are no whole numbers."""
     colour: Literal["blue", "orange", "grey"] = "blue"
+    starts_at_zero: bool = False
+    """Whether the lightest ground is that of 0, so that numbers which hardly differ look alike."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ from rbc_marl.analysis.charts import (
 from rbc_marl.errors import UserError, require
 
 # Size of a panel in inches, at which the text of a figure is read in a page.
-PANEL = (4.4, 3.3)
+PANEL = (3.8, 2.9)
 DOTS_PER_INCH = 120
 # Cells of more numbers than this have no room for them, and get a scale beside them.
 MOST_NUMBERS = 150
@@ -40,6 +41,10 @@ _WIDEST_ARROW = 14.0
 _MOST_INSIDE = 4
 # Letters that fit below a chart, side by side.
 _LETTERS_BELOW = 54
+# Shade of the largest number's ground, of 1 for the darkest, and the shade from which on numbers are white.
+_DARKEST, _TURNS_WHITE = 0.75, 0.45
+# Words of stages: letters that fit across a chart, and the share of its height that a line of them takes.
+_LETTERS_ACROSS, _LINE_ABOVE = 48, 0.075
 # Share of a place that the bars of all series together take.
 _BARS = 0.8
 
@@ -54,7 +59,7 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optio
     places = {axis: _places(chart, axis) for axis in ("x", "y")}
     colours = _colours(chart.layers)
     bars = [layer for layer in chart.layers if isinstance(layer, Bars) and not layer.is_overlaid]
-    for number, (layer, colour) in enumerate(zip(chart.layers, colours, strict=True)):
+    for layer, colour in zip(chart.layers, colours, strict=True):
         match layer:
             case Line():
                 _line(axes, layer, colour)
@@ -64,7 +69,7 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optio
                 place = (0, 1) if layer.is_overlaid else (bars.index(layer), len(bars))
                 _bars(axes, layer, colour, places, *place)
             case Cells():
-                _cells(axes, layer)
+                _cells(axes, layer, is_shared=any(isinstance(other, Points) for other in chart.layers))
             case Rule():
                 rule = axes.axhline if layer.axis == "y" else axes.axvline
                 rule(layer.at, color="0.4", linestyle="dotted", linewidth=1.0, label=layer.label or None)
@@ -72,8 +77,8 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib is optio
                 _boxes(axes, layer)
             case Arrows():
                 _arrows(axes, layer, colour)
-            case _:
-                _span(axes, layer, number)
+            case Span():
+                pass  # words need room above what is drawn
     _name_axes(chart, axes, places)
 
 
@@ -157,7 +162,10 @@ def _at(values: Sequence[Place | None], places: Sequence[Place]) -> Any:  # noqa
 
 def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401
     look = {"color": COLOURS[colour], "linewidth": 0.7 if line.is_faint else 1.5}
-    look |= {"alpha": 0.5} if line.is_faint else {"linestyle": DASHES[colour % len(DASHES)]}
+    if line.is_faint:
+        look["alpha"] = 0.5
+    elif not line.is_solid:
+        look["linestyle"] = DASHES[colour % len(DASHES)]
     if line.low is not None and line.high is not None:
         low, high = _at(line.low, ()), _at(line.high, ())
         axes.fill_between(line.x, low, high, color=COLOURS[colour], alpha=0.2, linewidth=0)
@@ -186,7 +194,9 @@ def _bars(axes: Any, bars: Bars, colour: int, places: dict[str, list[Place]], nu
     width = _BARS * step / count
     at = at + width * (number - (count - 1) / 2)
     error = None if bars.low is None else _errors(sizes, bars.low, bars.high)
-    look: dict[str, Any] = {"color": COLOURS[colour], "label": bars.label or None, "ecolor": "black", "capsize": 2}
+    look: dict[str, Any] = {"color": COLOURS[colour], "ecolor": "black", "capsize": 2}
+    if bars.label:  # without the hatching of single bars
+        axes.plot([], [], "s", color=COLOURS[colour], markersize=7, label=bars.label)
     if bars.is_horizontal:
         drawn = axes.barh(at, sizes, height=0.9 * width, xerr=error, **look)
     else:
@@ -202,28 +212,52 @@ def _errors(middle: Any, low: Sequence[Number], high: Sequence[Number] | None) -
     return np.clip(np.stack([middle - ends[0], ends[1] - middle]), 0.0, None)
 
 
-def _cells(axes: Any, cells: Cells) -> None:  # noqa: ANN401
+def _cells(axes: Any, cells: Cells, is_shared: bool) -> None:  # noqa: ANN401
+    """A table; its numbers stand lower in their cells where these are shared with points."""
     values = np.array([_at(row, ()) for row in cells.values])
-    image = axes.imshow(values, cmap=_GROUNDS[cells.colour], aspect="auto", interpolation="nearest")
+    if not np.isfinite(values).any():
+        values = np.zeros_like(values)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    low = min(low, 0.0) if cells.starts_at_zero else low
+    darkest = low + ((high - low) or 1.0) / _DARKEST  # numbers are read on the darkest ground, too
+    look: dict[str, Any] = {"vmin": low, "vmax": darkest, "aspect": "auto", "interpolation": "nearest"}
+    image = axes.imshow(values, cmap=_GROUNDS[cells.colour], **look)
     if values.size > MOST_NUMBERS:
         axes.figure.colorbar(image, ax=axes, label=cells.unit)
     else:
-        middle = (np.nanmin(values) + np.nanmax(values)) / 2
+        digits = 0 if max(abs(low), abs(high)) >= 100 else 1 if max(abs(low), abs(high)) >= 10 else 2
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
-                look = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if value > middle else "black"}
-                axes.text(column, row, f"{value:,.3g}" if abs(value) < 10 else f"{value:,.0f}", **look)
+                is_dark = value - low > _TURNS_WHITE * (darkest - low)
+                words = {"ha": "center", "va": "center", "fontsize": 6.5, "color": "white" if is_dark else "black"}
+                words |= {"clip_on": True, "in_layout": False}  # which takes the layout long to measure
+                axes.text(column, row + 0.28 * is_shared, _number(value, digits), **words)
     for row, column, marker in cells.marks:
         axes.plot(column, row, _MARKERS[marker], markersize=14, color="#E69F00", markerfacecolor="none")
     _name_cells(axes.set_xticks, cells.columns)
     _name_cells(axes.set_yticks, cells.rows)
 
 
-def _span(axes: Any, span: Span, number: int) -> None:  # noqa: ANN401
-    """A shaded stretch, with its words along the left edge; every other one is lighter."""
-    axes.axvspan(span.low, span.high, color="0.5", alpha=(0.08, 0.2)[number % 2], linewidth=0)
-    look = {"fontsize": 7, "va": "top", "ha": "left", "color": "0.25", "rotation": 90}
-    axes.text(span.low, 0.99, span.label, transform=axes.get_xaxis_transform(), **look)
+def _number(value: float, digits: int) -> str:
+    """A number without digits that say nothing."""
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:.0f}k" if abs(value) >= 1e5 else f"{value / 1e3:.1f}k"
+    return f"{value:.{digits}f}" if value else "0"
+
+
+def _spans(axes: Any, spans: Sequence[Span]) -> None:  # noqa: ANN401
+    """Shaded stretches, every other one lighter, with their words above all that is drawn."""
+    if not spans:
+        return
+    length = max(span.high for span in spans) - min(span.low for span in spans)
+    words = [textwrap.wrap(s.label, max(int(_LETTERS_ACROSS * (s.high - s.low) / length), 1)) for s in spans]
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top + _LINE_ABOVE * max(map(len, words)) * (top - bottom))
+    for number, (span, lines) in enumerate(zip(spans, words, strict=True)):
+        axes.axvspan(span.low, span.high, color="0.5", alpha=(0.08, 0.2)[number % 2], linewidth=0)
+        look = {"fontsize": 6.5, "va": "top", "ha": "center", "color": "0.25"}
+        middle = (span.low + span.high) / 2
+        axes.text(middle, 0.99, "\n".join(lines), transform=axes.get_xaxis_transform(), **look)
 
 
 def _boxes(axes: Any, boxes: Boxes) -> None:  # noqa: ANN401
@@ -239,12 +273,12 @@ def _arrows(axes: Any, arrows: Arrows, colour: int) -> None:  # noqa: ANN401
     largest = max(arrows.sizes, default=0.0) or 1.0
     for start, end, size, words in zip(arrows.starts, arrows.ends, arrows.sizes, arrows.words, strict=True):
         width = 0.8 + _WIDEST_ARROW * size / largest
-        head = f"simple,tail_width={width:.2f},head_width={width + 6:.2f},head_length={0.6 * width + 5:.2f}"
-        look = {"arrowstyle": head, "color": COLOURS[colour], "alpha": 0.7, "linewidth": 0, "shrinkA": 0, "shrinkB": 0}
+        head = f"simple,tail_width={width:.2f},head_width={width + 7:.2f},head_length={0.5 * width + 6:.2f}"
+        look = {"arrowstyle": head, "mutation_scale": 1.0, "color": COLOURS[colour], "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", xy=end, xytext=start, arrowprops=look)
         middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
-        ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
-        axes.text(*middle, words, ha="center", va="center", fontsize="small", bbox=ground)
+        ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.2}
+        axes.text(*middle, words, ha="center", va="center", fontsize="small", bbox=ground, zorder=5)
 
 
 def _name_cells(set_ticks: Any, names: Sequence[Place]) -> None:  # noqa: ANN401
@@ -274,25 +308,32 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
     if places["y"] and not has_cells:
         axes.set_yticks(range(len(places["y"])), [_word(place) for place in places["y"]])
         axes.set_ylim(len(places["y"]) - 0.5, -0.5)
-    _legend(axes, is_below=has_cells)
     if has_cells:
+        _legend(axes, is_below=True)
         return
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(linewidth=0.3, alpha=0.6)
     axes.set_axisbelow(True)
+    for axis in ("x", "y"):
+        if not places[axis] and axis not in chart.logarithmic:
+            _plain_ticks(chart, axes, axis)
     if chart.starts_at_zero and not places["y"]:
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    if not places["x"] and "x" not in chart.logarithmic:
-        _whole_numbers(chart, axes)
+        _from_zero(axes)
+    _spans(axes, [layer for layer in chart.layers if isinstance(layer, Span)])
+    upright = [layer for layer in chart.layers if isinstance(layer, Bars) and not layer.is_horizontal]
+    _legend(axes, is_below=False, has_bars=bool(upright))
 
 
-def _legend(axes: Any, is_below: bool) -> None:  # noqa: ANN401
-    """Name the series: inside where there is room, else to the right, and of cells below."""
+def _legend(axes: Any, is_below: bool, has_bars: bool = False) -> None:  # noqa: ANN401
+    """Name the series: inside where there is room, above bars, else to the right, and of cells below."""
     labels = axes.get_legend_handles_labels()[1]
     if not labels:
         return
     if not is_below and len(labels) <= _MOST_INSIDE:
-        axes.legend(fontsize="small", framealpha=0.8)
+        if has_bars:
+            bottom, top = axes.get_ylim()
+            axes.set_ylim(bottom, top + 0.1 * len(labels) * (top - bottom))
+        axes.legend(fontsize="small", framealpha=0.8, loc="upper right" if has_bars else "best")
         return
     if not is_below:
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
@@ -301,7 +342,27 @@ def _legend(axes: Any, is_below: bool) -> None:  # noqa: ANN401
     axes.legend(fontsize="small", ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
 
 
-def _whole_numbers(chart: Chart, axes: Any) -> None:  # noqa: ANN401
-    """No halves between periods or iterations, which are counted."""
-    if any(isinstance(layer, Line) and all(float(x).is_integer() for x in layer.x) for layer in chart.layers):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+def _plain_ticks(chart: Chart, axes: Any, axis: Literal["x", "y"]) -> None:  # noqa: ANN401
+    """Few numbers, with separators; no halves between periods or iterations, which are counted."""
+    ticker = require("matplotlib.ticker", "analysis")
+    counted = [layer.x for layer in chart.layers if isinstance(layer, Line)] if axis == "x" else []
+    is_whole = any(all(float(x).is_integer() for x in values) for values in counted)
+    one = axes.xaxis if axis == "x" else axes.yaxis
+    is_long = max(map(abs, one.get_view_interval())) >= 1e4 and axis == "x"
+    one.set_major_locator(ticker.MaxNLocator(4 if is_long else 6, integer=is_whole, steps=[1, 2, 2.5, 5, 10]))
+    one.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _tick(value: float) -> str:
+    """A number on an axis, as people write it."""
+    words = f"{value / 1e6:,.10g}M" if abs(value) >= 1e6 else f"{value:,.10g}"
+    return words.replace("-", "\N{MINUS SIGN}")
+
+
+def _from_zero(axes: Any) -> None:  # noqa: ANN401
+    """Include 0, with room above what hardly varies, and for a line along 0 where there is nothing else."""
+    bottom, top = axes.get_ylim()
+    top = max(top, 1.05 * axes.dataLim.y1)
+    if axes.dataLim.y0 == axes.dataLim.y1 == 0.0:
+        top = 1.0
+    axes.set_ylim(min(0.0, bottom) if axes.dataLim.y0 < 0.0 else -0.02 * top, top)

@@ -18,7 +18,7 @@ from rbc_marl.analysis.best_responses import (
     terminal_table,
     verify,
 )
-from rbc_marl.analysis.figures import best_response_bars, short_name
+from rbc_marl.analysis.verdicts import short_name
 from tests.analysis.test_verdicts import LEVELS, deviation, near, row
 
 
@@ -88,16 +88,6 @@ def test_the_table_fits_a_terminal_and_shows_every_row_whole():
 def test_a_checkpoint_has_a_short_name():
     names = ("checkpoint_000100", "checkpoint_000000", "checkpoint_000100-2", "monopoly", "rules-2")
     assert [short_name(name) for name in names] == ["100", "0", "100-2", "monopoly", "rules-2"]
-
-
-def test_a_figure_has_a_panel_for_each_type_and_is_drawn_anew(tmp_path):
-    rows = near()
-    for count, picture in ((3, tmp_path / "three.png"), (1, tmp_path / "one.png")):
-        best_response_bars(rows[:count], picture)
-    import matplotlib.image
-
-    three, one = (matplotlib.image.imread(tmp_path / name).shape for name in ("three.png", "one.png"))
-    assert three[1] == 3 * one[1] and three[0] == one[0]
 
 
 def test_gains_of_many_runs_come_to_their_mean_and_worst():

@@ -10,7 +10,8 @@ import pytest
 
 from rbc_marl import ConfigError, preset
 from rbc_marl.analysis.comparison import COMPARED, GROUPS, _groups, _tex, compare
-from rbc_marl.analysis.figures import reform
+from rbc_marl.analysis.drawing import save
+from rbc_marl.analysis.figures.reforms import reform
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.policies.imposed import Imposed
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
@@ -75,4 +76,4 @@ def test_files_hold_what_the_tables_show(taxed, tmp_path):
     changes, gains = taxed.tables()
     assert changes.row_count == len(COMPARED) and gains.row_count == GROUPS
     for suffix in (".png", ".pdf", ".svg"):
-        assert reform(taxed, tmp_path / f"reform{suffix}").stat().st_size > 5000
+        assert save(reform(taxed), tmp_path / f"reform{suffix}").stat().st_size > 5000

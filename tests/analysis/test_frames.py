@@ -9,7 +9,6 @@ import pytest
 
 from rbc_marl import ConfigError, UserError, preset
 from rbc_marl.analysis.frames import CONSUMER_UNITS, FIRM_UNITS, UNITS, save_frame, to_frame
-from rbc_marl.analysis.portrait import portrait
 from rbc_marl.analysis.rollouts import FIRM_FLOWS, FIRM_STOCKS, Evaluation, play
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
 
@@ -103,19 +102,6 @@ def test_a_file_holds_the_table_with_its_units_and_how_it_was_played(episodes, t
     assert set(found.attrs["units"]) == set(found.columns)
     assert found.attrs["fix"] == {"wage": 11.0}
     assert found.attrs["economy"]["num_firms"] == 3 and found.attrs["seed"] == 1 and found.attrs["episodes"] == 5
-
-
-def test_a_portrait_is_drawn_of_recorded_episodes_also_of_many_firms(episodes, tmp_path):
-    one = play(UniformPolicies(CONFIG.replace(num_consumers=1, num_firms=1, horizon=1)), 1, record=True)
-    many = play(UniformPolicies(CONFIG.replace(num_firms=60)), 1, record=True)
-    for number, played in enumerate((episodes, one, many)):
-        for suffix in (".png", ".pdf", ".svg"):
-            assert portrait(played, tmp_path / f"{number}{suffix}", "drawn").stat().st_size > 5000
-    drawn = (tmp_path / "0.svg").read_text(encoding="utf-8")
-    assert "drawn: mean of 5 episodes" in drawn.replace("<!-- ", "").replace(" -->", "")
-    with pytest.raises(ConfigError, match="record=True"):
-        portrait(play(UNIFORM, 1), tmp_path / "none.png")
-    assert not (tmp_path / "none.png").exists()
 
 
 def test_a_place_that_cannot_hold_a_file_is_refused_and_nothing_is_written(tmp_path):

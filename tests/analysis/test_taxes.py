@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from rbc_marl import preset
-from rbc_marl.analysis.figures import tax_bars
 from rbc_marl.analysis.taxes import (
     compare,
     comparisons,
@@ -23,7 +22,6 @@ from rbc_marl.analysis.taxes import (
     to_dict,
 )
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.errors import UserError
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.saved import PolicySet
 
@@ -154,15 +152,6 @@ def test_anchors_are_rule_based_economies_under_each_government():
     }
     consumers = {row["government"]: row["welfare_consumers"] for row in rows if row["rules"] == "cost_plus"}
     assert consumers["firms_only"] > consumers["no_tax"]  # what firms pay, consumers spend
-
-
-def test_the_figure_has_a_bar_for_learned_shuffled_and_fixed_taxes(tmp_path):
-    shuffled = {"shuffled_welfare_total": 1.0, "shuffled_welfare_consumers": 1.0}
-    rows = [learned(1, 5.0, **shuffled), learned(1, 5.0, 2.0, "consumers", **shuffled), fixed(1, (0.0, 0.8), 1.0)]
-    path = tax_bars(tax_panels(rows), tmp_path / "taxes.png")
-    assert path.stat().st_size > 5000
-    with pytest.raises(UserError, match="no run has learned taxes"):
-        tax_bars(tax_panels([fixed(1, (0.0, 0.8), 1.0)]), tmp_path / "none.png")
 
 
 def test_a_coarse_grid_keeps_the_best_pairs_of_each_welfare_and_those_of_the_paper():

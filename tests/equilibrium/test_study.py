@@ -6,13 +6,10 @@ import csv
 import json
 
 import pandas as pd
-import pytest
 
-from rbc_marl.analysis.figures import _marked, comparison, explained_by_a_line, market, spectrum
 from rbc_marl.analysis.studies import table_files
 from rbc_marl.analysis.tables import composition_summary, summary
 from rbc_marl.equilibrium.study import begin, finish, load_study
-from rbc_marl.errors import UserError
 from tests.equilibrium.bases import BASE
 
 ROW = {
@@ -121,51 +118,3 @@ def test_a_summary_says_what_welfare_is_made_of_over_the_runs_that_are_alive():
     assert composition_summary([STOPPED]).splitlines()[2] == "| other | 0 |" + "  |" * 8
 
 
-def test_a_spectrum_is_drawn_with_collapsed_runs_and_without_stopped_ones(tmp_path):
-    rows = [
-        {**ROW, "group": "living-1"},
-        {**ROW, "group": "living-1", "hours": 500.0, "wage": 12.0},
-        {**ROW, "group": "living-2", "hours": 900.0, "wage": 30.0},
-        {**ROW, "group": "collapsed", "outcome": "collapsed", "hours": 0.0},
-        {**STOPPED, "group": None},
-    ]
-    path = spectrum(rows, tmp_path / "spectrum.png")
-    assert path.stat().st_size > 5000
-    with pytest.raises(UserError, match="no run has ended"):
-        spectrum([STOPPED], tmp_path / "none.png")
-
-
-def test_a_market_is_drawn_of_the_runs_that_say_what_consumers_buy(tmp_path):
-    bought = {"demand_at_500": 900.0, "demand_at_2500": 0.0, "shopping_share": 0.7}
-    posted = {"share_at_500": 0.0, "sales_at_500": None, "exports_at_500": None}
-    posted |= {"share_at_2500": 1.0, "sales_at_2500": 12.0, "exports_at_2500": 80.0}
-    rows = [{**ROW, **bought, **posted}, {**ROW, **bought, **posted, "arm": "other"}, STOPPED]
-    assert market(rows, tmp_path / "market.png").stat().st_size > 5000
-    with pytest.raises(UserError, match="no run says what consumers buy"):
-        market([ROW, STOPPED], tmp_path / "none.png")
-
-
-def test_arms_are_compared_in_what_their_runs_have(tmp_path):
-    rows = [ROW, {**ROW, "arm": "other", "planner_share": 0.9}, {**ROW, "arm": "other", "outcome": "dead"}, STOPPED]
-    small = comparison(rows, tmp_path / "comparison.png")
-    wide = comparison([{**row, "labour_share": 0.4} for row in rows], tmp_path / "more.png")
-    assert 5000 < small.stat().st_size < wide.stat().st_size
-    with pytest.raises(UserError, match="no run has ended"):
-        comparison([STOPPED], tmp_path / "none.png")
-
-
-def test_a_legend_tells_living_groups_apart_and_holds_the_others_together():
-    groups = [*(f"living-{i}" for i in (10, 2, 1)), "living-2", "impaired-1", "impaired-2"]
-    groups += ["collapsed", "dead"]
-    found = _marked([{**ROW, "group": name, "outcome": name.partition("-")[0]} for name in groups])
-    living = ["living-1 (1)", "living-2 (2)", "living-10 (1)"]
-    assert list(found) == [*living, "impaired (2)", "collapsed (1)", "dead (1)"]
-    assert [marker for marker, _, _ in found.values()] == ["o", "o", "o", "^", "x", "x"]
-    assert len({colour for _, colour, _ in found.values()}) == 5
-
-
-def test_a_line_explains_the_squared_correlation():
-    assert explained_by_a_line([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)
-    assert explained_by_a_line([1.0, 2.0, 3.0], [1.0, -2.0, 1.0]) == pytest.approx(0.0)
-    assert explained_by_a_line([1.0, 2.0], [1.0, 2.0]) is None
-    assert explained_by_a_line([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None

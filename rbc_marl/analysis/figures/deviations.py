@@ -11,18 +11,18 @@ from rbc_marl.analysis.outcomes import LIVING
 from rbc_marl.analysis.verdicts import PAPER_BOUNDS, deviator, short_name
 from rbc_marl.config import AGENT_TYPES
 
-_SEARCHES: dict[str, tuple[str, Marker]] = {
-    "learned": ("learning", "circle"),
-    "control": ("the control's learning", "circle"),
-    "constant": ("a constant", "square"),
-    "schedule": ("a schedule", "square"),
-    "rule": ("a rule", "square"),
-    "rational": ("a rational rule", "square"),
-    "one-step": ("one step ahead", "square"),
+_SEARCHES: dict[str, tuple[str, Marker, int]] = {
+    "learned": ("learning", "circle", 0),
+    "control": ("the control's learning", "circle", 2),
+    "constant": ("a constant", "square", 1),
+    "schedule": ("a schedule", "square", 5),
+    "rule": ("a rule", "square", 4),
+    "rational": ("a rational rule", "square", 4),
+    "one-step": ("one step ahead", "square", 4),
 }
-"""In words, with the marker, by the column ``found_by``."""
+"""In words, with the marker and the colour, by the column ``found_by``."""
 # Height of a line of a chart, and of what stands above and below all, in those of a usual chart.
-_LINE, _FRAME = 0.085, 0.4
+_LINE, _FRAME = 0.09, 0.45
 
 
 def best_responses(rows: Sequence[Row]) -> list[Chart]:
@@ -81,9 +81,10 @@ def _of_type(agent_type: str, rows: Sequence[Row]) -> Chart:
     at = _spread(names, order)
     bound = 100.0 * rows[0]["paper_bound"]
     layers: list[Layer] = [Rule(0.0, axis="x"), Rule(bound, f"the paper's bound ({bound:g}%)", axis="x")]
-    for found_by in dict.fromkeys(row["found_by"] for row in rows):
-        own = [(row, y) for row, y in zip(rows, at, strict=True) if row["found_by"] == found_by]
-        layers.append(_found(found_by, own))
+    placed = list(zip(rows, at, strict=True))
+    for found_by, failed in dict.fromkeys((row["found_by"], _failed(row)) for row in rows):
+        own = [(row, y) for row, y in placed if (row["found_by"], _failed(row)) == (found_by, failed)]
+        layers.append(_found(found_by, own, failed))
     layers += _beside(rows, at)
     count = len({(row.get("arm"), row.get("seed"), row.get("checkpoint")) for row in rows})
     subject = "consumers" if agent_type == "consumer" else "firms" if agent_type == "firm" else "the government"
@@ -94,18 +95,23 @@ def _of_type(agent_type: str, rows: Sequence[Row]) -> Chart:
     )
     return Chart(
         f"best-responses-{agent_type}", subject, "gain over the baseline return (%)", "", tuple(layers), caption,
-        places={"y": tuple(order)}, size=(1.45, _FRAME + _LINE * max(len(order), 4)),
+        places={"y": tuple(order)}, size=(1.45, _FRAME + _LINE * max(len(order), 2)),
     )  # fmt: skip
 
 
-def _found(found_by: str, rows: Sequence[tuple[Row, float]]) -> Points:
-    words, marker = _SEARCHES.get(found_by, (found_by, "square"))
+def _failed(row: Row) -> bool:
+    """Whether the control search failed; false where there was none."""
+    return has(row, "verified") and not row["verified"]
+
+
+def _found(found_by: str, rows: Sequence[tuple[Row, float]], failed: bool) -> Points:
+    words, marker, colour = _SEARCHES.get(found_by, (found_by, "square", 2))
+    label = f"found by {words}{' (control failed)' if failed else ''}"
     ends = {end: [_share(row, end) for row, _ in rows] for end in ("gain", "gain_low", "gain_high")}
     return Points(
-        [value for value in ends["gain"] if value is not None], [y for _, y in rows], f"most, by {words}", marker,
+        [value for value in ends["gain"] if value is not None], [y for _, y in rows], label, marker,
         low=ends["gain_low"], high=ends["gain_high"], along="x",
-        words=[_words(row) for row, _ in rows], hollow=[row.get("verified") is False for row, _ in rows],
-        colour=list(_SEARCHES).index(found_by) % 6 if found_by in _SEARCHES else None,
+        words=[_words(row) for row, _ in rows], hollow=[failed] * len(rows), colour=colour,
     )  # fmt: skip
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Chart, Line
+from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Chart, Line, Place
 from rbc_marl.analysis.figures.numbers import BAND, banded, plain
 from rbc_marl.analysis.indicators import gini
 
@@ -31,7 +31,7 @@ _PATHS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("taxes", "taxes", "%", {"income_tax": "income", "corporate_tax": "corporate"}),
     ("utility", "utility", "utility per consumer", {"consumer_reward": "utility"}),
 )
-_ROLL_OUT = {
+_ROLL_OUT: dict[str, tuple[str, Literal["blue", "orange", "grey"]]] = {
     "price": ("price (money per unit)", "grey"),
     "wage": ("wage (money per hour)", "grey"),
     "inventory": ("units for sale", "blue"),
@@ -82,13 +82,13 @@ def roll_out(episodes: Episodes, quantities: Sequence[str] = _FIGURE_2) -> list[
         ConfigError: The episodes were not recorded.
     """
     episodes.require_periods()
-    columns = [int(period) for period in _periods(episodes)]
+    columns = _columns(episodes)
     charts = []
     for name in quantities:
         words, colour = _ROLL_OUT[name]
         values = episodes.firms[name][0].double().T
         rows = range(values.shape[0])
-        cells = Cells([plain(row) for row in values], list(rows), columns, words, colour=colour)  # type: ignore[arg-type]
+        cells = Cells([plain(row) for row in values], list(rows), columns, words, colour=colour, starts_at_zero=True)
         caption = f"Of every firm in every period of one episode: {words}."
         charts.append(Chart(f"roll-out-{name}", words, "period", "firm", (cells,), caption))
     return charts
@@ -112,8 +112,8 @@ def firms(episodes: Episodes) -> list[Chart]:
 
 
 def consumers(episodes: Episodes) -> list[Chart]:
-    """Who works for whom, and who gets how much; see `employers` and `distributions`."""
-    return [*employers(episodes), *distributions(episodes)]
+    """Who works for whom, and who gets how much; see `employers`, `distributions` and `paths`."""
+    return [*employers(episodes), *distributions(episodes), *_inequality(episodes)]
 
 
 def said(episodes: Episodes) -> str:
@@ -142,6 +142,7 @@ def money(episodes: Episodes) -> list[Chart]:
         "firms": sum(_SIGNS["firms"].get(name, 0) * size for name, size in flows.items()),
     }
     words = [f"{name}\n(keep {kept[name]:+,.0f})" if name in kept else name for name in places]
+    words = [text.replace("-", "\N{MINUS SIGN}") for text in words]
     boxes = Boxes([x for x, _ in places.values()], [y for _, y in places.values()], words)
     drawn = {name: size for name, size in flows.items() if size > 0.0 and (is_open or name != "exports")}
     arrows = Arrows(
@@ -162,7 +163,7 @@ _ARROWS = {
     "wages": ((0.7, 0.55), (0.3, 0.55)),
     "spending": ((0.3, 0.45), (0.7, 0.45)),
     "dividends": ((0.7, 0.5), (0.3, 0.5)),
-    "income tax": ((0.12, 0.59), (0.4, 0.88)),
+    "income tax": ((0.12, 0.59), (0.36, 0.86)),
     "transfers": ((0.46, 0.79), (0.24, 0.59)),
     "corporate tax": ((0.84, 0.59), (0.64, 0.85)),
     "investment": ((0.74, 0.41), (0.56, 0.19)),
@@ -218,7 +219,7 @@ def employers(episodes: Episodes) -> list[Chart]:
     shares = torch.where(total > 0, 100.0 * by_group / total.clamp(min=1e-9), torch.nan)
     names = [f"{start}-{end - 1}" if end - start > 1 else str(start) for start, end in groups]
     numbers, count = list(range(config.num_firms)), _count(episodes)
-    cells = Cells([plain(row) for row in shares], names, numbers, "% of their hours")
+    cells = Cells([plain(row) for row in shares], names, numbers, "% of their hours", starts_at_zero=True)
     order = "consumers of small numbers mind work least"
     who = Chart(
         "employers", "who works for whom (% of their hours)", "firm", "consumers", (cells,),
@@ -227,7 +228,7 @@ def employers(episodes: Episodes) -> list[Chart]:
     mean = worked.sum(dim=2) / episodes.num_episodes
     when = Chart(
         "labour", "hours worked for each firm", "period", "firm",
-        (Cells([plain(row) for row in mean], numbers, [int(p) for p in _periods(episodes)], "hours"),),
+        (Cells([plain(row) for row in mean], numbers, _columns(episodes), "hours", starts_at_zero=True),),
         f"Hours worked for each firm in each period, mean of {count}.",
     )  # fmt: skip
     line = banded(list(range(config.num_consumers)), hours.mean(dim=1), has_dots=False)
@@ -246,7 +247,7 @@ def distributions(episodes: Episodes) -> list[Chart]:
 
     Returns:
         Charts: Lorenz curves of income, consumption and money with their Gini coefficients, then a histogram each of
-        consumption, money and utility.
+        income, consumption, money and utility.
 
     Raises:
         ConfigError: The episodes were not recorded.
@@ -254,6 +255,7 @@ def distributions(episodes: Episodes) -> list[Chart]:
     episodes.require_periods()
     held = {name: episodes.consumers[name].double() for name in ("income", "consumption", "money")}
     histograms = {
+        "income": (held["income"], "money received in an episode"),
         "consumption": (held["consumption"], "units of all goods in an episode"),
         "money": (held["money"], "money at the end of an episode"),
         "utility": (episodes.returns["consumer"].double(), "utility of an episode"),
@@ -263,7 +265,7 @@ def distributions(episodes: Episodes) -> list[Chart]:
 
 
 def _lorenz(held: dict[str, Tensor], episodes: Episodes) -> list[Chart]:
-    layers, words = [Line([0.0, 100.0], [0.0, 100.0], "all have the same", colour=3, is_faint=True)], []
+    layers, words = [Line([0.0, 100.0], [0.0, 100.0], "all alike", colour=3, is_faint=True)], []
     for name, values in held.items():
         coefficient = gini(values) if float(values.min()) >= 0.0 else None
         if coefficient is None:
@@ -271,13 +273,13 @@ def _lorenz(held: dict[str, Tensor], episodes: Episodes) -> list[Chart]:
         ordered = values.sort(dim=1).values.mean(dim=0)  # as the Gini: weighted by the totals of episodes
         curve = torch.cat([ordered.new_zeros(1), ordered.cumsum(0) / ordered.sum()])
         x = torch.linspace(0.0, 100.0, len(curve))
-        layers.append(Line(x.tolist(), plain(100.0 * curve), f"{name} (Gini {coefficient:.2f})"))
+        layers.append(Line(x.tolist(), plain(100.0 * curve), f"{name} {coefficient:.2f}"))
         words.append(f"{name} {coefficient:.2f}")
     if not words:
         return []
     caption = f"Lorenz curves over consumers, means of {_count(episodes)}. Gini coefficients: {', '.join(words)}."
     x_words, y_words = "consumers, the poorest first (%)", "share of the total (%)"
-    return [Chart("lorenz", "inequality", x_words, y_words, tuple(layers), caption)]
+    return [Chart("lorenz", "Lorenz curves (Gini coefficients)", x_words, y_words, tuple(layers), caption)]
 
 
 def _histogram(name: str, values: Tensor, unit: str, episodes: Episodes) -> Chart:
@@ -304,7 +306,8 @@ def _inequality(episodes: Episodes) -> list[Chart]:
     if not lines:
         return []
     caption = f"Gini coefficients over consumers by period: {said(episodes)}."
-    return [Chart("inequality", "inequality", "period", "Gini coefficient", tuple(lines), caption, starts_at_zero=True)]
+    title, y = "inequality by period", "Gini coefficient"
+    return [Chart("inequality", title, "period", y, tuple(lines), caption, starts_at_zero=True)]
 
 
 def _ginis(values: Tensor) -> Tensor:
@@ -325,6 +328,10 @@ def _groups(count: int) -> list[tuple[int, int]]:
 
 def _periods(episodes: Episodes) -> list[float]:
     return [float(period) for period in range(1, episodes.config.horizon + 1)]
+
+
+def _columns(episodes: Episodes) -> list[Place]:
+    return [int(period) for period in _periods(episodes)]
 
 
 def _count(episodes: Episodes) -> str:

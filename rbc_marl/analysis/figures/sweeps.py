@@ -19,15 +19,19 @@ _PLANES = (
     (("wage", "mean wage (money per hour)"), ("hours", "hours per consumer and period")),
     (("firm_return", "reward of a firm (money)"), ("consumer_return", "reward of a consumer (utility)")),
 )
-# What `comparison` draws of every arm, where rows have it: words and the scale of the numbers.
+# What `comparison` draws of every arm, where rows have it: title, unit and the scale of the numbers.
 _COMPARED = {
-    "hours": ("hours per consumer and period", 1.0),
-    "consumer_return": ("utility of a consumer", 1.0),
-    "welfare_total": ("total welfare", 1.0),
-    "planner_share": ("consumers' welfare (% of a planner's)", 100.0),
-    "firms_money_share": ("profit kept (% of consumers' money)", 100.0),
-    "labour_share": ("wages (% of the value of output)", 100.0),
+    "hours": ("hours", "hours per consumer and period", 1.0),
+    "consumer_return": ("consumers", "utility of an episode", 1.0),
+    "welfare_total": ("total welfare", "welfare of an episode", 1.0),
+    "planner_share": ("consumers' welfare", "% of a planner's", 100.0),
+    "firms_money_share": ("profit that firms keep", "% of consumers' money", 100.0),
+    "labour_share": ("wages", "% of the value of output", 100.0),
 }
+# More entries of a legend than this stand beside a chart and take room.
+_MOST_INSIDE = 4
+# Prices that firms post less often say little of what such firms sell.
+_RARE = 0.01
 # What `market` draws for each price, by the beginning of its column.
 _STRATEGIES = {
     "share": "share of firms and periods (%)",
@@ -48,18 +52,19 @@ def comparison(rows: Sequence[Row]) -> list[Chart]:
     drawn = ended(rows)
     charts = []
     arms = list(dict.fromkeys(str(row["arm"]) for row in drawn))
-    for name, (words, scale) in _COMPARED.items():
+    for name, (title, unit, scale) in _COMPARED.items():
         measured = [row for row in drawn if has(row, name)]
         if not measured:
             continue
         layers = _runs_by_arm(measured, arms, name, scale)
         caption = (
-            f"{words[0].upper()}{words[1:]} of {runs(len(measured))}, by arm. Lines are means. A circle is a living "
-            "run, a cross one that is not."
+            f"{title[0].upper()}{title[1:]} ({unit}) of {runs(len(measured))}, by arm. Lines are means. A circle is a "
+            "living run, a cross one that is not."
         )
         height = 0.35 + 0.12 * max(len(arms), 3)
         places = {"y": tuple(arms)}
-        charts.append(Chart(f"comparison-{name}", words, words, "", layers, caption, places=places, size=(1.0, height)))
+        size = (1.1, height)
+        charts.append(Chart(f"comparison-{name}", title, unit, "", layers, caption, places=places, size=size))
     return charts
 
 
@@ -71,7 +76,7 @@ def _runs_by_arm(rows: Sequence[Row], arms: Sequence[str], name: str, scale: flo
         if not own:
             continue
         mean = scale * float(np.mean([row[name] for row in own]))
-        lines.append(Line([mean, mean], [place - 0.35, place + 0.35], colour=3))
+        lines.append(Line([mean, mean], [place - 0.35, place + 0.35], colour=3, is_solid=True))
         for i, row in enumerate(own):  # one below the other, in the order of the rows
             at = place + 0.5 * ((i + 0.5) / len(own) - 0.5)
             found[is_living(row)].append((scale * row[name], at, f"{arm}, seed {row['seed']}: {row['outcome']}"))
@@ -110,7 +115,7 @@ def spectrum(rows: Sequence[Row], varied: Sequence[str] = ()) -> list[Chart]:
             f"{y_words[0].upper()}{y_words[1:]} against {x_words}: {runs(len(drawn))}, a point each, coloured by "
             f"{said}.{f' A straight line explains {explained:.0%} of the variance.' if explained is not None else ''}"
         )
-        width = 1.0 if number < len(_PLANES) - 1 else 1.6
+        width = 1.6 if number == len(_PLANES) - 1 and len(layers) > _MOST_INSIDE else 1.1
         charts.append(Chart(f"spectrum-{y}", title, x_words, y_words, layers, caption, size=(width, 1.1)))
     return charts
 
@@ -189,20 +194,23 @@ def market(rows: Sequence[Row]) -> list[Chart]:
 def _strategies(rows: Sequence[Row]) -> Chart:
     """What firms do with each price."""
     prices = _prices(rows[0])
+    shares = [[row[f"share_at_{price}"] for row in rows if has(row, f"share_at_{price}")] for price in prices]
+    is_rare = [not values or float(np.mean(values)) < _RARE for values in shares]
     layers = []
     for name, words in _STRATEGIES.items():
         scale = 100.0 if name == "share" else 1.0
         found = [[row[f"{name}_at_{price}"] for row in rows if has(row, f"{name}_at_{price}")] for price in prices]
         means = [scale * float(np.mean(values or [0.0])) for values in found]
-        low = [scale * min(values, default=0.0) for values in found]
-        high = [scale * max(values, default=0.0) for values in found]
-        layers.append(Bars(prices, plain(means), words, plain(low), plain(high)))
+        low = [None if rare else scale * min(values) for values, rare in zip(found, is_rare, strict=True)]
+        high = [None if rare else scale * max(values) for values, rare in zip(found, is_rare, strict=True)]
+        layers.append(Bars(prices, plain(means), words, low, high, hatched=is_rare))
     caption = (
         "Share of firms and periods at each price, units that such a firm sells at home and units that it exports: "
-        f"means of {runs(len(rows))}, and the least and the most of them."
+        f"means of {runs(len(rows))}, and the least and the most of them. Hatched: prices posted less than {_RARE:.0%} "
+        "of the time."
     )
     title = f"what firms post and sell, mean of {runs(len(rows))} (least to most)"
-    return Chart("strategies", title, "price (money per unit)", "", tuple(layers), caption, size=(1.45, 1.2))
+    return Chart("strategies", title, "price (money per unit)", "units, or %", tuple(layers), caption, size=(1.6, 1.2))
 
 
 def _prices(row: Row) -> list[str]:

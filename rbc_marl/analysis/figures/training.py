@@ -56,7 +56,8 @@ def read_progress(folder: str | Path) -> pd.DataFrame:
         raise UserError(f"{folder} has no progress.csv with a finished iteration; wait for one") from None
     phases = _phases(folder / "result.json")
     if phases and ITERATION in frame:
-        frame = frame.assign(**{PHASE: frame[ITERATION].map(phases)})
+        words = frame[ITERATION].map(phases).rename(PHASE)
+        frame = frames.concat([frame.drop(columns=PHASE, errors="ignore"), words], axis=1)
     return frame
 
 
@@ -138,4 +139,7 @@ def _stages(progress: pd.DataFrame) -> list[Span]:
 
 def _stage(phase: str) -> str:
     """A phase without the numbers that move within a stage."""
-    return re.sub(r"(?:, )?taxes up to \d+%( on the way.*)?", ", taxes open", phase).removeprefix(", ")
+    words = re.sub(r"taxes up to \d+%( on the way.*)?", "taxes open", phase)
+    return words.replace("consumer and firm learning", "consumers and firms learn").replace(
+        "consumer learning", "consumers learn"
+    )
