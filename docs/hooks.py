@@ -58,7 +58,8 @@ def page_of(notebook: dict[str, Any], name: str, repository: str | None) -> tupl
             if "image/png" in data:
                 picture = f"{name}-{len(pictures) + 1}.png"
                 pictures[picture] = base64.b64decode("".join(data["image/png"]))
-                parts.append(f"![{re.sub(r'[][\s]+', ' ', words)}]({picture})")
+                described = re.sub(r"[][\s]+", " ", words)
+                parts.append(f"![{described}]({picture})")
             else:
                 parts.append(f"````text\n{words.rstrip()}\n````")
     parts.insert(1, opening(name, repository))

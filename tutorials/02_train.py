@@ -9,8 +9,8 @@
 # - evaluate trained policies, and use them in Python without Ray;
 # - start the same training from Python.
 #
-# It needs the extras `rllib` and `analysis`. The economy here is small and the run is short. `rbc-marl train quickstart`
-# trains the economy of the paper, in minutes.
+# It needs the extras `rllib` and `analysis`. The economy here is small and the run is short. `rbc-marl train
+# quickstart` trains the economy of the paper, in minutes.
 
 # %%
 import json

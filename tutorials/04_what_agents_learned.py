@@ -52,7 +52,8 @@ Picture(demand, columns=1).save(output / "demand.png")
 
 # %% [markdown]
 # Demand falls with the price, and ends where consumers would rather wait. Nobody told them to: they learned it from
-# what they got. Rational consumers plan, by the rules of `rbc_marl.policies.rational`.
+# what they got. Rational consumers follow the rules of `rbc_marl.policies.rational`, which take prices as lasting. So
+# they buy at 2,000, where trained consumers wait for the firm that will undercut.
 #
 # ## Labour supply
 #
@@ -64,7 +65,8 @@ supply = list(beside(off_path.labour_supply(trained), off_path.labour_supply(rat
 Picture(supply, columns=2).save(output / "labour_supply.png")
 
 # %% [markdown]
-# Trained workers leave for the firm that pays more. They shrug at a small tax and stop working under a large one.
+# All leave for the firm that pays more. Trained workers shrug at a small tax and stop working under a large one.
+# Rational ones live in an economy of their own, in which all goods are dear and work brings less.
 #
 # ## Policy functions
 #
@@ -75,8 +77,9 @@ functions = off_path.policy_functions(trained)
 Picture(functions).save(output / "policy_functions.png")
 
 # %% [markdown]
-# A flat line is an answer too: it says that the agent does not react to that number. Where the number is one that
-# hardly varies in training, little could be learned about it.
+# Firms follow the prices of the others, and hardly heed their own stock. They pay the lowest wage there is. Consumers
+# spend what they have, until there is nothing left that is worth its price. A flat line is an answer too: this
+# government taxes nobody, whatever it sees.
 #
 # ## Who works for whom, and who gets how much
 #
@@ -90,8 +93,9 @@ Picture(episodes.employers(played)).save(output / "employers.png")
 Picture(episodes.distributions(played), columns=2).save(output / "distributions.png")
 
 # %% [markdown]
-# Consumers differ in one thing only: how much they mind work. All work, so that incomes hardly differ. Utility does,
-# for work costs some of them more.
+# Consumers differ in one thing only: how much they mind work. All work, for any firm, so that incomes hardly differ.
+# Utility does, for work costs some of them more. Most have spent their money by the end, and a few keep what is worth
+# nothing then.
 #
 # ## What next
 #

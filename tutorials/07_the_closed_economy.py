@@ -64,12 +64,6 @@ table(played)
 # Arrows are as wide as the flows of money between consumers, firms and the government, per consumer and period.
 
 # %%
-for name, episodes in played.items():
-    (chart,) = money(episodes)
-    Picture([replace(chart, title=f"{name}: {chart.title}")], columns=1).save(output / f"{name}.png")
-    print(f"{name}: {chart.caption}")
-
-# %%
 charts = [replace(money(episodes)[0], title=name) for name, episodes in played.items()]
 Picture(charts, columns=2, title="Flows of money, per consumer and period").save(output / "money.png")
 
@@ -96,9 +90,9 @@ chart = Chart(
 Picture([chart], columns=1).save(output / "consumers_money.png")
 
 # %% [markdown]
-# With the paper's money consumers can buy two units each, and the money is gone. Firms keep it, for they have no use
-# for it in the model. So there is nothing to pay wages for, and firms learn to pay none. More money buys time. Dividends
-# close the circle: profits come back and are spent again.
+# The scale is logarithmic. With the paper's money consumers can buy one or two units, and the money is gone. Firms
+# keep it, for they have no use for it in the model. So there is nothing to pay wages for, and firms learn to pay
+# none. More money buys time. Dividends close the circle: profits come back and are spent again.
 #
 # ## Changing the economy is not training in it
 #
@@ -113,9 +107,9 @@ table({**economies, "trained with them": played["closed_dividends"]})
 assert Evaluation.of(economies["dividends at once"]).means["hours"] < 100
 
 # %% [markdown]
-# Nearly nothing happens: firms still pay no wage, so that there is no profit to pay out and nobody works. The same rule
-# brings the economy to life where agents learn under it. A reform is both: a first effect, which `rbc-marl compare`
-# measures, and what agents make of it, which takes training.
+# Money comes back now, and consumers buy more of the little there is. But firms still pay next to nothing, so that
+# hardly anybody works. The same rule brings the economy to life where agents learn under it. A reform is both: a first
+# effect, which `rbc-marl compare` measures, and what agents make of it, which takes training.
 #
 # ## What next
 #

@@ -286,10 +286,10 @@ for name, visited in economies.items():
 Picture(charts, columns=2).save(output / "gains.png")
 
 # %% [markdown]
-# Consumers of `open_rbc` satisfy every condition as well as a computer can say, in all periods but the last. There they
-# keep money that is worth nothing: cheap goods run out, and they do not ask for dear ones. Consumers of `quickstart` err
-# a little everywhere, for they still explore. They leave a bargain in period 2, and ask for too many units of cheap
-# goods late.
+# Consumers of `open_rbc` satisfy every condition as well as a computer can say, in all periods but the last. There
+# they keep money that is worth nothing: cheap goods run out, and they do not ask for dear ones. Consumers of
+# `quickstart` err a little everywhere, for they still explore. They leave a bargain in period 2, and ask for too many
+# units of cheap goods late.
 #
 # ## How far is that from the best?
 #
