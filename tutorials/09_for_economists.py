@@ -122,7 +122,7 @@ chart = Chart(
     y="utility per 1,000 of money",
     layers=tuple(layers),
     starts_at_zero=True,
-    caption="The value of money is flat over most of the episode and zero after it. An optimiser's lies above it.",
+    caption="The value of money is flat over most of the episode and zero after it. In open_rbc an optimiser's is higher.",
 )
 Picture([chart], columns=1).save(output / "value_of_money.png")
 
@@ -201,7 +201,7 @@ for name, visited in economies.items():
 chart = Chart(
     name="hours",
     title="Hours under every income tax",
-    x="value of an hour's net wage over its disutility",
+    x="worth of an hour's pay over its disutility",
     y="hours per period",
     layers=(*layers, Rule(1.0, "first-order condition", axis="x")),
     starts_at_zero=True,
@@ -271,7 +271,8 @@ for name, visited in economies.items():
     visited.total = sum(gain.sum(0).mean().item() for gain in gains.values())
     assert min(gain.min().item() for gain in gains.values()) > -1e-3  # a best choice is no worse than the one made
     periods = range(1, visited.config.horizon + 1)
-    bars = [Bars(periods, (100 * gain.mean((1, 2)) / unit).tolist(), part) for part, gain in gains.items()]
+    shares = {part: 100 * gain.mean((1, 2)) / unit for part, gain in gains.items()}  # [T] each
+    bars = [Bars(periods, share.tolist(), part) for part, share in shares.items() if share.max() > 0.01]
     charts.append(
         Chart(
             name=f"gains-{name}",
@@ -286,10 +287,10 @@ for name, visited in economies.items():
 Picture(charts, columns=2).save(output / "gains.png")
 
 # %% [markdown]
-# Consumers of `open_rbc` satisfy every condition as well as a computer can say, in all periods but the last. There
-# they keep money that is worth nothing: cheap goods run out, and they do not ask for dear ones. Consumers of
-# `quickstart` err a little everywhere, for they still explore. They leave a bargain in period 2, and ask for too many
-# units of cheap goods late.
+# Nobody would gain by another employer. Consumers of `open_rbc` satisfy every condition as well as a computer can
+# say, in all periods but the last. There they keep money that is worth nothing: cheap goods run out, and they do not
+# ask for dear ones. Consumers of `quickstart` err a little everywhere, for they still explore. They leave a bargain
+# in period 2, and ask for too many units of cheap goods late.
 #
 # ## How far is that from the best?
 #
