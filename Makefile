@@ -22,7 +22,7 @@ FILE  ?= rllib_configs/quickstart.yaml
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all long libraries lint bench evidence zoo notebooks docs clean constraints
+.PHONY: help setup train test test-all long libraries lint bench evidence pictures zoo notebooks docs clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,10 +66,11 @@ evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on whe
 	for name in market closed; do \
 	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
-	  for picture in $$name comparison; do \
-	    [ ! -e results/$$name/$$picture.png ] || cp results/$$name/$$picture.png docs/evidence/$$name.png; \
-	  done; \
 	done
+	$(BIN)/python docs/pictures.py
+
+pictures: $(STAMP)  ## draw the pictures of README and docs anew, from docs/evidence and the zoo
+	$(BIN)/python docs/pictures.py
 
 zoo: $(STAMP)  ## make the policies that travel with the package anew: hours; what is under results/zoo is kept
 	for name in $(ZOO); do \

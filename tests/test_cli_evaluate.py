@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rbc_marl import EconomyConfig, cli
+from rbc_marl.analysis import drawing
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.saved import save_policies
@@ -73,3 +74,29 @@ def test_what_agents_do_off_the_path_is_in_json_and_text(capsys, checkpoint):
     assert {"income_tax", "corporate_tax", "welfare", "constant"} == set(data["taxing"])
     out = evaluate(capsys, checkpoint, "--episodes", "4")[1]
     assert all(f"\n{name}: " in out for name in ("shopping", "working", "pricing", "taxing"))
+
+
+@pytest.mark.parametrize(
+    ("by", "names"),
+    [("period", ("prices", "roll-out-price")), ("firm", ("roll-out-profit", "price-by-stock")),
+     ("consumer", ("employers", "lorenz"))],
+)  # fmt: skip
+def test_a_picture_shows_periods_firms_or_consumers(capsys, checkpoint, tmp_path, monkeypatch, by, names):
+    drawn = []
+    monkeypatch.setattr(drawing, "save", lambda charts, path, title="": drawn.append((charts, path, title)))
+    target = tmp_path / "x.png"
+    status, out, _ = evaluate(capsys, checkpoint, "--episodes", "2", "--out", str(target), "--by", by)
+    ((charts, path, title),) = drawn
+    assert status == 0 and path == target and f"picture: {target}" in out and title.startswith(checkpoint)
+    assert set(names) < {chart.name for chart in charts}
+    others = {"prices", "price-by-stock", "employers"} - set(names)
+    assert not others & {chart.name for chart in charts}
+
+
+def test_a_picture_of_what_is_imposed_shows_it(capsys, checkpoint, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(drawing, "save", lambda charts, path, title="": drawn.extend(charts))
+    arguments = ("--episodes", "2", "--out", str(tmp_path / "x.png"), "--by", "firm", "--fix", "price=1500")
+    assert evaluate(capsys, checkpoint, *arguments)[0] == 0
+    (chart,) = [chart for chart in drawn if chart.name == "price-by-stock"]
+    assert set(chart.layers[0].y) == {1500.0}

@@ -122,7 +122,7 @@ chart = Chart(
     y="utility per 1,000 of money",
     layers=tuple(layers),
     starts_at_zero=True,
-    caption="The value of money is flat over most of the episode and zero after it. In open_rbc an optimiser's is higher.",
+    caption="The value of money is flat and falls to zero at the end. In open_rbc an optimiser's is higher.",
 )
 Picture([chart], columns=1).save(output / "value_of_money.png")
 

@@ -42,9 +42,10 @@ _MOST_INSIDE = 4
 # Letters that fit below a chart, side by side.
 _LETTERS_BELOW = 54
 # Shade of the largest number's ground, of 1 for the darkest, and the shade from which on numbers are white.
-_DARKEST, _TURNS_WHITE = 0.75, 0.45
+_DARKEST, _TURNS_WHITE = 0.75, 0.55
 # Words of stages: letters that fit across a chart, and the share of its height that a line of them takes.
 _LETTERS_ACROSS, _LINE_ABOVE = 48, 0.075
+_Place = Literal["inside", "above", "beside", "below"]
 # Share of a place that the bars of all series together take.
 _BARS = 0.8
 
@@ -225,7 +226,8 @@ def _cells(axes: Any, cells: Cells, is_shared: bool) -> None:  # noqa: ANN401
     if values.size > MOST_NUMBERS:
         axes.figure.colorbar(image, ax=axes, label=cells.unit)
     else:
-        digits = 0 if max(abs(low), abs(high)) >= 100 else 1 if max(abs(low), abs(high)) >= 10 else 2
+        largest, known = max(abs(low), abs(high)), values[np.isfinite(values)]
+        digits = 0 if largest >= 100 or (known == known.round()).all() else 1 if largest >= 10 else 2
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
                 is_dark = value - low > _TURNS_WHITE * (darkest - low)
@@ -309,7 +311,7 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
         axes.set_yticks(range(len(places["y"])), [_word(place) for place in places["y"]])
         axes.set_ylim(len(places["y"]) - 0.5, -0.5)
     if has_cells:
-        _legend(axes, is_below=True)
+        _legend(axes, "below")
         return
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(linewidth=0.3, alpha=0.6)
@@ -320,26 +322,27 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
     if chart.starts_at_zero and not places["y"]:
         _from_zero(axes)
     _spans(axes, [layer for layer in chart.layers if isinstance(layer, Span)])
-    upright = [layer for layer in chart.layers if isinstance(layer, Bars) and not layer.is_horizontal]
-    _legend(axes, is_below=False, has_bars=bool(upright))
+    kinds = {type(layer) for layer in chart.layers}
+    place: _Place = "above" if Bars in kinds and not places["y"] else "inside"
+    _legend(axes, "beside" if Points in kinds and places["y"] else place)
 
 
-def _legend(axes: Any, is_below: bool, has_bars: bool = False) -> None:  # noqa: ANN401
-    """Name the series: inside where there is room, above bars, else to the right, and of cells below."""
+def _legend(axes: Any, place: _Place) -> None:  # noqa: ANN401
+    """Name the series: below cells, above bars, beside rows of points and where there are many, else inside."""
     labels = axes.get_legend_handles_labels()[1]
     if not labels:
         return
-    if not is_below and len(labels) <= _MOST_INSIDE:
-        if has_bars:
-            bottom, top = axes.get_ylim()
-            axes.set_ylim(bottom, top + 0.1 * len(labels) * (top - bottom))
-        axes.legend(fontsize="small", framealpha=0.8, loc="upper right" if has_bars else "best")
-        return
-    if not is_below:
+    if place == "below":
+        columns = max(1, min(len(labels), int(_LETTERS_BELOW / (max(map(len, labels)) + 6))))
+        axes.legend(fontsize="small", ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
+    elif place == "beside" or len(labels) > _MOST_INSIDE:
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
-        return
-    columns = max(1, min(len(labels), int(_LETTERS_BELOW / (max(map(len, labels)) + 6))))
-    axes.legend(fontsize="small", ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
+    elif place == "above":
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom, top + 0.1 * len(labels) * (top - bottom))
+        axes.legend(fontsize="small", loc="upper right", framealpha=0.8)
+    else:
+        axes.legend(fontsize="small", framealpha=0.8)
 
 
 def _plain_ticks(chart: Chart, axes: Any, axis: Literal["x", "y"]) -> None:  # noqa: ANN401
@@ -348,7 +351,8 @@ def _plain_ticks(chart: Chart, axes: Any, axis: Literal["x", "y"]) -> None:  # n
     counted = [layer.x for layer in chart.layers if isinstance(layer, Line)] if axis == "x" else []
     is_whole = any(all(float(x).is_integer() for x in values) for values in counted)
     one = axes.xaxis if axis == "x" else axes.yaxis
-    is_long = max(map(abs, one.get_view_interval())) >= 1e4 and axis == "x"
+    low, high = one.get_view_interval()
+    is_long = axis == "x" and (high >= 1e4 or low <= -1e3)
     one.set_major_locator(ticker.MaxNLocator(4 if is_long else 6, integer=is_whole, steps=[1, 2, 2.5, 5, 10]))
     one.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
 

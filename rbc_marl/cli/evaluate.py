@@ -111,11 +111,16 @@ def _draw(played: Episodes, policies: Policies, by: Rows, seed: int, out: Path, 
     from rbc_marl.analysis.drawing import save
     from rbc_marl.analysis.figures import episodes, off_path
 
+    shown = episodes.said(played)
     if by == "firm":
         charts = [*episodes.firms(played), *off_path.policy_functions(policies, seed, ("firm",))]
+        shown = "every firm in the first episode, and what firms do off the path, with 95% intervals"
+    elif by == "consumer":
+        charts = episodes.consumers(played)
     else:
-        charts = episodes.consumers(played) if by == "consumer" else episodes.portrait(played)
-    save(charts, out, title=f"{name}: {episodes.said(played)}")
+        charts = episodes.portrait(played)
+        shown += "; below, the first episode"
+    save(charts, out, title=f"{name}: {shown}")
 
 
 def _repeated(option: str, texts: list[str] | None) -> list[str]:

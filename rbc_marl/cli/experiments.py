@@ -170,7 +170,7 @@ def _draw(outcome: Outcome) -> Path | None:
     policies = load_policies(outcome.checkpoint, trust=True)  # code that has just been trained with
     consumers = policies.config.num_consumers
     episodes = play(policies, min(max(_PLAYED_CONSUMERS // consumers, 1), 256), agents=True)
-    title = f"{outcome.folder.parent.name}, {outcome.folder.name}: {said(episodes)}"
+    title = f"{outcome.folder.parent.name}, {outcome.folder.name}: {said(episodes)}; below, the first episode"
     return save(portrait(episodes), outcome.folder / "economy.png", title=title)
 
 

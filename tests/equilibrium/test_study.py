@@ -75,6 +75,8 @@ def test_runs_that_failed_are_listed_with_their_errors_and_counted_nowhere(tmp_p
     table = pd.read_csv(tmp_path / "table.csv")
     assert table.outcome.tolist() == ["living", "living", "living", "failed"] and pd.isna(table.group[3])
     assert pd.read_csv(tmp_path / "equilibria.csv").runs.sum() == 3
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    assert pictures == {"spectrum.png", "comparison.png"}  # nobody measured demand, taxes or deviations
     assert "every run of the first arm, bold, was stopped before its time or failed" in summary([rows[3], rows[0]])
     assert summary([rows[3]]).count("iteration 7") == 1
 

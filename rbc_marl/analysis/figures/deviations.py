@@ -91,7 +91,8 @@ def _of_type(agent_type: str, rows: Sequence[Row]) -> Chart:
     episodes = f", each on {rows[0]['episodes']:,.0f} episodes" if has(rows[0], "episodes") else ""
     caption = (
         f"Gains of {subject} by deviating, in per cent of the baseline return, with 95% intervals, by who found the "
-        f"deviation: {len(rows)} deviations of {count} {'economies' if count > 1 else 'economy'}{episodes}."
+        f"deviation: {len(rows)} deviation{'s' if len(rows) > 1 else ''} of {count} "
+        f"{'economies' if count > 1 else 'economy'}{episodes}."
     )
     return Chart(
         f"best-responses-{agent_type}", subject, "gain over the baseline return (%)", "", tuple(layers), caption,

@@ -53,7 +53,8 @@ def _changes(comparison: Comparison) -> list[Chart]:
         f"Differences of {' and '.join(others)} to {first}, in per cent of it: means of {comparison.episodes} pairs of "
         "episodes with 95% intervals."
     )
-    return [Chart("reform", "what changes", f"difference to {first} (%)", "", tuple(layers), caption, size=(1.35, 1.4))]
+    title = f"what changes from {first}"
+    return [Chart("reform", title, "difference (%)", "", tuple(layers), caption, size=(1.35, 1.4))]
 
 
 def _gains(comparison: Comparison) -> list[Chart]:
@@ -72,7 +73,7 @@ def _gains(comparison: Comparison) -> list[Chart]:
         f"What groups of consumers gain by living in {' or '.join(others)} instead of {first}, {unit}, by their "
         f"utility in {first}: means of {comparison.episodes} pairs of episodes with 95% intervals."
     )
-    x = f"consumers by utility in {first}, the least first (group)"
+    x = "groups of consumers, the least utility first"
     return [Chart("gains", "who gains", x, f"gain ({unit})", (*layers, Rule(0.0)), caption, size=(1.35, 1.4))]
 
 

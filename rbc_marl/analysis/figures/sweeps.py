@@ -58,7 +58,7 @@ def comparison(rows: Sequence[Row]) -> list[Chart]:
             continue
         layers = _runs_by_arm(measured, arms, name, scale)
         caption = (
-            f"{title[0].upper()}{title[1:]} ({unit}) of {runs(len(measured))}, by arm. Lines are means. A circle is a "
+            f"{title[0].upper()}{title[1:]}, {unit}: {runs(len(measured))}, by arm. Lines are means. A circle is a "
             "living run, a cross one that is not."
         )
         height = 0.35 + 0.12 * max(len(arms), 3)
