@@ -97,7 +97,7 @@ notebooks: $(STAMP)  ## execute tutorials/*.py into tutorials/notebooks: minutes
 	OMP_NUM_THREADS=1 $(BIN)/python tutorials/notebooks/make.py $(NAMES)
 
 docs: $(STAMP)  ## build the site of docs/ in build/site
-	$(BIN)/mkdocs build --quiet --site-dir build/site
+	$(BIN)/mkdocs build --site-dir build/site
 
 clean:  ## remove .venv, caches and build outputs; results/ stays
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -88,7 +88,7 @@ def test_what_can_differ_between_agent_types_is_named():
 def test_the_site_is_built_without_a_warning_and_shows_every_command_and_page(tmp_path):
     root = DOCS.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site"]
+    words = [sys.executable, "-m", "mkdocs", "build", "--site-dir", tmp_path / "site"]
     done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     commands = (tmp_path / "site" / "commands" / "index.html").read_text(encoding="utf-8")

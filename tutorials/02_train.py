@@ -25,6 +25,7 @@ import torch
 torch.set_num_threads(1)  # these tensors are small: threads would only wait for each other
 # Everything is written into a temporary folder, or the one that TUTORIAL_OUTPUT names.
 folder = Path(os.environ.get("TUTORIAL_OUTPUT") or tempfile.mkdtemp(prefix="rbc_marl_tutorial_"))
+os.environ.pop("FORCE_COLOR", None)  # Jupyter asks programs for colours, which are no good in a text that is kept
 
 
 def command(*arguments, shows=True):

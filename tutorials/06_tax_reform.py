@@ -27,6 +27,7 @@ from rbc_marl.experiments import load_experiments
 ITERATIONS = int(os.environ.get("ITERATIONS", "4"))
 # Everything is written into a temporary folder, or the one that TUTORIAL_OUTPUT names.
 folder = Path(os.environ.get("TUTORIAL_OUTPUT") or tempfile.mkdtemp(prefix="rbc_marl_tutorial_"))
+os.environ.pop("FORCE_COLOR", None)  # Jupyter asks programs for colours, which are no good in a text that is kept
 
 
 def command(*arguments):

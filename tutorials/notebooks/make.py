@@ -18,7 +18,9 @@ import nbformat
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 # Lines of progress between the first and the last come when the clock says so; warnings carry the time.
-TAKEN_OUT = re.compile(r"^(?:iteration (?!1/)(\d+)/(?!\1\b)\d+ |\d{4}-\d\d-\d\d [\d:,]+\tWARNING ).*\n", re.MULTILINE)
+TAKEN_OUT = re.compile(
+    r"^(?:iteration (?!1/)(\d+)/(?!\1\b)\d+ |\d{4}-\d\d-\d\d [\d:,]+\t(?:INFO|WARNING) ).*\n", re.MULTILINE
+)
 REPLACED = (
     (re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d"), "<time>"),  # of a run, in the name of its folder
     (re.compile(r"  \d+:\d\d(:\d\d)? gone"), ""),
