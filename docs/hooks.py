@@ -62,8 +62,8 @@ def page_of(notebook: dict[str, Any], name: str, repository: str | None) -> tupl
                 parts.append(f"![{described}]({picture})")
             else:
                 parts.append(f"````text\n{words.rstrip()}\n````")
-    parts.insert(1, opening(name, repository))
-    return "\n\n".join(parts), pictures
+    title, _, rest = "\n\n".join(parts).partition("\n")
+    return f"{title}\n\n{opening(name, repository)}\n{rest}", pictures
 
 
 def opening(name: str, repository: str | None) -> str:

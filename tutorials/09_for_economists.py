@@ -16,24 +16,25 @@
 # good, hours h and an employer:
 #
 # ```
-# max  sum over t of [ sum over f of u(c_tf)  -  theta_i h_t / 2 ]         u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)
+# maximise   Σ_t [ Σ_f u(c_tf) - θ_i h_t / 2 ],    where u(c) = ((c + 1)^(1-η) - 1) / (1-η)
 #
-# m_(t+1) = m_t + w_t h_t + transfers_t - sum over f of p_tf c_tf          money, without interest
-# sum over f of p_tf c_tf <= m_t                                           wages come after the shopping
-# 0 <= c_tf <= 10,   0 <= h_t <= 1040
+# money      m_(t+1) = m_t + w_t h_t + transfers_t - Σ_f p_tf c_tf
+# in hand    Σ_f p_tf c_tf ≤ m_t
+# limits     0 ≤ c_tf ≤ 10,   0 ≤ h_t ≤ 1040
 # ```
 #
-# Let L_t be the value of one more unit of money at the end of period t, in utility. After the last period money is
-# worth nothing. Then
+# Wages come after the shopping, so that only money in hand can be spent. Let λ_t be the value of one more unit of money
+# at the end of period t, in utility. After the last period money is worth nothing. Then
 #
-# 1. **Goods.** Marginal utility over price equals the value of money: u'(c_tf) / p_tf = L_t, or more where money runs
-#    out in the period. Below that a good is not bought. Above it, it is bought up to the limit.
-# 2. **Saving.** L_(t-1) is the largest of L_t and what money buys in period t. Without interest the value of money
-#    never rises, and falls only where money runs out.
-# 3. **Hours.** Work as long as you can if L_t w_t > theta_i / 2, and not at all otherwise. Work for the best payer.
+# 1. **Goods.** Marginal utility over price equals the value of money: u'(c_tf) / p_tf = λ_t, or more where money runs
+#    out in the period. A good that gives less is not bought. A good that gives more is bought up to the limit.
+# 2. **Saving.** λ_(t-1) is the larger of λ_t and what money buys in period t. Without interest the value of money never
+#    rises. It falls only where money runs out.
+# 3. **Hours.** Work as long as you can if λ_t w_t > θ_i / 2, and not at all otherwise. Work for the best payer.
 #
-# Utility is nearly linear: over ten units, marginal utility falls from 1 to 0.79. So the first condition is nearly a
-# **reservation price**. Buy nothing that costs more than 1 / L_t, and as much as you can of what costs a fifth less.
+# Utility is nearly linear: η is 0.1, and over ten units marginal utility falls by a fifth. So the first condition is
+# nearly a **reservation price**. Buy nothing that costs more than 1 / λ_t, and as much as you can of what costs a fifth
+# less.
 
 # %%
 import json
@@ -322,4 +323,4 @@ assert 0 < economies["open_rbc"].total < economies["open_rbc"].bounds.mean() - e
 # ## What next
 #
 # - Put `closed_dividends` into `economies` above. Its consumers face rationing in most periods.
-# - Change `eta`: `rbc_marl.preset("open", crra=1.0)` is logarithmic, and then baskets are spread over goods.
+# - Change η: `rbc_marl.preset("open", crra=1.0)` is logarithmic, and then baskets are spread over goods.
