@@ -36,7 +36,7 @@ MOST_NUMBERS = 150
 _MARKERS: dict[Marker, str] = {"circle": "o", "triangle": "^", "square": "s", "cross": "x", "star": "*"}
 _GROUNDS = {"blue": "Blues", "orange": "Oranges", "grey": "Greys"}
 # Width of the widest arrow, in points.
-_WIDEST_ARROW = 14.0
+_WIDEST_ARROW = 12.0
 # More entries than this have no room inside a chart, and their legend stands beside it.
 _MOST_INSIDE = 4
 # Letters that fit below a chart, side by side.
@@ -45,7 +45,7 @@ _LETTERS_BELOW = 54
 _DARKEST, _TURNS_WHITE = 0.75, 0.55
 # Words of stages: letters that fit across a chart, and the share of its height that a line of them takes.
 _LETTERS_ACROSS, _LINE_ABOVE = 48, 0.075
-_Place = Literal["inside", "above", "beside", "below"]
+_Place = Literal["inside", "above", "beside", "below", "lowest"]
 # Share of a place that the bars of all series together take.
 _BARS = 0.8
 
@@ -275,7 +275,7 @@ def _arrows(axes: Any, arrows: Arrows, colour: int) -> None:  # noqa: ANN401
     largest = max(arrows.sizes, default=0.0) or 1.0
     for start, end, size, words in zip(arrows.starts, arrows.ends, arrows.sizes, arrows.words, strict=True):
         width = 0.8 + _WIDEST_ARROW * size / largest
-        head = f"simple,tail_width={width:.2f},head_width={width + 7:.2f},head_length={0.5 * width + 6:.2f}"
+        head = f"simple,tail_width={width:.2f},head_width={width + 6:.2f},head_length={0.5 * width + 6:.2f}"
         look = {"arrowstyle": head, "mutation_scale": 1.0, "color": COLOURS[colour], "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", xy=end, xytext=start, arrowprops=look)
         middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
@@ -323,12 +323,16 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
         _from_zero(axes)
     _spans(axes, [layer for layer in chart.layers if isinstance(layer, Span)])
     kinds = {type(layer) for layer in chart.layers}
-    place: _Place = "above" if Bars in kinds and not places["y"] else "inside"
+    place: _Place = "lowest" if Span in kinds else "above" if Bars in kinds and not places["y"] else "inside"
     _legend(axes, "beside" if Points in kinds and places["y"] else place)
 
 
 def _legend(axes: Any, place: _Place) -> None:  # noqa: ANN401
-    """Name the series: below cells, above bars, beside rows of points and where there are many, else inside."""
+    """Name the series.
+
+    They stand below cells, above bars, beside rows of points and where there are many, at the foot of stages, whose
+    words are at the top, else wherever there is room.
+    """
     labels = axes.get_legend_handles_labels()[1]
     if not labels:
         return
@@ -341,6 +345,10 @@ def _legend(axes: Any, place: _Place) -> None:  # noqa: ANN401
         bottom, top = axes.get_ylim()
         axes.set_ylim(bottom, top + 0.1 * len(labels) * (top - bottom))
         axes.legend(fontsize="small", loc="upper right", framealpha=0.8)
+    elif place == "lowest":
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom - 0.13 * (top - bottom), top)
+        axes.legend(fontsize="small", ncols=len(labels), loc="lower center", frameon=False, columnspacing=1.0)
     else:
         axes.legend(fontsize="small", framealpha=0.8)
 

@@ -93,6 +93,8 @@ def test_a_map_names_the_points_on_it_below():
 def test_words_of_stages_stand_above_what_is_drawn():
     axes = drawn(Span(0.0, 20.0, "consumers learn"), Span(20.0, 100.0, ""), Line([0.0, 100.0], [0.0, 1.0]))
     assert words(axes) == ["consumers\nlearn", ""] and axes.get_ylim()[1] > 1.15
+    named = drawn(Span(0.0, 100.0, "all learn"), Line([0.0, 100.0], [0.0, 1.0], "one"))
+    assert named.get_ylim()[0] < -0.15 and legend(named) == ["one"]  # below what is drawn
 
 
 def test_boxes_and_arrows_have_no_axes_and_wider_arrows_for_more():

@@ -15,6 +15,7 @@ from rbc_marl.analysis.indicators import gini
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.shopping import shopping
 from rbc_marl.analysis.working import working
+from rbc_marl.economy import initial_state
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies, UniformPolicies
 
 CONFIG = preset("open", num_consumers=6, num_firms=3, horizon=4, dividend_share=0.5)
@@ -97,6 +98,17 @@ def test_employers_get_shares_of_hours_that_add_up(played):
     assert when.layers[0].values[2][3] == pytest.approx(float(played.firms["labour"][:, 3, 2].double().mean()))
     assert much.layers[0].y == pytest.approx(hours.mean(dim=(0, 1)).tolist())
     assert figures.employers(play(UNIFORM, 1, record=True)) == []
+
+
+def test_captions_say_whose_numbers_mind_work_least(played):
+    start = initial_state(CONFIG, 1).labour_disutility[0].tolist()
+    assert start == sorted(start, reverse=True) and "of large numbers mind work least" in captions(played)
+    alike = CONFIG.replace(labour_disutility_pareto_shape=None)
+    assert "mind work" not in captions(play(UniformPolicies(alike), 1, agents=True))
+
+
+def captions(played):
+    return " ".join(chart.caption for chart in figures.employers(played))
 
 
 def test_many_consumers_are_shown_in_ten_groups():

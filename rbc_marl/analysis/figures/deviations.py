@@ -96,7 +96,7 @@ def _of_type(agent_type: str, rows: Sequence[Row]) -> Chart:
     )
     return Chart(
         f"best-responses-{agent_type}", subject, "gain over the baseline return (%)", "", tuple(layers), caption,
-        places={"y": tuple(order)}, size=(1.45, _FRAME + _LINE * max(len(order), 2)),
+        places={"y": tuple(order)}, size=(1.7, _FRAME + _LINE * max(len(order), 2)),
     )  # fmt: skip
 
 

@@ -14,11 +14,13 @@ import torch
 from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Chart, Line, Place
 from rbc_marl.analysis.figures.numbers import BAND, banded, plain
 from rbc_marl.analysis.indicators import gini
+from rbc_marl.economy import initial_state
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rbc_marl.analysis.rollouts import Episodes
+    from rbc_marl.config import EconomyConfig
 
 # Charts of paths: name, title, unit, and the quantities of `rbc_marl.analysis.metrics` drawn, each with its words.
 _PATHS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
@@ -143,7 +145,7 @@ def money(episodes: Episodes) -> list[Chart]:
     }
     words = [f"{name}\n(keep {kept[name]:+,.0f})" if name in kept else name for name in places]
     words = [text.replace("-", "\N{MINUS SIGN}") for text in words]
-    boxes = Boxes([x for x, _ in places.values()], [y for _, y in places.values()], words)
+    boxes = Boxes([x for x, _ in places.values()], [y for _, y in places.values()], words, height=0.19)
     drawn = {name: size for name, size in flows.items() if size > 0.0 and (is_open or name != "exports")}
     arrows = Arrows(
         [_ARROWS[name][0] for name in drawn],
@@ -160,14 +162,14 @@ def money(episodes: Episodes) -> list[Chart]:
 
 # Where the arrow of each flow begins and ends.
 _ARROWS = {
-    "wages": ((0.7, 0.55), (0.3, 0.55)),
-    "spending": ((0.3, 0.45), (0.7, 0.45)),
+    "wages": ((0.7, 0.575), (0.3, 0.575)),
+    "spending": ((0.3, 0.425), (0.7, 0.425)),
     "dividends": ((0.7, 0.5), (0.3, 0.5)),
-    "income tax": ((0.06, 0.59), (0.36, 0.9)),
-    "transfers": ((0.5, 0.79), (0.28, 0.59)),
-    "corporate tax": ((0.84, 0.59), (0.64, 0.85)),
-    "investment": ((0.74, 0.41), (0.56, 0.19)),
-    "exports": ((0.84, 0.19), (0.84, 0.41)),
+    "income tax": ((0.06, 0.61), (0.36, 0.9)),
+    "transfers": ((0.5, 0.77), (0.28, 0.61)),
+    "corporate tax": ((0.84, 0.61), (0.64, 0.87)),
+    "investment": ((0.74, 0.39), (0.56, 0.21)),
+    "exports": ((0.84, 0.21), (0.84, 0.39)),
 }
 # What each flow does to money: of whom, and whether it comes or goes.
 _SIGNS = {
@@ -220,10 +222,10 @@ def employers(episodes: Episodes) -> list[Chart]:
     names = [f"{start}-{end - 1}" if end - start > 1 else str(start) for start, end in groups]
     numbers, count = list(range(config.num_firms)), _count(episodes)
     cells = Cells([plain(row) for row in shares], names, numbers, "% of their hours", starts_at_zero=True)
-    order = "consumers of small numbers mind work least"
+    order = _who_minds_work_least(config)
     who = Chart(
         "employers", "who works for whom (% of their hours)", "firm", "consumers", (cells,),
-        f"Share of the hours of consumers that each firm gets, over {count}; {order}.",
+        f"Share of the hours of consumers that each firm gets, over {count}{order}.",
     )  # fmt: skip
     mean = worked.sum(dim=2) / episodes.num_episodes
     when = Chart(
@@ -234,9 +236,17 @@ def employers(episodes: Episodes) -> list[Chart]:
     line = banded(list(range(config.num_consumers)), hours.mean(dim=1), has_dots=False)
     much = Chart(
         "hours-by-consumer", "hours of each consumer", "consumer", "hours per period", (line,),
-        f"Hours of each consumer, {said(episodes)}; {order}.", starts_at_zero=True,
+        f"Hours of each consumer, {said(episodes)}{order}.", starts_at_zero=True,
     )  # fmt: skip
     return [who, when, much]
+
+
+def _who_minds_work_least(config: EconomyConfig) -> str:
+    """What the numbers of consumers say, in words; nothing where all are alike."""
+    disutility = initial_state(config, 1).labour_disutility[0]
+    if disutility[0] == disutility[-1]:
+        return ""
+    return f"; consumers of {'small' if disutility[0] < disutility[-1] else 'large'} numbers mind work least"
 
 
 def distributions(episodes: Episodes) -> list[Chart]:
