@@ -123,6 +123,7 @@ def test_a_notebook_shows_pictures_and_nothing_of_the_machine_that_made_it(tutor
     assert pictures
     for picture in pictures:
         assert base64.b64decode(picture).startswith(b"\x89PNG")
+    assert {name for output in outputs for name in output.get("data", {})} == {"text/plain", "image/png"}
     words = [output.get("text") or output.data["text/plain"] for output in outputs]
     for text in words:
         assert not MACHINE_PATH.search(text)

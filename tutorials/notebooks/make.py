@@ -63,19 +63,26 @@ def text_without(text: str, folders: dict[str, str]) -> str:
 
 
 def cleaned(outputs: list[Any], folders: dict[str, str]) -> list[Any]:
-    """Outputs of a cell: what was printed as one text, then the rest."""
+    """Outputs of a cell in their order: pictures, and what was printed or shown as text between them."""
     kept, printed = [], ""
     for output in outputs:
-        if output.output_type == "stream":
-            printed += output.text
-        else:
-            if "text/plain" in output.get("data", {}):
-                output.data["text/plain"] = text_without(output.data["text/plain"], folders)
-            output.metadata = nbformat.NotebookNode()
-            kept.append(output)
-    printed = text_without(printed, folders)
-    stream = [nbformat.v4.new_output("stream", name="stdout", text=printed)] if printed.strip() else []
-    return [*stream, *kept]
+        data = output.get("data", {})
+        if "image/png" not in data:
+            if output.output_type == "error":
+                raise RuntimeError(output.evalue)
+            printed += output.text if output.output_type == "stream" else "".join(data["text/plain"]) + "\n"
+            continue
+        kept += streamed(printed, folders)
+        printed = ""
+        words = {name: data[name] for name in ("text/plain", "image/png")}
+        kept.append(nbformat.from_dict({**output, "data": words, "metadata": {}}))
+    return [*kept, *streamed(printed, folders)]
+
+
+def streamed(printed: str, folders: dict[str, str]) -> list[Any]:
+    """The output of a printed text; none of an empty one."""
+    text = re.sub(r"\n{3,}", "\n\n", text_without(printed, folders)).strip("\n")
+    return [nbformat.v4.new_output("stream", name="stdout", text=text + "\n")] if text else []
 
 
 def execute(script: Path) -> nbformat.NotebookNode:
