@@ -151,7 +151,7 @@ def test_links_of_a_tutorial_and_of_its_notebook_lead_somewhere(tutorial):
 def test_times_and_folders_are_taken_out_of_what_a_notebook_prints():
     printed = (
         "iteration 1/4  0:00 gone  0:01 left  hours 520\niteration 3/4  0:01 gone  0:00 left  hours 500\n"
-        "iteration 4/4  0:02 gone  0:00 left  hours 491\n"
+        "iteration 4/4  0:02 gone  0:00 left  \x1b[1mhours\x1b[0m 491\n"
         "2026-11-30 05:09:15,592\tWARNING algorithm_config.py: you are running it\n"
         "2026-11-30 05:09:15,600\tINFO util.py: missing packages\n"
         "results: base/x/2026-11-30_05-07-58_seed0 \n1/6  fixed seed 100: impaired  2 s\n"

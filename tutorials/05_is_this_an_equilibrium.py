@@ -107,8 +107,8 @@ for agent in certificate["checkpoints"][0]["agents"]:
     print(f"{who:12} has {level:12,.1f} and gains {gain / abs(level):6.2%} by {agent['found_by']:10} {most}")
 
 # %% [markdown]
-# As a picture, one chart for each type. Firms gain by schedules, which the paper's search does not try. Consumers are
-# far nearer to their best than the bounds from above say.
+# As a picture, one chart for each type. Firms gain by schedules, which the paper's search does not try. For consumers,
+# nobody can gain more than the triangles say.
 
 # %%
 Picture(gains_of(certificate_rows(certificate)), columns=1).save(results / "certificate.png")

@@ -22,6 +22,7 @@ TAKEN_OUT = re.compile(
     r"^(?:iteration (?!1/)(\d+)/(?!\1\b)\d+ |\d{4}-\d\d-\d\d [\d:,]+\t(?:INFO|WARNING) ).*\n", re.MULTILINE
 )
 REPLACED = (
+    (re.compile(r"\x1b\[[\d;]*m"), ""),  # colours of a terminal
     (re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d"), "<time>"),  # of a run, in the name of its folder
     (re.compile(r"  \d+:\d\d(:\d\d)? gone"), ""),
     (re.compile(r"  \d+:\d\d(:\d\d)? left"), ""),
@@ -90,8 +91,8 @@ def execute(script: Path) -> nbformat.NotebookNode:
     from nbclient import NotebookClient
 
     notebook = unexecuted(script)
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {"TUTORIAL_OUTPUT": folder, "PYTHONPATH": str(ROOT), "HOME": folder, "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as home:
+        environment = {"TUTORIAL_OUTPUT": folder, "PYTHONPATH": str(ROOT), "HOME": home, "OMP_NUM_THREADS": "1"}
         os.environ |= environment  # the kernel inherits it
         NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": folder}}).execute()
         folders = {f"{folder}/": "", folder: "the folder", f"{ROOT}/": "", str(ROOT): "."}
