@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 
 from rbc_marl import ConfigError, UserError, preset
 from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Line, Span
@@ -94,7 +95,7 @@ def test_employers_get_shares_of_hours_that_add_up(played):
     assert [sum(row) for row in cells.values] == pytest.approx([100.0] * 6)
     hours, employer = played.consumer_periods["hours"].double(), played.consumer_periods["employer"]
     own = hours[..., 4]
-    assert cells.values[4][1] == pytest.approx(100 * float(own[employer[..., 4] == 1].sum() / own.sum()))
+    assert cells.values[4][2] == pytest.approx(100 * float(own[employer[..., 4] == 2].sum() / own.sum()))
     assert when.layers[0].values[2][3] == pytest.approx(float(played.firms["labour"][:, 3, 2].double().mean()))
     assert much.layers[0].y == pytest.approx(hours.mean(dim=(0, 1)).tolist())
     assert figures.employers(play(UNIFORM, 1, record=True)) == []
@@ -154,13 +155,30 @@ def test_policy_functions_follow_what_an_agent_looks_at_and_nothing_else():
     assert units == sorted(units) and units[0] < 0.1 < 1.0 < units[-1]  # without money they get what is free
 
 
+class Keeping:
+    """Firms keep their own price; all else is drawn."""
+
+    config, encoding, device = CONFIG, UNIFORM.encoding, UNIFORM.device
+
+    def act(self, observation, generator=None, greedy=False, *, state=None):
+        indices = UNIFORM.act(observation, generator, greedy, state=state)
+        prices = torch.tensor(CONFIG.price_choices)
+        number = (state.price.unsqueeze(-1) - prices).abs().argmin(dim=-1)
+        return {**indices, "firm": number * len(CONFIG.wage_choices) * len(CONFIG.investment_choices)}
+
+
+def test_the_prices_of_all_others_leave_a_firms_own_price_alone():
+    charts = named(off_path.policy_functions(Keeping(), seed=1, agent_types=("firm",)))
+    posted = charts["price-by-prices"].layers[0].y
+    assert len(set(posted)) == 1 and posted == charts["price-by-stock"].layers[0].y[:6]
+
+
 def test_revenue_under_imposed_taxes_is_nothing_without_and_grows_with_the_corporate_tax():
     income, corporate = off_path.laffer(UNIFORM, seed=0, episodes=2)
     assert [line.label for line in income.layers][:2] == ["corporate tax 0%", "corporate tax 20%"]
     untaxed = corporate.layers[0]
     assert untaxed.label == "income tax 0%" and untaxed.y[0] == 0.0 and untaxed.y == sorted(untaxed.y)
-    own = play(UNIFORM, 2, 0).quantities["tax_revenue"]
-    assert own.shape == (2,) and "means of 2 episodes" in income.caption
+    assert income.layers[0].y[0] == 0.0 < income.layers[0].y[-1] and "means of 2 episodes" in income.caption
 
 
 def progress(phases, **columns):
