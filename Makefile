@@ -8,12 +8,21 @@ ZOO   ?= quickstart open_rbc open_consumers open_quota10 closed_rbc closed_money
 # Whose best responses the certificates of the zoo are about, and how long one is learnt.
 SEARCH = --seeds 1 --iterations 100 --type consumer --type firm --type government --agent firm:all \
 	$(foreach number,0 25 50 75 99,--agent consumer:$(number))
+# Of a run's progress the zoo keeps every twentieth iteration: what happened in the economies, and the curriculum.
+define THIN_PROGRESS
+import sys
+from rbc_marl.analysis.figures.training import read_progress
+rows = read_progress(sys.argv[1]).query("training_iteration % 20 == 0")
+rows = rows.filter(regex="^(training_iteration|curriculum/|env_runners/(?!num_|sample|weights))")
+rows.to_csv(sys.argv[2], index=False, float_format="%.6g")
+endef
+export THIN_PROGRESS
 FILE  ?= rllib_configs/quickstart.yaml
 # The pins of constraints.txt were made with the first of these.
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all long libraries lint bench evidence pictures zoo docs clean constraints
+.PHONY: help setup train test test-all long libraries lint bench evidence pictures zoo notebooks docs clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,14 +85,19 @@ zoo: $(STAMP)  ## make the policies that travel with the package anew: hours; wh
 	  rm -rf $$to && mkdir -p $$to/$$(basename $$last) && \
 	  sed '/^ *storage_path:/d' $$run/config.yaml > $$to/config.yaml && \
 	  cp -R $$last/policies.json $$last/policies $$to/$$(basename $$last) && \
+	  $(BIN)/python -c "$$THIN_PROGRESS" $$run $$to/progress.csv && \
 	  for file in certificate.json deviations; do \
 	    [ ! -e $$run/best_response/$$file ] || \
 	      { mkdir -p $$to/best_response && cp -R $$run/best_response/$$file $$to/best_response; } || exit 1; \
 	  done; \
 	done
 
+notebooks: $(STAMP)  ## execute tutorials/*.py into tutorials/notebooks: minutes; some: make notebooks NAMES="04 09"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[jupyter]'
+	OMP_NUM_THREADS=1 $(BIN)/python tutorials/notebooks/make.py $(NAMES)
+
 docs: $(STAMP)  ## build the site of docs/ in build/site
-	$(BIN)/mkdocs build --quiet --site-dir build/site
+	$(BIN)/mkdocs build --site-dir build/site
 
 clean:  ## remove .venv, caches and build outputs; results/ stays
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

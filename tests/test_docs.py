@@ -88,7 +88,7 @@ def test_what_can_differ_between_agent_types_is_named():
 def test_the_site_is_built_without_a_warning_and_shows_every_command_and_page(tmp_path):
     root = DOCS.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site"]
+    words = [sys.executable, "-m", "mkdocs", "build", "--site-dir", tmp_path / "site"]
     done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     commands = (tmp_path / "site" / "commands" / "index.html").read_text(encoding="utf-8")
@@ -96,13 +96,20 @@ def test_the_site_is_built_without_a_warning_and_shows_every_command_and_page(tm
     for page in DOCS.rglob("*.md"):
         folder = page.parent if page.stem in ("README", "index") else page.with_suffix("")
         assert (tmp_path / "site" / folder.relative_to(DOCS) / "index.html").is_file(), page
+    for tutorial in (DOCS.parent / "tutorials").glob("*.py"):
+        page = (tmp_path / "site" / "tutorials" / tutorial.stem / "index.html").read_text(encoding="utf-8")
+        pictures = tmp_path / "site" / "tutorials"
+        assert f'src="../{tutorial.stem}-1.png"' in page and (pictures / f"{tutorial.stem}-1.png").is_file()
+        assert f'href="../{tutorial.stem}.ipynb"' in page and "colab" not in page
     reference = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
     assert "rbc_marl.config.EconomyConfig" in reference and "rbc_marl.experiments.run.train" in reference
 
 
 def test_every_page_stands_in_the_navigation_and_is_short():
     listed = set(re.findall(r"[\w/]+\.md", (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")))
-    assert listed == {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    tutorials = {f"tutorials/{path.stem}.md" for path in (DOCS.parent / "tutorials").glob("*.py")}  # of docs/hooks.py
+    assert listed == pages | tutorials
     references = {"economy.md", "settings.md", "api.md"}
-    for page in listed - references:
+    for page in pages - references:
         assert len((DOCS / page).read_text(encoding="utf-8").split()) <= 1500, page

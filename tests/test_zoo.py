@@ -13,6 +13,8 @@ import yaml
 import rbc_marl
 from rbc_marl import cli
 from rbc_marl.analysis import certificates
+from rbc_marl.analysis.charts import Line, Span
+from rbc_marl.analysis.figures.training import learning_curves, read_progress
 from rbc_marl.analysis.outcomes import outcome, reference_welfare
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.errors import UserError
@@ -105,6 +107,16 @@ def test_names_work_on_the_command_line_and_nothing_is_written_into_the_package(
 
     assert result_folders(Path("open_rbc"))[0] == Path("results/open_rbc/best_response")
     assert sorted(path for path in zoo()["open_rbc"].rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_keeps_how_it_was_trained_with_its_stages(name):
+    progress = read_progress(zoo()[name])
+    assert int(progress["training_iteration"].iloc[-1]) == rbc_marl.load(name).info["training_iteration"]
+    charts = {chart.name: chart for chart in learning_curves(progress)}
+    (hours,) = (layer for layer in charts["learning-hours"].layers if isinstance(layer, Line))
+    assert len(hours.x) == len(progress) >= 50
+    assert sum(isinstance(layer, Span) for layer in charts["learning-hours"].layers) >= 3
 
 
 def test_the_zoo_is_small():

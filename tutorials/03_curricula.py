@@ -1,30 +1,34 @@
 # %% [markdown]
 # # Curricula
 #
-# After this tutorial you can train an economy with a curriculum, switch its parts on and off, tell whether a run
-# lives or has collapsed, and write a curriculum of your own and name it in a config file.
+# After this tutorial you can
 #
-# The paper found that agents who all learn at once from nothing tend to end where nobody works: firms learn to pay
+# - say what a curriculum does, and see it in the learning curves of a trained economy;
+# - switch its parts on and off, and tell whether a run lives or has collapsed;
+# - write a curriculum of your own, and name it in a config file.
+#
+# The paper found that agents who all learn at once from nothing tend to end where nobody works. Firms learn to pay
 # nothing before workers have learned to react to wages, and then there is nothing left to learn. Its answer is to let
-# them learn one after another. Set `ITERATIONS` to 800 for real results (a minute or two each); the default only shows
-# how it goes.
+# them learn one after another. The runs of this tutorial only show how it goes. Set `ITERATIONS` to 800 for real
+# results: a minute or two each.
 
 # %%
 import os
 import tempfile
 from pathlib import Path
 
+from rbc_marl.analysis.charts import Chart, Line
+from rbc_marl.analysis.figures.training import learning_curves, read_progress
 from rbc_marl.analysis.outcomes import outcome, reference_welfare
+from rbc_marl.analysis.pictures import Picture
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.config import preset
 from rbc_marl.curriculum import build_curriculum
 from rbc_marl.experiments import load_experiments, train
 from rbc_marl.policies.saved import load_policies
+from rbc_marl.presets import zoo
 
 ITERATIONS = int(os.environ.get("ITERATIONS", "6"))
-CONFIGS = (
-    Path(__file__).resolve().parent.parent / "rllib_configs" if "__file__" in globals() else Path("../rllib_configs")
-)
 results = Path(os.environ.get("TUTORIAL_OUTPUT") or tempfile.mkdtemp())
 
 # %% [markdown]
@@ -52,6 +56,40 @@ for iteration in (0, 100, 300, 500, 700):
     print(f"{iteration:4}  {phase.describe():45} {firm_choices:2} choices of a firm")
 
 # %% [markdown]
+# The same as a picture:
+
+# %%
+iterations = range(0, 801, 20)
+phases = [curriculum.phase(iteration) for iteration in iterations]
+allowed = {kind: [100 * int(p.masks(economy)[kind].sum()) for p in phases] for kind in ("firm", "government")}
+lines = {
+    "firms' choices": [count / phases[-1].masks(economy)["firm"].numel() for count in allowed["firm"]],
+    "taxes": [n / phases[-1].masks(economy)["government"].numel() for n in allowed["government"]],
+    "cost of work": [100 * phase.labour_disutility for phase in phases],
+}
+chart = Chart(
+    name="curriculum",
+    title="What the curriculum allows",
+    x="iteration",
+    y="% of the full economy",
+    layers=tuple(Line(iterations, values, name) for name, values in lines.items()),
+    starts_at_zero=True,
+    caption="Firms' choices open first, then the government's. Work costs little at first.",
+)
+Picture([chart], columns=1).save(results / "curriculum.png")
+
+# %% [markdown]
+# ## What it does in training
+#
+# The quickstart was trained with such a curriculum, and its progress travels with the package. Shaded stages say who
+# learns. Consumers learn alone at first, at a fixed wage. Firms begin by cutting wages: hours fall with them, until
+# firms find a wage that keeps people working, and exports that pay it. Taxes open last, and the government hardly uses
+# them.
+
+# %%
+Picture(learning_curves(read_progress(zoo()["quickstart"])), title="The quickstart").save(results / "learning.png")
+
+# %% [markdown]
 # ## With and without
 #
 # `small.yaml` is an economy of 20 consumers and 4 firms with a curriculum. In a file, and with `--set`, each part can
@@ -62,7 +100,7 @@ for iteration in (0, 100, 300, 500, 700):
 def train_small(name, *sets):
     """Train small.yaml with some changes, and say what became of the economy."""
     sets = [*sets, f"stop.training_iteration={ITERATIONS}", f"storage_path={results / name}"]
-    (experiment,) = load_experiments(CONFIGS / "small.yaml", sets=sets)
+    (experiment,) = load_experiments("small", sets=sets)
     policies = load_policies(train(experiment).checkpoint)
     means = evaluate(policies, num_episodes=64).means
     reached = means["welfare_total"] / reference_welfare(policies.config)
@@ -77,7 +115,7 @@ no_stages = train_small("no-stages", "curriculum.start={consumer: 0, firm: 0, go
 
 # %% [markdown]
 # One run says little: outcomes differ from seed to seed, now and then as much as life and death. The sweep
-# `rllib_configs/sweeps/curriculum.yaml` trains many seeds of each.
+# `rllib_configs/sweeps/curriculum.yaml` trains many seeds of each ([guide to curricula](../docs/curricula.md)).
 #
 # ## A curriculum of your own
 #
@@ -105,4 +143,4 @@ sys.path.insert(0, str(results))
 
 # %%
 mine = train_small("mine", "curriculum=my_curriculum.GovernmentFirst")
-print(sorted(path.name for path in results.iterdir()))
+assert (results / "mine").is_dir()

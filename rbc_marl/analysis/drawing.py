@@ -207,7 +207,8 @@ def _spans(axes: Any, spans: Sequence[Span]) -> None:  # noqa: ANN401
     if not spans:
         return
     length = max(span.high for span in spans) - min(span.low for span in spans)
-    words = [textwrap.wrap(s.label, max(int(_LETTERS_ACROSS * (s.high - s.low) / length), 1)) for s in spans]
+    widths = [max(int(_LETTERS_ACROSS * (s.high - s.low) / length), 1) for s in spans]
+    words = [textwrap.wrap(s.label, width, break_long_words=False) for s, width in zip(spans, widths, strict=True)]
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top + _LINE_ABOVE * max(map(len, words)) * (top - bottom))
     for number, (span, lines) in enumerate(zip(spans, words, strict=True)):

@@ -102,9 +102,10 @@ def learning_curves(progress: pd.DataFrame) -> list[Chart]:
         if not lines:
             continue
         stages = f" Shaded: {'; '.join(span.label for span in spans if span.label)}." if spans else ""
+        spread = f", means over {window} rows and the middle {BAND[1] - BAND[0]}% of them" if window > 1 else ""
         caption = (
-            f"{title[0].upper()}{title[1:]} in training, {unit}: one run of {len(progress):,.0f} iterations, means "
-            f"over {window} of them and the middle {BAND[1] - BAND[0]}%.{stages}"
+            f"{title[0].upper()}{title[1:]} in training, {unit}: one run of {iterations[-1]:,.0f} iterations"
+            f"{spread}.{stages}"
         )
         layers: tuple[Layer, ...] = (*spans, *lines)
         charts.append(Chart(f"learning-{name}", title, "iteration", unit, layers, caption, size=(1.1, 1.0)))

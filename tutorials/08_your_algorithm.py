@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Bring your own algorithm
+# # Your algorithm
 #
 # After this tutorial you can
 #
@@ -9,7 +9,7 @@
 # - write a learning loop on batches of economies;
 # - play what you trained wherever the package takes policies: evaluated, or as the others of the next environment.
 #
-# Nothing here needs an extra. [docs/libraries.md](../docs/libraries.md) says how TorchRL, BenchMARL,
+# Only the picture needs an extra, `analysis`. [docs/libraries.md](../docs/libraries.md) says how TorchRL, BenchMARL,
 # Stable-Baselines3 and RLlib plug in, and `tutorials/examples` has a program for each, and PPO in one file.
 
 # %%
@@ -148,6 +148,17 @@ for update in range(UPDATES):
 
 with (output / "curve.csv").open("w", newline="", encoding="utf-8") as file:
     csv.writer(file).writerows([("update", "firm_return"), *curve])
+
+# %% [markdown]
+# A chart is plain data: layers over a pair of axes. `Picture` draws it.
+
+# %%
+from rbc_marl.analysis.charts import Chart, Line
+from rbc_marl.analysis.pictures import Picture
+
+updates, profits = (list(column) for column in zip(*curve, strict=True))
+chart = Chart("curve", "Firms that learn", "update", "profit of a firm in an episode", (Line(updates, profits),))
+Picture([chart], columns=1).save(output / "curve.png")
 
 # %% [markdown]
 # ## Play what you trained

@@ -1,9 +1,11 @@
 # %% [markdown]
 # # Is this an equilibrium?
 #
-# After this tutorial you can measure how much consumers, firms and the government would gain by deviating from what
-# they have learned, check single agents as well as whole types, tell a measurement that can be trusted from one that
-# cannot, and draw the result.
+# After this tutorial you can
+#
+# - measure how much consumers, firms and the government would gain by deviating from what they have learned;
+# - check single agents as well as whole types;
+# - tell a measurement that can be trusted from one that cannot, and draw the result.
 #
 # In an equilibrium nobody gains by deviating alone. Learned policies are never exactly there, so the question is how
 # far away they are. The paper lets one agent type learn on while the others keep their policies, and calls the
@@ -26,6 +28,9 @@ from rich.console import Console
 import rbc_marl
 from rbc_marl.analysis.constants import constant_choices, describe, mean_returns, scan
 from rbc_marl.analysis.deviators import Deviator
+from rbc_marl.analysis.figures.deviations import best_responses as gains_of
+from rbc_marl.analysis.figures.deviations import certificate_rows
+from rbc_marl.analysis.pictures import Picture
 from rbc_marl.analysis.rollouts import evaluate, play
 from rbc_marl.equilibrium.best_response import BestResponseSettings, best_responses, best_responses_to
 from rbc_marl.equilibrium.profile import profile_of_rules
@@ -102,6 +107,13 @@ for agent in certificate["checkpoints"][0]["agents"]:
     print(f"{who:12} has {level:12,.1f} and gains {gain / abs(level):6.2%} by {agent['found_by']:10} {most}")
 
 # %% [markdown]
+# As a picture, one chart for each type. Firms gain by schedules, which the paper's search does not try. For consumers,
+# nobody can gain more than the triangles say.
+
+# %%
+Picture(gains_of(certificate_rows(certificate)), columns=1).save(results / "certificate.png")
+
+# %% [markdown]
 # ## Best responses
 #
 # `best_responses` makes such a search. For each type, and each single agent, it learns a deviation with several seeds,
@@ -125,7 +137,7 @@ settings = BestResponseSettings(
     agent_economies=8,
 )
 report = best_responses(Path("open_rbc"), settings, results / "best_response", workers=0)
-Console(width=100).print(report.table())
+Console(width=100, force_jupyter=False).print(report.table())
 print("\n".join(report.lines()))
 
 # %% [markdown]
@@ -181,10 +193,9 @@ print(f"learned {known['learned_gain']:,.0f}, constant {known['constant_gain']:,
 assert known["learned_gain"] == known["constant_gain"] == 2400.0
 
 # %% [markdown]
-# ## The figure
+# ## What is kept
 #
-# `report.save` keeps report.json (with settings, seeds and versions), rows.csv and a figure: blue bars were found by
-# learning, orange ones by a constant, hatched ones have no working control; the dotted line is the paper's bound.
+# `report.save` keeps report.json (with settings, seeds and versions), rows.csv and a figure like the one above.
 
 # %%
-print(report.save(results, ["tutorial 04"]), "in", results)
+print(report.save(results, ["tutorial 05"]))

@@ -1,15 +1,14 @@
 # %% [markdown]
-# # Taxes, and the spectrum of the open economy
+# # Tax reform
 #
 # After this tutorial you can
 #
 # - impose a tax on trained agents, and see what changes and who gains;
 # - fix tax rates in training, and hold a government that learns against every pair of rates it could have fixed;
-# - say whether its policy *reacts* to anything, by playing its own choices at the wrong moments;
-# - train an experiment over a grid of settings, and see which qualitatively different outcomes there are.
+# - say whether its policy *reacts* to anything, by playing its own choices at the wrong moments.
 #
-# It needs the extras `rllib` and `analysis`. The runs here are far too short to learn anything: set `ITERATIONS` to 800
-# for real results of a small economy (some minutes on one core).
+# It needs the extras `rllib` and `analysis`. The runs of the last section are far too short to learn anything: set
+# `ITERATIONS` to 800 for real results of a small economy (some minutes on one core).
 
 # %%
 import os
@@ -26,34 +25,19 @@ from rbc_marl.curriculum import build_curriculum
 from rbc_marl.experiments import load_experiments
 
 ITERATIONS = int(os.environ.get("ITERATIONS", "4"))
-CONFIGS = (Path(__file__).parent.parent if "__file__" in globals() else Path("..")).resolve() / "rllib_configs"
 # Everything is written into a temporary folder, or the one that TUTORIAL_OUTPUT names.
 folder = Path(os.environ.get("TUTORIAL_OUTPUT") or tempfile.mkdtemp(prefix="rbc_marl_tutorial_"))
+os.environ.pop("FORCE_COLOR", None)  # Jupyter asks programs for colours, which are no good in a text that is kept
 
 
 def command(*arguments):
     """Run the command rbc-marl in the folder, as you would in a terminal: !rbc-marl ... in a notebook."""
     print("$ rbc-marl", *arguments, flush=True)
-    subprocess.run([sys.executable, "-m", "rbc_marl.cli", *arguments], cwd=folder, check=True)
+    words = [sys.executable, "-m", "rbc_marl.cli", *arguments]
+    return subprocess.run(words, cwd=folder, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 # %% [markdown]
-# ## Economies run by rules
-#
-# What can taxes do at all? Before anything learns, let rules run the economy of `small.yaml` under three governments.
-# Firms that post the highest price earn most of what is earned. A tax on profits alone, shared out among consumers,
-# lets these buy; a tax on income makes most of them stop working, and with that there is nothing to buy or to tax.
-# Where firms price by their costs, taxes matter less: goods are cheap already.
-
-# %%
-(experiment,) = load_experiments(CONFIGS / "small.yaml")
-economy = experiment.env_config
-print(pd.DataFrame(play_anchors(economy)).round(0).to_string(index=False))
-
-# %% [markdown]
-# Total welfare weights money of firms by 0.0025, and profit is nearly all of it: there the best tax is none. That is
-# why the experiment below looks at consumers' welfare, and why every summary of a sweep says what welfare is made of.
-#
 # ## A reform among trained agents
 #
 # The quickstart's policies come with the package: 100 consumers and 10 firms who have learned to work and to trade
@@ -63,8 +47,9 @@ print(pd.DataFrame(play_anchors(economy)).round(0).to_string(index=False))
 # %%
 import rbc_marl
 from rbc_marl.analysis.comparison import compare as compare_economies
-from rbc_marl.analysis.drawing import save
+from rbc_marl.analysis.figures import off_path
 from rbc_marl.analysis.figures.reforms import reform
+from rbc_marl.analysis.pictures import Picture
 from rbc_marl.policies.imposed import Imposed
 
 trained = rbc_marl.load("quickstart")
@@ -72,12 +57,42 @@ economies = {"as trained": trained}
 economies |= {f"income tax {rate:.0%}": Imposed(income_tax=rate).on(trained) for rate in (0.2, 0.4)}
 found = compare_economies(economies, episodes=int(os.environ.get("PAIRS", "16")))
 for table in found.tables():
-    Console(width=100).print(table)
-print(save(reform(found), folder / "reform.png"))
+    Console(width=100, force_jupyter=False).print(table)
+
+# %%
+Picture(reform(found), columns=2).save(folder / "reform.png")
 
 # %% [markdown]
 # From a terminal: `rbc-marl compare quickstart quickstart,income_tax=0.2 quickstart,income_tax=0.4`. It also writes a
-# table for LaTeX. What becomes of an economy that learns under a tax takes training, which follows.
+# table for LaTeX.
+#
+# ## Laffer curves
+#
+# How much does a tax bring in? Each line imposes all rates of one tax, at one rate of the other.
+
+# %%
+Picture(off_path.laffer(trained, episodes=int(os.environ.get("EPISODES", "4"))), columns=2).save(folder / "laffer.png")
+
+# %% [markdown]
+# A tax on wages has a top: beyond it people stop working. What becomes of an economy that *learns* under a tax takes
+# training.
+
+# %% [markdown]
+# ## Economies run by rules
+#
+# Before anything is trained, let rules run the economy of `small.yaml` under three governments.
+# Firms that post the highest price earn most of what is earned. A tax on profits alone, shared out among consumers,
+# lets these buy; a tax on income makes most of them stop working, and with that there is nothing to buy or to tax.
+# Where firms price by their costs, taxes matter less: goods are cheap already.
+
+# %%
+(experiment,) = load_experiments("small")
+economy = experiment.env_config
+print(pd.DataFrame(play_anchors(economy)).round(0).to_string(index=False))
+
+# %% [markdown]
+# Total welfare weights money of firms by 0.0025, and profit is nearly all of it: there the best tax is none. That is
+# why the experiment below looks at consumers' welfare, and why every summary of a sweep says what welfare is made of.
 #
 # ## Fixed taxes, phased in
 #
@@ -107,7 +122,7 @@ for iteration in (0, 450, 500, 600):
 begin, end = int(0.4 * ITERATIONS), int(0.6 * ITERATIONS)
 (folder / "taxes.yaml").write_text(f"""\
 taxes:
-  base: {CONFIGS / "small.yaml"}
+  base: small
   seeds: [100, 101]
   set: {{stop.training_iteration: {ITERATIONS}, curriculum.taxes: {{begin: {begin}, end: {end}}}}}
   taxes:
@@ -116,12 +131,13 @@ taxes:
     corporate: [0, 0.8]
   episodes: 64
 """)
-command("sweep", "taxes.yaml", "--workers", "1")
+print(command("sweep", "taxes.yaml", "--workers", "1").partition("Learned taxes")[0])
 
 # %% [markdown]
-# The table has a row per run. Runs that collapsed count in every mean: a tax that kills one economy in two is not half
-# as good as its better run. The best pair of a few noisy means is flattered by the luck of having been picked on them:
-# `held_out` judges each seed by the pair that is best on the others. With three seeds and more there is an interval.
+# Only its progress is shown here: the summary is in `summary.md`. The table has a row per run. Runs that collapsed
+# count in every mean: a tax that kills one economy in two is not half as good as its better run. The best pair of a
+# few noisy means is flattered by the luck of having been picked on them: `held_out` judges each seed by the pair that
+# is best on the others. With three seeds and more there is an interval.
 #
 # `shuffled_...` is the learned policy with its states shuffled: its own choices, dealt out anew over episodes and
 # periods. Where it does as well, the policy reacts to nothing that matters, and what it has over fixed rates is that it
@@ -139,45 +155,9 @@ print(f"pairs picked on the other seeds: {comparison.held_out:,.1f}; 95% interva
 # %% [markdown]
 # `taxes.png` beside the table shows a bar for each policy and a dot for each run. The full experiment is
 # `rllib_configs/sweeps/taxes.yaml`: every pair of rates with one seed, the best ones and the paper's equal rates with
-# ten more. `taxes_consumers.yaml` is the same for a government that cares for consumers only.
+# ten more. `taxes_consumers.yaml` is the same for a government that cares for consumers only. The guide to
+# [taxes and sweeps](../docs/taxes.md) goes on from here, with grids of other settings.
 #
-# ## The spectrum of the open economy
-#
-# `variants` takes any setting: a list is a grid, `{loguniform: [1e-4, 1e-2]}` is drawn from, `samples` times. Each
-# variant runs with every seed.
-
-# %%
-(folder / "spectrum.yaml").write_text(f"""\
-spectrum:
-  base: {CONFIGS / "small.yaml"}
-  seeds: [100]
-  set: {{stop.training_iteration: {ITERATIONS}}}
-  variants:
-    env_config.export_price: [500, 1000]
-    env_config.export_quota: [5, 50]
-  episodes: 64
-  groups: {{hours: 100, price: 250, welfare_total: 10%, welfare_consumers: 20%}}
-""")
-command("sweep", "spectrum.yaml", "--workers", "1")
-
-# %% [markdown]
-# Outcomes that differ in nothing by more than the thresholds of the file are of one group, and a group is all that such
-# neighbours reach; collapsed runs are a group of their own, whatever else they look like. `equilibria.csv` has a row
-# per group. Calling one an equilibrium takes more: add a section `best_response` to the file, and every living run is
-# checked as in tutorial 04.
-
-# %%
-groups = pd.read_csv(folder / "results" / "spectrum" / "equilibria.csv")
-print(groups[["group", "runs", "export_price", "export_quota", "hours", "price", "welfare_total"]].round(0).to_string())
-
-# %% [markdown]
-# `spectrum.png` is the paper's figure: consumption against prices, hours against wages, the rewards of consumers
-# against those of firms, a dot for each run.
-
-# %%
-print(sorted(path.name for path in (folder / "results" / "spectrum").iterdir() if path.is_file()))
-
-# %% [markdown]
 # An interrupted sweep goes on when the same command is given again: runs that are done are kept, and those that were
 # under way go on from their last checkpoint.
 #

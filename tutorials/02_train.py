@@ -1,16 +1,16 @@
 # %% [markdown]
-# # Train and evaluate from a file
+# # Train
 #
 # After this tutorial you can
 #
 # - write a file that says what to train, and have it checked before anything runs;
 # - train it from the command line, and change single settings there;
-# - find a run's results and read them;
+# - find a run's results, and see how learning went;
 # - evaluate trained policies, and use them in Python without Ray;
 # - start the same training from Python.
 #
-# It needs the extras `rllib` and `analysis`. The runs here are far too short to learn anything: they show the way.
-# `rllib_configs/quickstart.yaml` trains for longer.
+# It needs the extras `rllib` and `analysis`. The economy here is small and the run is short. `rbc-marl train
+# quickstart` trains the economy of the paper, in minutes.
 
 # %%
 import json
@@ -25,10 +25,10 @@ import torch
 torch.set_num_threads(1)  # these tensors are small: threads would only wait for each other
 # Everything is written into a temporary folder, or the one that TUTORIAL_OUTPUT names.
 folder = Path(os.environ.get("TUTORIAL_OUTPUT") or tempfile.mkdtemp(prefix="rbc_marl_tutorial_"))
-print("working in", folder)
+os.environ.pop("FORCE_COLOR", None)  # Jupyter asks programs for colours, which are no good in a text that is kept
 
 
-def command(*arguments):
+def command(*arguments, shows=True):
     """Run the command rbc-marl in the folder, as you would in a terminal: !rbc-marl ... in a notebook."""
     print("$ rbc-marl", *arguments, flush=True)
     # The command of this Python, wherever the terminal would look for it.
@@ -39,7 +39,8 @@ def command(*arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    print(done.stdout)
+    if shows or done.returncode:
+        print(done.stdout)
     return done
 
 
@@ -56,7 +57,7 @@ first-steps:                      # results go to results/first-steps/
   run: EconomyPPO
   env: rbc_open                   # or rbc_closed
   stop:
-    training_iteration: 4
+    training_iteration: 40
   config:
     env_config:
       num_consumers: 10
@@ -112,9 +113,20 @@ print("versions:", json.loads((run / "run.json").read_text())["versions"])
 # %%
 progress = pd.read_csv(run / "progress.csv")
 columns = ["hours", "consumption", "price", "wage", "income_tax", "welfare_total"]
-shown = progress[["training_iteration", *(f"env_runners/{name}" for name in columns)]]
-print(shown.rename(columns=lambda name: name.removeprefix("env_runners/")).to_string(index=False))
-assert len(progress) == 4
+shown = progress[["training_iteration", *(f"env_runners/{name}" for name in columns)]].iloc[[0, 9, 19, 29, 39]]
+shown = shown.rename(columns=lambda name: name.removeprefix("env_runners/"))
+print(shown.to_string(index=False, float_format="{:.1f}".format))
+assert len(progress) == 40
+
+# %% [markdown]
+# `learning_curves` draws the same. Everybody learns at once here, and everybody for itself: firms find out that high
+# prices pay, and consumers lose by it. Tutorial 03 lets them learn one after another.
+
+# %%
+from rbc_marl.analysis.figures.training import learning_curves, read_progress
+from rbc_marl.analysis.pictures import Picture
+
+Picture(learning_curves(read_progress(run)), title="A short run of a small economy").save(folder / "learning.png")
 
 # %% [markdown]
 # ## Evaluate
@@ -124,12 +136,14 @@ assert len(progress) == 4
 # `economy.png` in the run's folder shows the same as a picture.
 
 # %%
-evaluated = command("evaluate", str(run.relative_to(folder)), "--episodes", "32", "--json")
+evaluated = command("evaluate", str(run.relative_to(folder)), "--episodes", "32", "--json", shows=False)
 means = json.loads(evaluated.stdout)
-print("collapsed (hardly anybody works):", means["collapsed"])
+for name in ("outcome", "collapsed", "hours", "consumption", "price", "welfare_total", "shopping_share"):
+    print(f"{name:15}", means[name] if isinstance(means[name], str | bool) else f"{means[name]:,.2f}")
 
 # %% [markdown]
-# Four iterations teach nobody anything. The package holds policies that were trained for 1,000: `quickstart`.
+# So short a run teaches little: these consumers hardly look at prices (`shopping_share`). The package holds policies
+# that were trained for longer, such as those of `quickstart`.
 
 # %%
 trained = command("evaluate", "quickstart", "--episodes", "32", "--out", "economy.png")
@@ -166,14 +180,14 @@ assert bool(truncated.all())
 # %% [markdown]
 # ## From Python
 #
-# Two functions do what the command does. Here the government looks after consumers only. (`storage_path` is where
-# results go: the command used `results` in its folder.)
+# Two functions do what the command does. Here the government looks after consumers only, and the run is shorter still.
+# (`storage_path` is where results go: the command used `results` in its folder.)
 
 # %%
 from rbc_marl.experiments.file import load_experiments
 from rbc_marl.experiments.run import train
 
-sets = ["env_config.welfare=consumers", f"storage_path={folder / 'results'}"]
+sets = ["env_config.welfare=consumers", "stop.training_iteration=4", f"storage_path={folder / 'results'}"]
 [experiment] = load_experiments(folder / "first.yaml", sets=sets)
 outcome = train(experiment)
 print(outcome.status, "in", outcome.folder.name)

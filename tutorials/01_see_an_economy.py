@@ -1,5 +1,5 @@
 # %% [markdown]
-# # The economy in ten minutes
+# # See an economy
 #
 # After this tutorial you can
 #
@@ -7,10 +7,11 @@
 # - read what happened in a period, and check that goods and money add up;
 # - let rules decide for all agents, compare rules, and write your own;
 # - get an episode as a table and an economy as a picture;
-# - do the same through PettingZoo.
+# - do the same through PettingZoo;
+# - load trained agents, and see what they do.
 #
-# Nothing here learns, and Ray is not needed. The tables and the picture need the extra `analysis`.
-# Run the file with Python, or open it as a notebook with jupytext.
+# Nothing here learns, and Ray is not needed. The tables and the pictures need the extra `analysis`. Each tutorial is a
+# script to run with Python, and a notebook in `tutorials/notebooks`.
 
 # %%
 import os
@@ -23,7 +24,7 @@ import torch
 import rbc_marl
 
 torch.set_num_threads(1)  # these tensors are small: threads would only wait for each other
-# Where the picture goes: a temporary folder, or the one that TUTORIAL_OUTPUT names.
+# Where pictures go: a temporary folder, or the one that TUTORIAL_OUTPUT names.
 output = Path(os.environ.get("TUTORIAL_OUTPUT") or tempfile.mkdtemp(prefix="rbc_marl_tutorial_"))
 
 # %% [markdown]
@@ -199,11 +200,31 @@ import matplotlib.image
 
 picture = env.render()
 matplotlib.image.imsave(output / "economy.png", picture)
-print("picture:", output / "economy.png", picture.shape)
+print("picture: economy.png", picture.shape)
+
+# %% [markdown]
+# ## Trained agents
+#
+# Seven trained economies come with the package ([zoo](../docs/zoo.md)). `load` takes a name and gives policies, which
+# are played as rules are. `Picture` shows charts in a notebook, and saves them.
+
+# %%
+from rbc_marl.analysis.figures.episodes import paths, roll_out
+from rbc_marl.analysis.pictures import Picture
+
+trained = play(rbc_marl.load("quickstart"), num_episodes=32, seed=0, record=True)
+Picture(paths(trained), title="The trained quickstart economy").save(output / "paths.png")
+
+# %% [markdown]
+# Below is the first of these episodes, firm by firm. Dark prices are high. Firms export at high prices while stocks
+# grow. Later some undercut the others, and sell at home.
+
+# %%
+Picture(roll_out(trained)).save(output / "roll_out.png")
 
 # %% [markdown]
 # ## What next
 #
-# - `tutorials/02_train_and_evaluate_from_a_file.py`: let the agents learn.
+# - Tutorial 02: let the agents learn.
 # - Change `mine` above: which taxes and which markup give consumers the most? A higher wage with the same markup?
 # - `rbc_marl.preset("closed")`: no exports, so consumers alone must buy everything.
