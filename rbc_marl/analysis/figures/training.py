@@ -135,7 +135,8 @@ def _stages(progress: pd.DataFrame) -> list[Span]:
     ends = [*(iterations[i] for i in starts[1:]), iterations[-1]]
     least = _LEAST_SHARE * (iterations[-1] - iterations[0])
     spans = [(iterations[start], end, words[start]) for start, end in zip(starts, ends, strict=True)]
-    return [Span(low, high, label if high - low >= least else "") for low, high, label in spans]
+    seen = [span for span in spans if span[1] - span[0] >= least / 8]  # one of an iteration would only be a line
+    return [Span(low, high, label if high - low >= least else "") for low, high, label in seen]
 
 
 def _stage(phase: str) -> str:
