@@ -118,20 +118,28 @@ def fully_connected(widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*[part for layer in layers for part in layer])
 
 
+class MaskedLinear(nn.Linear):
+    """A linear layer to whose bias something can be added for one call."""
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Outputs [..., out] of inputs [..., in]; ``shift`` [out] is added to the bias."""
+        return functional.linear(x, self.weight, self.bias if shift is None else self.bias + shift)
+
+
 class SharedBodyNetwork(PolicyNetwork):
     """A network with one linear head for all logits and one for the value, on the same features."""
 
     def make_heads(self, width: int, first_choice: float = 0.0) -> None:
         """Add the heads to features of some width; ``first_choice`` is added to the first logit at the start."""
-        self.action_head = nn.Linear(width, sum(self.head_sizes))
+        self.action_head = MaskedLinear(width, sum(self.head_sizes))
         with torch.no_grad():
             self.action_head.bias[0] += first_choice
         self.value_head = nn.Linear(width, 1)
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [N, A, K]; the mask enters with the bias, at no cost per agent."""
-        bias = self.action_head.bias + self.log_mask if self.is_maskable else self.action_head.bias
-        return functional.linear(features, self.action_head.weight, bias)
+        logits: Tensor = self.action_head(features, self.log_mask if self.is_maskable else None)
+        return logits
 
     def values(self, features: Tensor) -> Tensor:
         """Values [N, A]."""
