@@ -111,10 +111,18 @@ class PolicyNetwork(nn.Module):
         return FactorisedCategorical(logits, self.head_sizes, self.is_maskable, self.dealt_head)
 
 
+class LayerReLU(nn.Module):
+    """A ReLU behind a linear layer: in place where nobody asks for a gradient, which saves a pass through memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of the linear layer's outputs, which nobody else may hold."""
+        # With a gradient not in place: what a Linear gives is a view, and autograd would copy every gradient.
+        return torch.relu(x) if torch.is_grad_enabled() else torch.relu_(x)
+
+
 def fully_connected(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers with a ReLU after each, from the first width to the last; nothing for a single width."""
-    # Not in place: what a Linear gives here is a view, and autograd would copy every gradient (CopySlices).
-    layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+    layers = [(nn.Linear(a, b), LayerReLU()) for a, b in pairwise(widths)]
     return nn.Sequential(*[part for layer in layers for part in layer])
 
 

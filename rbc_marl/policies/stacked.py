@@ -37,11 +37,9 @@ class StackedLinear(nn.Module):
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         """Outputs [N, ..., out] of inputs [N, ..., in], N = R times the rows of a run; ``shift`` [out] is added."""
         rows = x.reshape(self.weight.shape[0], -1, x.shape[-1])
-        if self.bias is None:
-            result = torch.bmm(rows, self.weight.mT)
-        else:
-            bias = self.bias if shift is None else self.bias + shift
-            result = torch.baddbmm(bias.unsqueeze(1), rows, self.weight.mT)
+        result = torch.bmm(rows, self.weight.mT)
+        if self.bias is not None:  # added in place: baddbmm would first write the bias to every row
+            result.add_((self.bias if shift is None else self.bias + shift).unsqueeze(1))
         return result.view(*x.shape[:-1], self.weight.shape[1])
 
 
@@ -64,10 +62,11 @@ def stacked(networks: Sequence[PolicyNetwork]) -> PolicyNetwork:
     for name, module in layers[0].items():
         if isinstance(module, nn.Linear):
             parent, _, child = name.rpartition(".")
-            made = StackedLinear([each[name] for each in layers])  # type: ignore[misc]  # all are of one kind
+            made = StackedLinear([each[name] for each in layers])
             setattr(result.get_submodule(parent), child, made)
         elif next(module.parameters(recurse=False), None) is not None:
-            raise ConfigError(f"{name or type(module).__name__} holds weights and is no linear layer: no run can share it")
+            layer = name or type(module).__name__
+            raise ConfigError(f"{layer} holds weights and is no linear layer: it cannot be stacked over runs")
     _check(result, networks)
     return result
 

@@ -113,8 +113,8 @@ class RolloutsToBatch(ConnectorV2):
         if agent_type == "consumer" and self.logit_response_in is not None:
             own = self._own_values(self.logit_response_in, agents, rollout)
             logp = self._rows(some(rollout.logp[agent_type]))
-            values = {n: self._rows(x.unflatten(0, (rollout.periods, -1))) for n, x in own._asdict().items()}
-            return {Columns.OBS: observations, Columns.ACTION_LOGP: logp, **values}
+            valued = {n: self._rows(x.unflatten(0, (rollout.periods, -1))) for n, x in own._asdict().items()}
+            return {Columns.OBS: observations, Columns.ACTION_LOGP: logp, **valued}
         rewards = some(rollout.rewards[agent_type]) / self.reward_scale[agent_type]
         trembled = rollout.trembled.get(agent_type)
         weights = None if trembled is None else self._rows((~some(trembled)).to(rewards.dtype))
@@ -152,8 +152,8 @@ class RolloutsToBatch(ConnectorV2):
             agents = agents[is_deviator if module_id == DEVIATOR else ~is_deviator]
         wanted = self.agents_per_update.get(agent_type)
         if wanted is not None and wanted < len(agents):
-            generators = [generator_at("cpu", seed, Stream.AGENTS, self.env_steps) for seed in self.seeds]
-            orders = [torch.randperm(len(agents), generator=generator)[:wanted].sort().values for generator in generators]
+            draws = [generator_at("cpu", seed, Stream.AGENTS, self.env_steps) for seed in self.seeds]
+            orders = [torch.randperm(len(agents), generator=each)[:wanted].sort().values for each in draws]
             if len(orders) == 1:
                 return agents[orders[0]].to(actions.device)
             economies = actions.shape[1] // len(orders)
@@ -176,9 +176,9 @@ class RolloutsToBatch(ConnectorV2):
         """Standardise the rows of each run by themselves."""
         if len(self.seeds) == 1:
             return standardise(advantages, weights)
-        parts = [x if x is None else x.unflatten(0, (len(self.seeds), -1)) for x in (advantages, weights)]
-        together: Tensor = torch.vmap(standardise, in_dims=(0, None if weights is None else 0))(*parts)
-        return together.flatten(0, 1)
+        given = (advantages,) if weights is None else (advantages, weights)
+        of_runs: Tensor = torch.vmap(standardise)(*(x.unflatten(0, (len(self.seeds), -1)) for x in given))
+        return of_runs.flatten(0, 1)
 
 
 def _take_agents(values: Tensor, agents: Tensor) -> Tensor:

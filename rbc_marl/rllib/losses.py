@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def loss_terms(
     logits = fwd_out[Columns.ACTION_DIST_INPUTS]
     if is_logit_response(batch):
         response = partial(_response, config, economy, temperature_factor)
-        return _per_run(response, runs, logits, OwnValues(*(batch[name] for name in OwnValues._fields)))
+        return _per_run(response, runs, logits, *(batch[name] for name in OwnValues._fields))
     logp, entropy = network.distribution(logits).logp_and_entropy(batch[Columns.ACTIONS])
     columns = {
         "behaviour_logp": batch[Columns.ACTION_LOGP],
@@ -75,7 +75,7 @@ def loss_terms(
 
 
 def rows_weight(columns: Mapping[str, Any], runs: int = 1) -> float | Tensor:
-    """How much a mean over some rows counts in the mean over more of them; of several runs [R], unless all are alike."""
+    """How much a mean over some rows counts in the mean over more of them; [R] where that differs between runs."""
     mask = columns.get(Columns.LOSS_MASK)
     if mask is None:
         return float(len(columns[Columns.ACTION_LOGP]) // runs)
@@ -90,25 +90,22 @@ def explained_share(values: Tensor, targets: Tensor) -> Tensor:
 
 
 def _response(
-    config: AlgorithmConfig, economy: EconomyConfig, factor: float, logits: Tensor, values: OwnValues
+    config: AlgorithmConfig, economy: EconomyConfig, factor: float, logits: Tensor, *values: Tensor
 ) -> LossTerms:
-    loss, entropy = logit_response_loss(economy, logits, values, config.logit_response, factor)
+    loss, entropy = logit_response_loss(economy, logits, OwnValues(*values), config.logit_response, factor)
     return LossTerms(loss, loss, loss.new_zeros(()), entropy)
 
 
-def _per_run(loss: Any, runs: int, *rows: Any, **columns: Tensor) -> LossTerms:  # noqa: ANN401 - nested tensors
+def _per_run(loss: Callable[..., LossTerms], runs: int, *rows: Tensor, **columns: Tensor) -> LossTerms:
     """Apply a loss to all rows, or to those of each run by themselves."""
     if runs == 1:
-        terms: LossTerms = loss(*rows, **columns)
-        return terms
+        return loss(*rows, **columns)
 
-    def share(values: Tensor | OwnValues) -> Tensor | OwnValues:
-        return OwnValues(*map(share, values)) if isinstance(values, OwnValues) else values.unflatten(0, (runs, -1))
+    def of_one(rows: tuple[Tensor, ...], columns: dict[str, Tensor]) -> LossTerms:
+        return loss(*rows, **columns)
 
-    def of_one(rows: tuple[Any, ...], columns: dict[str, Tensor]) -> LossTerms:
-        terms: LossTerms = loss(*rows, **columns)
-        return terms
+    def share(values: Tensor) -> Tensor:
+        return values.unflatten(0, (runs, -1))
 
-    shares = tuple(map(share, rows)), {name: share(values) for name, values in columns.items()}
-    of_runs: LossTerms = torch.vmap(of_one)(*shares)
+    of_runs: LossTerms = torch.vmap(of_one)(tuple(map(share, rows)), {n: share(x) for n, x in columns.items()})
     return of_runs

@@ -21,6 +21,7 @@ from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS
 from ray.rllib.utils import force_list
 from ray.rllib.utils.framework import get_device
 from ray.rllib.utils.metrics import (
+    ALL_MODULES,
     EPISODE_LEN_MEAN,
     EPISODE_MODULE_RETURN_MEAN,
     NUM_ENV_STEPS_SAMPLED,
@@ -173,6 +174,7 @@ class _Results:
         self.economy, _ = economy_of(config)
         self._iterations = 0
         self._trained: dict[str, int] = {}  # iterations in which a module has learnt
+        self._learning_iterations = 0  # iterations in which any has
         self._seconds = 0.0
 
     def add(
@@ -185,10 +187,9 @@ class _Results:
         sampled, of_modules = self._read(figures, learnt)
         for run, flat in enumerate(results):
             flat |= {name: float(numbers[run]) for name, numbers in {**sampled, **of_modules}.items()}
-        for module_id, numbers in learnt.items():
-            counts = self._learner_counts(module_id, has_learnt="total_loss" in numbers)
-            for flat in results:
-                flat |= counts
+        counts = self._learner_counts([m for m, numbers in learnt.items() if "total_loss" in numbers])
+        for flat in results:
+            flat |= counts
         return results
 
     def time(self, seconds: float, results: Sequence[dict[str, Any]]) -> None:
@@ -238,17 +239,27 @@ class _Results:
         flat[f"{_SAMPLED}weights_seq_no"] = float(self._iterations - 1)
         return {**flat, "iterations_since_restore": self._iterations}
 
-    def _learner_counts(self, module_id: str, has_learnt: bool) -> dict[str, Any]:
-        """What a module has learnt from, in this iteration and since the start."""
-        if not has_learnt:
-            return {}
-        self._trained[module_id] = self._trained.get(module_id, 0) + 1
+    def _learner_counts(self, learning: Sequence[str]) -> dict[str, Any]:
+        """What modules have learnt from, in this iteration and since the start."""
         rows = self.config.num_envs_per_env_runner * self.economy.horizon
-        steps, prefix = rows * self.config.num_epochs, f"{_LEARNT}{module_id}/"
-        return {
-            f"{prefix}num_module_steps_trained": steps,
-            f"{prefix}num_module_steps_trained_lifetime": steps * self._trained[module_id],
-            f"{prefix}weights_seq_no": float(self._iterations),
+        steps = rows * self.config.num_epochs
+        counts: dict[str, Any] = {}
+        for module_id in learning:
+            self._trained[module_id] = self._trained.get(module_id, 0) + 1
+            prefix = f"{_LEARNT}{module_id}/"
+            counts |= {
+                f"{prefix}num_module_steps_trained": steps,
+                f"{prefix}num_module_steps_trained_lifetime": steps * self._trained[module_id],
+                f"{prefix}module_train_batch_size_mean": float(rows),
+                f"{prefix}weights_seq_no": float(self._iterations),
+            }
+        prefix = f"{_LEARNT}{ALL_MODULES}/"
+        self._learning_iterations += bool(learning)
+        return counts | {
+            f"{prefix}num_env_steps_trained": steps if learning else 0,
+            f"{prefix}num_env_steps_trained_lifetime": steps * self._learning_iterations,
+            f"{prefix}num_module_steps_trained": steps * len(learning),
+            f"{prefix}num_module_steps_trained_lifetime": steps * sum(self._trained.values()),
         }
 
     @staticmethod

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Numbers = dict[str, float | Tensor]
 """Numbers of a module by RLlib's names: [R] of each run, or one of all."""
+_NORM = "gradients_default_optimizer_global_norm"
 LARGEST_NORM = 10e8  # RLlib counts an infinite norm as this
 
 
@@ -58,7 +59,9 @@ class PopulationLearner:
             for m in self._settings
         }
         self._rates = {m: Scheduler(s.lr, framework="torch", device=device) for m, s in self._settings.items()}
-        self._entropy = {m: Scheduler(s.entropy_coeff, framework="torch", device=device) for m, s in self._settings.items()}
+        self._entropy = {
+            m: Scheduler(s.entropy_coeff, framework="torch", device=device) for m, s in self._settings.items()
+        }
         self._to_batch = RolloutsToBatch(
             discount=config.gamma,
             gae_lambda=config.lambda_,
@@ -102,7 +105,8 @@ class PopulationLearner:
         for group in self.optimizers[module_id].param_groups:
             group["lr"] = rate
         entropy = float(self._entropy[module_id].update(timestep=env_steps))
-        return {"default_optimizer_learning_rate": rate, "curr_entropy_coeff": entropy}
+        clipped = {_NORM: 0.0} if self._settings[module_id].grad_clip else {}  # RLlib's word for no gradient
+        return {"default_optimizer_learning_rate": rate, "curr_entropy_coeff": entropy, **clipped}
 
     def _learns(self, module_id: str, phase: Phase) -> bool:
         asked = self.config.policies_to_train
@@ -175,7 +179,7 @@ class PopulationLearner:
         factor = limit / torch.clamp(norm + 1e-6, min=limit)
         for gradient in gradients:
             gradient.mul_(factor.view(-1, *(1 for _ in gradient.shape[1:])))
-        return {"gradients_default_optimizer_global_norm": norm}
+        return {_NORM: norm}
 
 
 def _stacked_modules(config: EconomyPPOConfig, seeds: Sequence[int], device: torch.device) -> MultiRLModule:

@@ -227,8 +227,9 @@ class EpisodeCollector:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Actions [E, A, H] of every agent type, in the smallest integers, and their log-probabilities [E, A]."""
         actions, logp = {}, {}
+        one = generator if isinstance(generator, torch.Generator) else None  # populations have nobody who follows rules
         decided = {
-            policies: policies.act(observation, generator, not behaviour.explore, state=state)
+            policies: policies.act(observation, one, not behaviour.explore, state=state)
             for policies in dict.fromkeys(self.scripted.values())
         }
         for agent_type in AGENT_TYPES:
