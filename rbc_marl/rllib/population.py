@@ -44,6 +44,8 @@ from rbc_marl.rllib.population_learner import Numbers, PopulationLearner
 from rbc_marl.rllib.rollout import BehaviourSettings, EpisodeCollector, Rollout, Stream, generator_at
 from rbc_marl.rllib.settings import DEVIATOR, agent_type_of, economy_of, module_ids, network_spec
 
+# Of what a run needs to go on, in its checkpoints.
+STATE_NAME = "population.pt"
 # RLlib's prefixes of results.
 _SAMPLED, _LEARNT = "env_runners/", "learners/"
 # What a run must not come to: a number that is infinite or NaN.
@@ -140,7 +142,9 @@ class Population:
         return networks
 
     def save(self, run: int, path: str | Path) -> None:
-        """Write the policies of one run into a folder, as a checkpoint of `EconomyPPO` holds them.
+        """Write the policies of one run into a folder, as a checkpoint of `EconomyPPO` holds them, and its state.
+
+        The state is for `restore`, not for RLlib.
 
         Raises:
             NonFiniteError: A weight is infinite or NaN; nothing is written.
@@ -154,6 +158,28 @@ class Population:
             "rules": self.config.rules,
         }
         save_policies(path, economy, encoding, self.networks(run), specs, info)
+        state = {"seed": self.seeds[run], "learner": self.learner.state_of(run), "results": self._results.state()}
+        torch.save(state, Path(path) / STATE_NAME)
+
+    def restore(self, paths: Sequence[str | Path]) -> None:
+        """Go on where runs were saved, each perhaps in another population.
+
+        Args:
+            paths: A checkpoint of each run.
+
+        Raises:
+            ConfigError: They are of other seeds, or of different iterations.
+        """
+        states = [torch.load(Path(path) / STATE_NAME, weights_only=True) for path in paths]
+        seeds = tuple(state["seed"] for state in states)
+        if seeds != self.seeds:
+            raise ConfigError(f"the checkpoints are of seeds {list(seeds)}; give those of {list(self.seeds)}")
+        counts = [state["results"] for state in states]
+        if any(count["iterations"] != counts[0]["iterations"] for count in counts):
+            raise ConfigError("the checkpoints are of different iterations; give those of one iteration")
+        self.learner.set_states([state["learner"] for state in states])
+        self._results.set_state(counts[0])
+        self.iteration = counts[0]["iterations"]
 
     def _note_failures(self, results: Sequence[dict[str, Any]]) -> None:
         """Note runs whose returns or losses are no finite numbers."""
@@ -191,6 +217,16 @@ class _Results:
         for flat in results:
             flat |= counts
         return results
+
+    def state(self) -> dict[str, Any]:
+        """All counts so far: plain data."""
+        names = ("iterations", "trained", "learning_iterations", "seconds")
+        return {name: getattr(self, f"_{name}") for name in names}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name, value in state.items():
+            setattr(self, f"_{name}", value)
 
     def time(self, seconds: float, results: Sequence[dict[str, Any]]) -> None:
         """Report the time that an iteration took of each run."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rbc_marl.curriculum import Phase
 from rbc_marl.policies.slabs import slabs, take_rows, take_rows_of_each
-from rbc_marl.policies.stacked import stacked
+from rbc_marl.policies.stacked import stacked, state_of
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.losses import explained_share, is_logit_response, loss_terms, rows_weight
 from rbc_marl.rllib.rollout import Rollout, Stream, generator_at
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Numbers = dict[str, float | Tensor]
 """Numbers of a module by RLlib's names: [R] of each run, or one of all."""
 _NORM = "gradients_default_optimizer_global_norm"
+# What Adam remembers of every weight; the number of steps is the same for all runs.
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 LARGEST_NORM = 10e8  # RLlib counts an infinite norm as this
 
 
@@ -97,6 +99,34 @@ class PopulationLearner:
             for module_id, columns in minibatch.items():
                 reported[module_id] |= self._step(module_id, columns, phase)
         return reported
+
+    def state_of(self, run: int) -> dict[str, Any]:
+        """What one run needs to go on: tensors and numbers by module."""
+        return {m: {"weights": state_of(self.network(m), run), "adam": self._adam_of(m, run)} for m in self._settings}
+
+    def set_states(self, states: Sequence[dict[str, Any]]) -> None:
+        """Take over what `state_of` gave, of as many runs, each after as many iterations."""
+        for module_id in self._settings:
+            network, parts = self.network(module_id), [state[module_id] for state in states]
+            of_runs = dict(network.named_parameters())
+            weights = {
+                name: torch.stack([part["weights"][name] for part in parts]) if name in of_runs else one
+                for name, one in parts[0]["weights"].items()
+            }
+            network.load_state_dict(weights)
+            moments = self.optimizers[module_id].state
+            for name, one in parts[0]["adam"].items():
+                together = {key: torch.stack([part["adam"][name][key] for part in parts]) for key in _MOMENTS}
+                moments[of_runs[name]] = {key: x.to(self.device) for key, x in {**one, **together}.items()}
+
+    def _adam_of(self, module_id: str, run: int) -> dict[str, dict[str, Tensor]]:
+        """Adam's memory of one run, by weight; nothing of weights that have never had a gradient."""
+        moments = self.optimizers[module_id].state
+        return {
+            name: {key: (x[run] if key in _MOMENTS else x).clone() for key, x in moments[weights].items()}
+            for name, weights in self.network(module_id).named_parameters()
+            if weights in moments
+        }
 
     def _set_rates(self, module_id: str, phase: Phase, env_steps: int) -> Numbers:
         """Set the learning rate of an update; returns it and the weight of entropy before the phase's factor."""
