@@ -124,6 +124,8 @@ class SweepFile(Section):
     """What ends runs early; null: nothing."""
     gpus_per_trial: float = Field(0.0, ge=0)
     """Share of a GPU for each run."""
+    population: int = Field(8, ge=1)
+    """Most runs of an arm that one process trains together; 1: each by itself."""
     small: Annotated[dict[str, Any] | None, _mapping("{seeds: [100]}")] = None
     """What --small puts in place of the above."""
 
@@ -254,6 +256,7 @@ class SweepReader(Generic[F]):
                 runs=interleaved(runs, self.name),
                 groups=self.file.groups,
                 scheduler=asha,
+                population=self.file.population,
             )
 
     def _run(self, arm: ArmSpec) -> tuple[RunSpec, Experiment]:

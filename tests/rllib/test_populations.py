@@ -146,6 +146,7 @@ def small_population(seeds=SEEDS, **settings):
     return Population(small_config(**{**QUICKSTART, **settings}), seeds)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_depend_on_those_beside_it():
     pair, three = small_population((3, 8)), small_population((5, 8, 1))
     for _ in range(2):
@@ -155,6 +156,7 @@ def test_a_run_does_not_depend_on_those_beside_it():
     assert furthest(pair.networks(1), {m: x.state_dict() for m, x in three.networks(1).items()}) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_leaves_the_others_alone():
     whole, broken = small_population(), small_population()
     with torch.no_grad():
@@ -167,6 +169,7 @@ def test_a_run_that_breaks_leaves_the_others_alone():
     assert {name: of_whole[1][name] for name in names} == {name: of_broken[1][name] for name in names}
 
 
+@pytest.mark.slow
 def test_a_saved_run_holds_its_policies_and_says_which_it_is(tmp_path):
     population = small_population()
     population.train()
@@ -174,7 +177,8 @@ def test_a_saved_run_holds_its_policies_and_says_which_it_is(tmp_path):
     policies = load_policies(tmp_path)
     assert policies.info == {"training_iteration": 1, "env_steps": STEPS, "seed": SEEDS[1], "rules": "best"}
     networks = population.networks(1)
-    assert furthest({t: networks[t] for t in AGENT_TYPES}, {t: x.state_dict() for t, x in policies.networks.items()}) == 0
+    saved = {t: network.state_dict() for t, network in policies.networks.items()}
+    assert furthest({t: networks[t] for t in AGENT_TYPES}, saved) == 0
     assert furthest(networks, {t: x.state_dict() for t, x in population.networks(0).items()}) > 0
 
 
@@ -203,6 +207,7 @@ def test_runs_of_a_population_have_seeds_of_their_own(seeds):
         Population(small_config(), seeds)
 
 
+@pytest.mark.slow
 def test_runs_go_on_from_their_checkpoints_in_whatever_population(tmp_path):
     curriculum = {"start": {"firm": 1, "government": 3}}
     whole, first = (small_population((3, 8, 5), curriculum=curriculum) for _ in range(2))
@@ -223,6 +228,7 @@ def test_runs_go_on_from_their_checkpoints_in_whatever_population(tmp_path):
         rest.restore([tmp_path / "0", tmp_path / "2"])
 
 
+@pytest.mark.slow
 def test_checkpoints_of_different_iterations_are_no_population(tmp_path):
     population = small_population()
     population.train()
