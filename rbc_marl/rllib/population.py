@@ -279,6 +279,7 @@ class _Results:
         """What modules have learnt from, in this iteration and since the start."""
         rows = self.config.num_envs_per_env_runner * self.economy.horizon
         steps = rows * self.config.num_epochs
+        minibatches = -(-rows // (self.config.minibatch_size or rows))
         counts: dict[str, Any] = {}
         for module_id in learning:
             self._trained[module_id] = self._trained.get(module_id, 0) + 1
@@ -286,7 +287,7 @@ class _Results:
             counts |= {
                 f"{prefix}num_module_steps_trained": steps,
                 f"{prefix}num_module_steps_trained_lifetime": steps * self._trained[module_id],
-                f"{prefix}module_train_batch_size_mean": float(rows),
+                f"{prefix}module_train_batch_size_mean": rows / minibatches,
                 f"{prefix}weights_seq_no": float(self._iterations),
             }
         prefix = f"{_LEARNT}{ALL_MODULES}/"
