@@ -31,6 +31,7 @@ from rbc_marl.experiments.progress import Progress
 from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
 from rbc_marl.provenance import git_commit, versions
+from rbc_marl.rllib.population import STATE_NAME
 
 # Parts of RLlib's result that are not numbers of the run.
 NOT_REPORTED = ("config", "pid", "timestamp", "done")
@@ -147,7 +148,7 @@ def train(
             raise UserError(f"{experiment.name} cannot be built: {reason(error)}") from error
         request.reinstall()
         if folder is None:
-            folder = _new_folder(experiment)
+            folder = new_folder(experiment)
             stack.enter_context(folder_lock(folder.path))
         loggers = stack.enter_context(_loggers(experiment, folder, lambda text: request.notice(text)))
         stack.callback(folder.close)
@@ -207,10 +208,10 @@ def _run(
         request.signal, done = request.signal or signal.SIGINT, False
     except Exception as error:
         failure = _failure(error, algorithm.iteration + 1, experiment.name, folder)
-        folder.update_info(status="failed", ended=_now(), error=str(failure))
+        folder.update_info(status="failed", ended=now(), error=str(failure))
         raise failure from error
     status = "finished" if done else "interrupted"
-    folder.update_info(status=status, ended=_now(), iterations=algorithm.iteration, **_became(experiment, results))
+    folder.update_info(status=status, ended=now(), iterations=algorithm.iteration, **became(experiment, results))
     newest = next(reversed(folder.checkpoints()), None)
     return Outcome(folder.path, newest, status, None if done else request.signal, results)
 
@@ -245,7 +246,7 @@ def flat_results(result: Mapping[str, Any], seconds_before: float = 0.0) -> dict
             is_count = isinstance(value, numbers.Integral) or name.startswith("num_") or "_lifetime" in key
             flat[key] = int(number) if is_count and number.is_integer() else number
     flat["time_total_s"] = flat.get("time_total_s", 0.0) + seconds_before
-    flat["date"] = _now()
+    flat["date"] = now()
     return flat
 
 
@@ -286,7 +287,7 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _became(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, str]:
+def became(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, str]:
     """What became of the economy, judged by the last iteration, where it is reported."""
     names = ("hours", "middle_sales", "welfare_total", "welfare_consumers")
     means = {name: results[f"env_runners/{name}"] for name in names if f"env_runners/{name}" in results}
@@ -302,12 +303,15 @@ def _restore(algorithm: Algorithm, experiment: Experiment, folder: RunFolder | N
         The results of the last iteration that the checkpoint holds.
     """
     last = next(reversed(folder.checkpoints()), None) if folder is not None else None
+    if last is not None and (last / STATE_NAME).is_file():
+        raise UserError(f"{last} was written by a sweep that trains runs together; give that sweep again to go on")
     if (start := last or experiment.restore) is not None:
         algorithm.load_checkpoint(str(start.resolve()))  # as restore_from_path, and tells callbacks
     return {} if folder is None else folder.rewind(iteration_of(last) if last else 0)
 
 
-def _new_folder(experiment: Experiment) -> RunFolder:
+def new_folder(experiment: Experiment) -> RunFolder:
+    """A new folder for a run, with its settings."""
     folder = RunFolder.create(experiment.storage / experiment.name, experiment.seed)
     if experiment.is_python:
         shutil.copyfile(experiment.source, folder.path / "config.py")
@@ -323,7 +327,7 @@ def run_record(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]
         "algorithm": experiment.run,
         "seed": experiment.seed,
         "status": "running",
-        "started": _now(),
+        "started": now(),
         "command": list(command),
         "source": str(experiment.source),
         "sets": list(experiment.sets),
@@ -335,5 +339,6 @@ def run_record(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]
     }
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, as run.json says it."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

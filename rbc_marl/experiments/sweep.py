@@ -7,8 +7,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -27,21 +26,19 @@ from rbc_marl.analysis.tables import NOT_EVALUATED, STOPPED, TRAINED
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
 from rbc_marl.experiments import run as training
-from rbc_marl.experiments.build import Experiment, algorithm_class, to_yaml
+from rbc_marl.experiments.build import Experiment, algorithm_class
+from rbc_marl.experiments.earlier import earlier_folder, is_free, trained_before
 from rbc_marl.experiments.file import ExperimentSpec, Override
-from rbc_marl.experiments.folder import RunFolder, folder_lock
 from rbc_marl.experiments.progress import tell
 from rbc_marl.experiments.ray_session import cpus_needed
 from rbc_marl.experiments.rows import HASH, RowStore
 from rbc_marl.experiments.run import Outcome
 from rbc_marl.experiments.schedulers import Asha, reporter, reports_of, tune_scheduler
+from rbc_marl.experiments.together import Begun, bundled, can_be_together, is_of_population, train_together
 from rbc_marl.experiments.trials import run_trials
 from rbc_marl.policies.saved import PolicySet, load_policies
-from rbc_marl.settings import load_yaml
 
 RUNS = "runs"
-# Seconds to wait for the processes of a killed sweep to end.
-PATIENCE = 20.0
 # Further columns of a row: of policies, on so many episodes, with a seed.
 Measure = Callable[[PolicySet, int, int], Mapping[str, float]]
 
@@ -142,6 +139,8 @@ class Sweep:
     scheduler: Asha | None = None
     report: bool = True
     """Whether it ends with a report."""
+    population: int = 1
+    """Most runs that one process trains together."""
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -282,15 +281,23 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
     _check_gpus(max(bundle.get("GPU", 0.0) for run in missing for bundle in run.bundles))
     root, endings = folder.resolve(), itertools.count(len(sweep.runs) - len(missing) + 1)
     store, by_key, asha = RowStore(root, report), {run.key: run for run in missing}, sweep.scheduler
+    groups: dict[Hashable, list[str]] = {}
+    for run in missing:
+        groups.setdefault(_alike(sweep, run, root), []).append(run.key)
+    # A trial is named for the first of its runs.
+    together = {keys[0]: keys for keys in bundled(groups.values(), sweep.population, workers)}
 
     def work(key: str) -> dict[str, Any]:
         run = by_key[key]
+        if len(together[key]) > 1:
+            return run_together([by_key[each] for each in together[key]], root)
         after = reporter(asha, int(run.iterations), root, run.record, tune.report) if asha else None
         return run_one(run, root, after)
 
-    def ended(key: str, _: Mapping[str, Any]) -> None:
-        row = store.read(key)
-        tell(report, next(endings), len(sweep.runs), f"{key}: no row" if row is None else _line(row))
+    def ended(trial: str, _: Mapping[str, Any]) -> None:
+        for key in together[trial]:
+            row = store.read(key)
+            tell(report, next(endings), len(sweep.runs), f"{key}: no row" if row is None else _line(row))
 
     def reported(key: str, result: Mapping[str, Any]) -> None:
         run = by_key[key]
@@ -301,8 +308,18 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
     if asha is not None:
         most = max(run.iterations for run in missing)
         scheduler = tune_scheduler(asha, int(most), root, {run.key: run.record for run in sweep.runs})
-    bundles = {key: run.bundles for key, run in by_key.items()}
-    run_trials(work, [*by_key], folder, workers, ended, reported=reported, bundles=bundles, scheduler=scheduler)
+    bundles = {key: by_key[key].bundles for key in together}
+    run_trials(work, [*together], folder, workers, ended, reported=reported, bundles=bundles, scheduler=scheduler)
+
+
+def _alike(sweep: Sweep, run: RunSpec, folder: Path) -> Hashable:
+    """What runs have in common that a population can train: all but the seed, and the iterations done."""
+    if sweep.population == 1 or sweep.scheduler is not None or len(run.bundles) > 1:
+        return run.key
+    begun = _begun(run, folder)
+    done = begun.iterations
+    alone = done is None or done >= run.iterations or not can_be_together(begun.experiment)
+    return run.key if alone else (run.arm, run.fingerprint, done)
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -333,8 +350,28 @@ def run_one(
         shop, and how long training took.
     """
     try:
-        trained = _train(run, folder, after_iteration)
-        assert trained.checkpoint is not None  # `_train` sees to it
+        trained: Outcome | NonFiniteError = _train(run, folder, after_iteration)
+    except NonFiniteError as error:
+        trained = error
+    return _finish(run, folder, trained)
+
+
+def run_together(runs: Sequence[RunSpec], folder: Path) -> dict[str, Any]:
+    """Train runs that differ in their seeds alone as one population; the rest is as in `run_one`.
+
+    Returns:
+        The row of the last.
+    """
+    trained = train_together([_begun(run, folder) for run in runs])
+    return [_finish(run, folder, each) for run, each in zip(runs, trained, strict=True)][-1]
+
+
+def _finish(run: RunSpec, folder: Path, trained: Outcome | NonFiniteError) -> dict[str, Any]:
+    """Evaluate a run that has been trained, and leave its row."""
+    try:
+        if isinstance(trained, NonFiniteError):
+            raise trained
+        assert trained.checkpoint is not None  # whoever trains sees to it
         results = _evaluated(run, trained.checkpoint) if run.is_evaluated else _last_results(trained)
         results |= {"iterations": trained.iterations, "seconds": round(trained.seconds, 1)}
     except NonFiniteError as error:
@@ -419,15 +456,27 @@ def _train(run: RunSpec, folder: Path, after_iteration: Callable[[dict[str, Any]
         UserError: It did not reach its end.
     """
     experiment = run.build(folder / RUNS / run.key)
-    earlier = _earlier(experiment)
-    if earlier is not None and (trained := _trained(earlier)) is not None:
+    earlier = earlier_folder(experiment)
+    if earlier is not None and (trained := trained_before(earlier)) is not None:
         return trained
-    if earlier is not None and not (earlier.checkpoints() and _is_free(earlier)):
+    if earlier is not None and not (earlier.checkpoints() and is_free(earlier)):
         earlier = None
+    if earlier is not None and is_of_population(earlier.checkpoints()[-1]):
+        (ended_so,) = train_together([Begun(experiment, earlier)])
+        if isinstance(ended_so, NonFiniteError):
+            raise ended_so
+        return ended_so
     ended = training.train(experiment, earlier, console=Console(quiet=True), after_iteration=after_iteration)
     if ended.checkpoint is None or ended.status != "finished":
         raise UserError(f"{run.key} did not finish; see {ended.folder}")
     return ended
+
+
+def _begun(run: RunSpec, folder: Path) -> Begun:
+    """A run, and where it was left: nowhere if that cannot be gone on with."""
+    experiment = run.build(folder / RUNS / run.key)
+    earlier = earlier_folder(experiment)
+    return Begun(experiment, earlier if earlier is not None and earlier.checkpoints() and is_free(earlier) else None)
 
 
 def checkpoint_of(run: RunSpec, folder: Path) -> Path:
@@ -436,42 +485,8 @@ def checkpoint_of(run: RunSpec, folder: Path) -> Path:
     Raises:
         UserError: There is none.
     """
-    earlier = _earlier(run.build(folder / RUNS / run.key))
+    earlier = earlier_folder(run.build(folder / RUNS / run.key))
     if earlier is None or not earlier.checkpoints():
         mend = f"remove {RowStore(folder).path(run.key)} to train again"
         raise UserError(f"{folder / RUNS / run.key} holds no checkpoint; {mend}")
     return earlier.checkpoints()[-1]
-
-
-def _earlier(experiment: Experiment) -> RunFolder | None:
-    """The newest folder of a run that began before, with the same settings, if it did."""
-    begun = RunFolder.all_in(experiment.storage / experiment.name)
-    settings = _settings(to_yaml(experiment)) if begun else {}
-    for folder in begun:
-        with suppress(OSError, ValueError):  # nothing goes on from a folder whose settings are torn
-            if _settings((folder.path / "config.yaml").read_text("utf-8")) == settings:
-                return folder
-    return None
-
-
-def _settings(text: str) -> dict[str, Any]:
-    """What an experiment's file says, but for the place of its results, which may have been moved."""
-    ((_, spec),) = load_yaml(text, where="config.yaml").items()
-    return {key: value for key, value in spec.items() if key != "storage_path"}
-
-
-def _trained(folder: RunFolder) -> Outcome | None:
-    """A run that ended before its row was written."""
-    if folder.read_info().get("status") != "finished" or not folder.checkpoints():
-        return None
-    with suppress(OSError, ValueError):  # a torn file: its last iterations are trained again
-        *_, last = (folder.path / "result.json").read_text(encoding="utf-8").splitlines()
-        return Outcome(folder.path, folder.checkpoints()[-1], "finished", results=json.loads(last))
-    return None
-
-
-def _is_free(folder: RunFolder) -> bool:
-    """Whether nobody else runs it. Its number may have passed to another process since: then a new run is begun."""
-    with suppress(UserError), folder_lock(folder.path, PATIENCE):
-        return True
-    return False

@@ -126,6 +126,8 @@ class SweepFile(Section):
     """Whether rbc-marl sweep ends with a report."""
     gpus_per_trial: float = Field(0.0, ge=0)
     """Share of a GPU for each run."""
+    population: int = Field(1, ge=1)
+    """Most runs of an arm that one process trains together; 1: each by itself."""
     small: Annotated[dict[str, Any] | None, _mapping("{seeds: [100]}")] = None
     """What --small puts in place of the above."""
 
@@ -257,6 +259,7 @@ class SweepReader(Generic[F]):
                 groups=self.file.groups,
                 scheduler=asha,
                 report=self.file.report,
+                population=self.file.population,
             )
 
     def _run(self, arm: ArmSpec) -> tuple[RunSpec, Experiment]:

@@ -9,12 +9,14 @@ reductions of a short axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from rbc_marl.policies.draws import Generators, drawn
 
 # Added to the logit of a forbidden choice. Anything below half of it counts as forbidden.
 MASKED_LOGIT = -1e9
@@ -145,22 +147,17 @@ class FactorisedCategorical:
         self._leading = logits.shape[:-1]
         self._flat = logits.reshape(-1, logits.shape[-1])
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators = None) -> Tensor:
         """Draw choices [..., H] (int64) by inverting the cumulative distribution of each head."""
         return self.sample_and_logp(generator)[0]
 
-    def sample_and_logp(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    def sample_and_logp(self, generator: Generators = None) -> tuple[Tensor, Tensor]:
         """Draw choices [..., H] (int64), and their log-probability [...] over all heads; no gradient."""
         choices, totals, first = [], [], 0
         with torch.no_grad():
             clamped, weights = _weights(self._flat, self.is_masked)
-            uniform = torch.rand(
-                weights.shape[0],
-                len(self.head_sizes),
-                generator=generator,
-                device=weights.device,
-                dtype=weights.dtype,
-            ).clamp_(max=_BELOW_ONE)
+            uniform = drawn(len(weights), partial(_uniform, weights, len(self.head_sizes)), generator)
+            uniform.clamp_(max=_BELOW_ONE)
             for block in self.blocks:
                 _, count, size = block
                 view = _view(weights, block)
@@ -168,8 +165,8 @@ class FactorisedCategorical:
                 total = cumulative[..., -1]
                 threshold = uniform[:, first : first + count] * total
                 passed = (cumulative <= threshold.unsqueeze(-1)).to(weights.dtype).view(-1, size)
-                drawn = torch.mv(passed, passed.new_ones(size)).view(-1, count).long()
-                choices.append(_allowed(view, drawn) if self.is_masked else drawn)
+                choice = torch.mv(passed, passed.new_ones(size)).view(-1, count).long()
+                choices.append(_allowed(view, choice) if self.is_masked else choice)
                 totals.append(total)
                 first += count
             taken = torch.cat(choices, dim=-1)
@@ -228,6 +225,12 @@ class FactorisedCategorical:
             theirs = _view(others, block).log_softmax(-1)
             divergence = divergence + (mine.exp() * (mine - theirs)).sum((-1, -2))
         return divergence.view(self._leading)
+
+
+def _uniform(weights: Tensor, heads: int, rows: slice, generator: torch.Generator | None) -> Tensor:
+    """Uniform draws [n, H] for some rows of weights."""
+    count = rows.stop - rows.start
+    return torch.rand(count, heads, generator=generator, device=weights.device, dtype=weights.dtype)
 
 
 def _allowed(weights: Tensor, drawn: Tensor) -> Tensor:

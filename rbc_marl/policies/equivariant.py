@@ -90,6 +90,11 @@ class PriceRanks(nn.Module):
         return torch.stack([cheaper.to(price.dtype) / price.shape[-1], ratio, symlog(cost * self.money)], dim=-1)
 
 
+def _pool(features: Tensor) -> Tensor:
+    """Mean over firms [N, A, hidden] of features [N, A, F, hidden]: as `mean`, but its gradient is divided once."""
+    return features.sum(2) / features.shape[2]
+
+
 class EquivariantConsumer(PolicyNetwork):
     """A consumer's network: per firm its consumption and employer logits, pooled over firms its hours and value."""
 
@@ -130,7 +135,7 @@ class EquivariantConsumer(PolicyNetwork):
     def forward(self, shared: Tensor, private: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values; see `PolicyNetwork.forward`. Features are pooled once for both."""
         features = self.features(shared, private)
-        pooled = self.pooled(features.mean(2))
+        pooled = self.pooled(_pool(features))
         return self._logits(features, pooled), self._values(pooled)
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
@@ -145,11 +150,11 @@ class EquivariantConsumer(PolicyNetwork):
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [N, A, K]: consumption of each good, hours, employer."""
-        return self._logits(features, self.pooled(features.mean(2)))
+        return self._logits(features, self.pooled(_pool(features)))
 
     def values(self, features: Tensor) -> Tensor:
         """Values [N, A]."""
-        return self._values(self.pooled(features.mean(2)))
+        return self._values(self.pooled(_pool(features)))
 
     def _logits(self, features: Tensor, pooled: Tensor) -> Tensor:
         per_firm = self.firm_head(features)

@@ -111,11 +111,27 @@ class PolicyNetwork(nn.Module):
         return FactorisedCategorical(logits, self.head_sizes, self.is_maskable, self.dealt_head)
 
 
+class LayerReLU(nn.Module):
+    """A ReLU behind a linear layer: in place where nobody asks for a gradient, which saves a pass through memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of the linear layer's outputs, which nobody else may hold."""
+        # With a gradient not in place: what a Linear gives is a view, and autograd would copy every gradient.
+        return torch.relu(x) if torch.is_grad_enabled() else torch.relu_(x)
+
+
 def fully_connected(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers with a ReLU after each, from the first width to the last; nothing for a single width."""
-    # Not in place: what a Linear gives here is a view, and autograd would copy every gradient (CopySlices).
-    layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+    layers = [(nn.Linear(a, b), LayerReLU()) for a, b in pairwise(widths)]
     return nn.Sequential(*[part for layer in layers for part in layer])
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer to whose bias something can be added for one call."""
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Outputs [..., out] of inputs [..., in]; ``shift`` [out] is added to the bias."""
+        return functional.linear(x, self.weight, self.bias if shift is None else self.bias + shift)
 
 
 class SharedBodyNetwork(PolicyNetwork):
@@ -123,15 +139,15 @@ class SharedBodyNetwork(PolicyNetwork):
 
     def make_heads(self, width: int, first_choice: float = 0.0) -> None:
         """Add the heads to features of some width; ``first_choice`` is added to the first logit at the start."""
-        self.action_head = nn.Linear(width, sum(self.head_sizes))
+        self.action_head = MaskedLinear(width, sum(self.head_sizes))
         with torch.no_grad():
             self.action_head.bias[0] += first_choice
         self.value_head = nn.Linear(width, 1)
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [N, A, K]; the mask enters with the bias, at no cost per agent."""
-        bias = self.action_head.bias + self.log_mask if self.is_maskable else self.action_head.bias
-        return functional.linear(features, self.action_head.weight, bias)
+        logits: Tensor = self.action_head(features, self.log_mask if self.is_maskable else None)
+        return logits
 
     def values(self, features: Tensor) -> Tensor:
         """Values [N, A]."""

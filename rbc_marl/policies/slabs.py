@@ -39,6 +39,13 @@ def take_rows(value: Any, rows: Any) -> Any:  # noqa: ANN401 - tensors in mappin
     return {key: take_rows(part, rows) for key, part in value.items()}
 
 
+def take_rows_of_each(value: Any, rows: slice, runs: int) -> Any:  # noqa: ANN401 - as `take_rows`
+    """Some rows of each run, where those of one run stand after those of another."""
+    if isinstance(value, torch.Tensor):
+        return value[rows] if runs == 1 else value.unflatten(0, (runs, -1))[:, rows].flatten(0, 1)
+    return {key: take_rows_of_each(part, rows, runs) for key, part in value.items()}
+
+
 @cache
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees, for processes that train or sample.

@@ -8,7 +8,7 @@ while all else goes on as agents play it: stocks are full and money is scarce, u
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from rbc_marl.economy import EconomyState
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import side_stream
 from rbc_marl.policies.distributions import MASKED_LOGIT
+from rbc_marl.policies.draws import Generators, drawn
 from rbc_marl.settings import Section
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -54,7 +55,7 @@ def tremble(
     trembles: Trembles,
     actions: Mapping[str, Tensor],
     log_masks: Mapping[str, Tensor],
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Replace some actions by random ones.
 
@@ -72,7 +73,7 @@ def tremble(
     for name, rate in trembles.chosen.items():
         agent_type = name if name in AGENT_TYPES else "firm"
         taken = played[agent_type]
-        hit = torch.rand(taken.shape[:2], generator=generator, device=taken.device) < rate
+        hit = drawn(len(taken), partial(_uniform, taken), generator) < rate
         random = _random_actions(config, name, taken, log_masks[agent_type], generator)
         played[agent_type] = torch.where(hit.unsqueeze(-1), random.to(taken.dtype), taken)
         replaced[agent_type] = hit | replaced[agent_type] if agent_type in replaced else hit
@@ -133,18 +134,30 @@ class TremblingPolicies:
 
 
 def _random_actions(
-    config: EconomyConfig, name: str, taken: Tensor, log_mask: Tensor, generator: torch.Generator | None
+    config: EconomyConfig, name: str, taken: Tensor, log_mask: Tensor, generator: Generators
 ) -> Tensor:
     if name == "consumer":
-        draws = [
-            torch.randint(size, taken.shape[:2], generator=generator, device=taken.device)
-            for size in head_sizes(config, name)
-        ]
-        return torch.stack(draws, dim=-1)
+        sizes = head_sizes(config, name)
+        return torch.stack([drawn(len(taken), partial(_integers, taken, size), generator) for size in sizes], dim=-1)
     own = taken.long().view(-1, 1)
     weights = _alternatives(config, name, taken.device)[own[:, 0]] * (log_mask > MASKED_LOGIT / 2)
     weights.scatter_(1, own, 1.0)  # what was chosen, whatever the mask says: something must be left to draw
-    return torch.multinomial(weights, 1, generator=generator).view_as(taken)
+    return drawn(len(weights), partial(_one_of, weights), generator).view_as(taken)
+
+
+def _uniform(taken: Tensor, rows: slice, generator: torch.Generator | None) -> Tensor:
+    """Uniform draws [n, A], one for each agent of some economies."""
+    return torch.rand(taken[rows].shape[:2], generator=generator, device=taken.device)
+
+
+def _integers(taken: Tensor, size: int, rows: slice, generator: torch.Generator | None) -> Tensor:
+    """Integers [n, A] below a size."""
+    return torch.randint(size, taken[rows].shape[:2], generator=generator, device=taken.device)
+
+
+def _one_of(weights: Tensor, rows: slice, generator: torch.Generator | None) -> Tensor:
+    """A column [n, 1] of each row of weights, drawn by them."""
+    return torch.multinomial(weights[rows], 1, generator=generator)
 
 
 @lru_cache(maxsize=64)

@@ -450,7 +450,16 @@ def _check_finite_results(results: Mapping[str, Any], iteration: int) -> None:
         for key in (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY)
         if key in reported and reported.get(NUM_MODULE_STEPS_TRAINED, 0) > 0  # of whom nothing was learnt it is NaN
     }
-    for what, value in {**{f"the mean return of the {m}": value for m, value in returns.items()}, **losses}.items():
+    check_finite_numbers({**{f"the mean return of the {m}": x for m, x in returns.items()}, **losses}, iteration)
+
+
+def check_finite_numbers(named: Mapping[str, float], iteration: int) -> None:
+    """Refuse numbers of an iteration that are infinite or NaN.
+
+    Raises:
+        NonFiniteError: One is; the message says which.
+    """
+    for what, value in named.items():
         if not math.isfinite(value):
             raise NonFiniteError(
                 f"training stops in iteration {iteration}: {what} is {float(value)}; "

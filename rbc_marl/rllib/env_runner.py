@@ -42,8 +42,12 @@ from rbc_marl.policies.slabs import keep_freed_memory
 from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, PhaseTracker
 from rbc_marl.rllib.modules import agent_spaces
 from rbc_marl.rllib.rollout import BehaviourSettings, EpisodeCollector, Rollout, Stream, generator_at
-from rbc_marl.rllib.settings import DEVIATOR, agent_type_of, economy_of, module_ids
+from rbc_marl.rllib.settings import DEVIATOR, Deviator, agent_type_of, economy_of, module_ids
 
+# Name of a figure in RLlib's results: of an env runner, or of one of its modules.
+Figure = str | tuple[str, str]
+# Figures that are no means over episodes.
+EXTREMES: dict[Figure, str] = {EPISODE_RETURN_MIN: "min", EPISODE_RETURN_MAX: "max"}
 # Economies stepped together on a CPU: with more, their tensors leave the cache and each step costs more.
 CPU_SLAB = 128
 
@@ -137,9 +141,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         # A number of episodes or steps is asked for to evaluate, without trembles; training samples without one.
         is_training = num_episodes is None and num_timesteps is None and not self.config.in_evaluation
         if is_training:
-            trembles, keeps_market = self.config.trembles.scaled(phase.trembles), bool(self.config.logit_response)
-            parameters = phase.parameters()
-            behaviour = replace(behaviour, trembles=trembles, keeps_market=keeps_market, parameters=parameters)
+            behaviour = behaviour.for_training(self.config, phase)
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         rollouts, summaries = [], []
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
@@ -221,31 +223,17 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
     def _log_figures(self, rollouts: Sequence[Rollout], summaries: Sequence[dict[str, Tensor]]) -> None:
         """Log returns and reported quantities, one number each."""
         episodes = sum(rollout.economies for rollout in rollouts)
-
-        def returns(agent_type: str, agents: slice = slice(None)) -> Tensor:
-            """[E] sums over some agents of a type, as RLlib defines them."""
-            return torch.cat([rollout.rewards[agent_type][..., agents].sum((0, 2)) for rollout in rollouts])
-
-        by_type = {agent_type: returns(agent_type) for agent_type in AGENT_TYPES}
-        total = torch.stack(list(by_type.values())).sum(0)
-        figures: dict[str | tuple[str, str], Tensor] = {
-            EPISODE_RETURN_MEAN: total.mean(),
-            EPISODE_RETURN_MIN: total.min(),
-            EPISODE_RETURN_MAX: total.max(),
-            **{(EPISODE_MODULE_RETURN_MEAN, agent_type): by_type[agent_type].mean() for agent_type in AGENT_TYPES},
-            **{name: torch.cat([summary[name] for summary in summaries]).mean() for name in summaries[0]},
+        figures = {
+            key: getattr(of_episodes, EXTREMES.get(key, "mean"))()
+            for key, of_episodes in episode_figures(rollouts, summaries, self.config.deviator).items()
         }
-        if deviator := self.config.deviator:
-            own = returns(deviator.type, slice(deviator.agent, deviator.agent + 1))
-            figures[EPISODE_MODULE_RETURN_MEAN, DEVIATOR] = own.mean()
         # All at once: a device is waited for with each read, and RLlib averages floats faster than tensors.
         numbers = zip(figures, torch.stack(list(figures.values())).tolist(), strict=True)
         smoothing = self.config.metrics_num_episodes_for_smoothing
         window = max(1, smoothing // ((self.config.num_env_runners or 1) * episodes))
         self.metrics.log_value(EPISODE_LEN_MEAN, self.economy.horizon, window=window)
-        extremes = {EPISODE_RETURN_MIN: "min", EPISODE_RETURN_MAX: "max"}
         for key, number in numbers:
-            self.metrics.log_value(key, number, reduce=extremes.get(key, "mean"), window=window)
+            self.metrics.log_value(key, number, reduce=EXTREMES.get(key, "mean"), window=window)
 
     def get_metrics(self) -> dict[str, Any]:
         """Everything logged since the last call, reduced."""
@@ -301,3 +289,35 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         """Check that economies and modules are there."""
         if self.env is None or self.module is None:
             raise AssertionError("the env runner has no economies or no modules")
+
+
+def episode_figures(
+    rollouts: Sequence[Rollout], summaries: Sequence[dict[str, Tensor]], deviator: Deviator | None = None
+) -> dict[Figure, Tensor]:
+    """Returns and reported quantities of each episode, [E], under RLlib's names.
+
+    An iteration reports their means, but for those in `EXTREMES`.
+
+    Args:
+        rollouts: Episodes.
+        summaries: Their reported quantities.
+        deviator: Whose return is reported as well.
+    """
+
+    def returns(agent_type: str, agents: slice = slice(None)) -> Tensor:
+        """[E] sums over some agents of a type, as RLlib defines them."""
+        return torch.cat([rollout.rewards[agent_type][..., agents].sum((0, 2)) for rollout in rollouts])
+
+    by_type = {agent_type: returns(agent_type) for agent_type in AGENT_TYPES}
+    total = torch.stack(list(by_type.values())).sum(0)
+    figures: dict[Figure, Tensor] = {
+        EPISODE_RETURN_MEAN: total,
+        EPISODE_RETURN_MIN: total,
+        EPISODE_RETURN_MAX: total,
+        **{(EPISODE_MODULE_RETURN_MEAN, agent_type): by_type[agent_type] for agent_type in AGENT_TYPES},
+        **{name: torch.cat([summary[name] for summary in summaries]) for name in summaries[0]},
+    }
+    if deviator:
+        own = returns(deviator.type, slice(deviator.agent, deviator.agent + 1))
+        figures[EPISODE_MODULE_RETURN_MEAN, DEVIATOR] = own
+    return figures

@@ -16,11 +16,11 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
-from rbc_marl.policies.learning import LossTerms, clipped_loss
-from rbc_marl.policies.logit_response import OwnValues, logit_response_loss
+from rbc_marl.policies.learning import LossTerms
 from rbc_marl.policies.slabs import keep_freed_memory, slabs, take_rows
 from rbc_marl.rllib.callbacks import PhaseTracker
 from rbc_marl.rllib.connector import RolloutsToBatch
+from rbc_marl.rllib.losses import explained_share, is_logit_response, loss_terms, rows_weight
 from rbc_marl.rllib.rollout import Stream, generator_at
 from rbc_marl.rllib.settings import agent_type_of, economy_of
 
@@ -153,35 +153,17 @@ class EconomyPPOLearner(PPOTorchLearner):
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
         """The loss of one module, clipped or of a logit response; shapes as in `RolloutsToBatch`."""
-        network = self.module[module_id].unwrapped().network
-        if config.logit_response and OwnValues._fields[0] in batch:
-            loss, entropy = logit_response_loss(
-                self.phases.economy,
-                fwd_out[Columns.ACTION_DIST_INPUTS],
-                OwnValues(*(batch[name] for name in OwnValues._fields)),
-                config.logit_response,
-                self._phase.entropy["consumer"],
-            )
-            terms = LossTerms(loss, loss, loss.new_zeros(()), entropy)
-            self._reports.setdefault(module_id, []).append((_weight(batch), terms, None))
-            return loss
-        values = fwd_out[Columns.VF_PREDS]
-        choices = network.distribution(fwd_out[Columns.ACTION_DIST_INPUTS])
-        logp, entropy = choices.logp_and_entropy(batch[Columns.ACTIONS])
-        terms = clipped_loss(
-            logp,
-            entropy,
-            values,
-            behaviour_logp=batch[Columns.ACTION_LOGP],
-            advantages=batch[Postprocessing.ADVANTAGES],
-            value_targets=batch[Postprocessing.VALUE_TARGETS],
-            clip=config.clip_param,
-            value_weight=config.vf_loss_coeff,
+        terms = loss_terms(
+            config,
+            self.phases.economy,
+            self.module[module_id].unwrapped().network,
+            batch,
+            fwd_out,
             entropy_weight=self._entropy_weight(module_id),
-            huber_delta=config.huber_delta,
-            weights=batch.get(Columns.LOSS_MASK),
+            temperature_factor=self._phase.entropy["consumer"],
         )
-        self._reports.setdefault(module_id, []).append((_weight(batch), terms, values.detach()))
+        values = None if is_logit_response(batch) else fwd_out[Columns.VF_PREDS].detach()
+        self._reports.setdefault(module_id, []).append((rows_weight(batch), terms, values))
         return terms.total
 
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: object) -> tuple[Any, Any, Any]:
@@ -215,7 +197,7 @@ class EconomyPPOLearner(PPOTorchLearner):
                 slab = {module_id: take_rows(part, cut)}
                 fwd_out.update(self.module.forward_train(slab))
                 mean = self.compute_losses(fwd_out={module_id: fwd_out[module_id]}, batch=slab)[module_id]
-                loss = mean * (_weight(slab[module_id]) / _weight(part))
+                loss = mean * (rows_weight(slab[module_id]) / rows_weight(part))
                 loss.backward()
                 losses[module_id] = losses.get(module_id, 0.0) + loss.detach()
         gradients = {key: parameter.grad for key, parameter in self._params.items()}
@@ -238,7 +220,7 @@ class EconomyPPOLearner(PPOTorchLearner):
         }
         if value_targets is not None:
             reported[VF_LOSS_KEY] = mean([each.value for each in terms])
-            reported[LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY] = _explained(torch.cat(values), value_targets)
+            reported[LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY] = explained_share(torch.cat(values), value_targets)
         self.metrics.log_dict(reported, key=module_id, window=1)
 
     def _entropy_weight(self, module_id: str) -> float:
@@ -250,15 +232,3 @@ def _minibatch(batches: dict[str, dict[str, Any]], index: Tensor | None, rows: i
     """Some rows of every module's batch, or all of them."""
     parts = batches if index is None else take_rows(batches, index)
     return MultiAgentBatch({module_id: SampleBatch(part) for module_id, part in parts.items()}, env_steps=rows)
-
-
-def _weight(columns: dict[str, Any]) -> float | Tensor:
-    """How much a mean over some rows counts in the mean over more of them."""
-    mask = columns.get(Columns.LOSS_MASK)
-    return float(len(columns[Columns.ACTION_LOGP])) if mask is None else mask.sum().clamp(min=1e-8)
-
-
-def _explained(values: Tensor, targets: Tensor) -> Tensor:
-    """Share of the targets' variance that the values explain, over all agents and rows; at least -1."""
-    unexplained, total = (targets - values).var(correction=0), targets.var(correction=0)
-    return (1.0 - unexplained / total.clamp(min=1e-8)).clamp(min=-1.0)

@@ -15,10 +15,12 @@ from torch import Tensor
 from rbc_marl.analysis.metrics import EpisodeMetrics
 from rbc_marl.choices import index_dtype
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.curriculum import Phase
 from rbc_marl.economy import EconomyState
 from rbc_marl.economy.own_choices import market_of
 from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
+from rbc_marl.policies.draws import Generators
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies
 from rbc_marl.policies.trembles import Trembles, tremble
 from rbc_marl.rllib.settings import DEVIATOR, economy_of
@@ -141,6 +143,11 @@ class BehaviourSettings:
     keeps_market: bool = False
     """Whether the rollout keeps what consumers met, to value their own choices by."""
 
+    def for_training(self, config: EconomyPPOConfig, phase: Phase) -> BehaviourSettings:
+        """The same with what only training has: trembles, numbers that move, and a record of what consumers met."""
+        trembles, keeps_market = config.trembles.scaled(phase.trembles), bool(config.logit_response)
+        return replace(self, trembles=trembles, keeps_market=keeps_market, parameters=phase.parameters())
+
 
 class EpisodeCollector:
     """A batch of economies that is played from start to horizon, again and again."""
@@ -169,16 +176,16 @@ class EpisodeCollector:
         modules: MultiRLModule,
         count: int,
         behaviour: BehaviourSettings,
-        generator: torch.Generator,
+        generator: Generators,
         after_period: Callable[[], None] = lambda: None,
     ) -> tuple[Rollout, dict[str, Tensor]]:
         """Play one episode of ``count`` economies.
 
         Args:
             modules: One module per agent type.
-            count: Economies (E).
+            count: Economies (E), of all runs of a population.
             behaviour: How agents act.
-            generator: Behind every draw.
+            generator: Behind every draw; of a population one for each run, whose economies stand side by side.
             after_period: Called after each period.
 
         Returns:
@@ -216,12 +223,13 @@ class EpisodeCollector:
         observation: dict[str, Tensor],
         state: EconomyState,
         behaviour: BehaviourSettings,
-        generator: torch.Generator,
+        generator: Generators,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Actions [E, A, H] of every agent type, in the smallest integers, and their log-probabilities [E, A]."""
         actions, logp = {}, {}
+        one = generator if isinstance(generator, torch.Generator) else None  # populations have nobody who follows rules
         decided = {
-            policies: policies.act(observation, generator, not behaviour.explore, state=state)
+            policies: policies.act(observation, one, not behaviour.explore, state=state)
             for policies in dict.fromkeys(self.scripted.values())
         }
         for agent_type in AGENT_TYPES:
@@ -273,7 +281,7 @@ class EpisodeCollector:
         return logits
 
 
-def _draw(choices: FactorisedCategorical, is_random: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _draw(choices: FactorisedCategorical, is_random: bool, generator: Generators) -> tuple[Tensor, Tensor]:
     """Choices [E, A, H], drawn or greedy, and their log-probabilities [E, A]."""
     if is_random:
         return choices.sample_and_logp(generator)

@@ -1,0 +1,50 @@
+"""What an earlier start of a sweep left of a run: its folder, if it can be gone on with, and how it ended."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from rbc_marl.errors import UserError
+from rbc_marl.experiments.build import Experiment, to_yaml
+from rbc_marl.experiments.folder import RunFolder, folder_lock
+from rbc_marl.experiments.run import Outcome
+from rbc_marl.settings import load_yaml
+
+# Seconds to wait for the processes of a killed sweep to end.
+PATIENCE = 20.0
+
+
+def earlier_folder(experiment: Experiment) -> RunFolder | None:
+    """The newest folder of a run that began before, with the same settings, if it did."""
+    begun = RunFolder.all_in(experiment.storage / experiment.name)
+    settings = _settings(to_yaml(experiment)) if begun else {}
+    for folder in begun:
+        with suppress(OSError, ValueError):  # nothing goes on from a folder whose settings are torn
+            if _settings((folder.path / "config.yaml").read_text("utf-8")) == settings:
+                return folder
+    return None
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """What an experiment's file says, but for the place of its results, which may have been moved."""
+    ((_, spec),) = load_yaml(text, where="config.yaml").items()
+    return {key: value for key, value in spec.items() if key != "storage_path"}
+
+
+def trained_before(folder: RunFolder) -> Outcome | None:
+    """A run that ended before its row was written."""
+    if folder.read_info().get("status") != "finished" or not folder.checkpoints():
+        return None
+    with suppress(OSError, ValueError):  # a torn file: its last iterations are trained again
+        *_, last = (folder.path / "result.json").read_text(encoding="utf-8").splitlines()
+        return Outcome(folder.path, folder.checkpoints()[-1], "finished", results=json.loads(last))
+    return None
+
+
+def is_free(folder: RunFolder) -> bool:
+    """Whether nobody else runs it. Its number may have passed to another process since: then a new run is begun."""
+    with suppress(UserError), folder_lock(folder.path, PATIENCE):
+        return True
+    return False
