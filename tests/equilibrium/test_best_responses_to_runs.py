@@ -66,7 +66,7 @@ def checked(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "checkpoint_of", lambda run, folder: folder / run.key / "checkpoint_000002")
     responses = lambda runs, *_: {key: [deviation("firm", 0.07)] for key in runs}  # noqa: E731
     monkeypatch.setattr(best_response, "best_responses_to_runs", responses)
-    monkeypatch.setattr(study, "spectrum", lambda *_: None)  # which takes a second to draw
+    monkeypatch.setattr(study, "_draw", lambda *_: None)  # which takes seconds
     return sweep, tmp_path
 
 

@@ -15,6 +15,7 @@ from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies import slabs
 from rbc_marl.policies.build import build_network
 from rbc_marl.rllib import learner as learner_module
+from rbc_marl.rllib.losses import explained_share
 from rbc_marl.rllib.rollout import Rollout
 from rbc_marl.rllib.settings import as_plain
 from tests.rllib.small import built, small_config, weights_of
@@ -200,7 +201,7 @@ def test_a_batch_of_nested_observations_counts_its_rows():
     ],
 )
 def test_the_explained_variance_is_that_of_the_targets(values, targets, expected):
-    assert learner_module._explained(torch.tensor(values), torch.tensor(targets)).item() == pytest.approx(expected)
+    assert explained_share(torch.tensor(values), torch.tensor(targets)).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("slab", [500_000, 500])
