@@ -177,7 +177,7 @@ def test_a_run_that_breaks_has_a_row_that_says_so_and_the_others_have_theirs(fil
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_trains_seeds_together_where_there_are_more_runs_than_workers(files, ray_running):  # noqa: F811
     said = []
     rows = run_sweep(load_study(files / "sweep.yaml"), files / "out", workers=1, report=said.append)
