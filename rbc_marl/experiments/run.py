@@ -162,7 +162,9 @@ def train(
 @contextmanager
 def _loggers(experiment: Experiment, folder: RunFolder, notice: Callable[[str], None]) -> Iterator[Loggers]:
     """The run's loggers; their records end with it, and say whether it failed."""
-    run = LoggedRun(f"{experiment.name}/{folder.path.name}", folder.path.resolve(), dict(experiment.resolved))
+    # Their own arguments may hold keys.
+    settings = {name: value for name, value in experiment.resolved.items() if name != "loggers"}
+    run = LoggedRun(f"{experiment.name}/{folder.path.name}", folder.path.resolve(), settings)
     loggers = Loggers(experiment.loggers, run, experiment.storage.resolve(), notice)
     has_failed = True
     try:

@@ -9,7 +9,9 @@ from ray.tune.logger import LoggerCallback
 
 from rbc_marl.errors import MissingExtraError, UserError
 from rbc_marl.experiments import loggers
+from rbc_marl.experiments import run as run_module
 from rbc_marl.experiments.file import load_experiments
+from rbc_marl.experiments.folder import RunFolder
 from rbc_marl.experiments.loggers import LoggedRun, Loggers, parse_loggers
 
 INSTALLED = [name for name in ("wandb", "mlflow") if importlib.util.find_spec(name)]
@@ -128,6 +130,15 @@ def test_a_logger_that_cannot_start_is_an_error_of_one_line(recorders, monkeypat
     monkeypatch.setattr(sys.modules["recorder"].Kept, "setup", refuse)
     with pytest.raises(UserError, match=r"^recorder cannot log this run: No key found\.$"):
         open_loggers({"recorder": {}}, tmp_path)
+
+
+def test_arguments_of_loggers_which_may_hold_keys_are_in_no_record(recorders, tmp_path):
+    experiment = load_experiments("small", sets=["loggers={recorder: {project: secret}}"])[0]
+    with run_module._loggers(experiment, RunFolder(tmp_path / "small" / "run"), print):
+        pass
+    (recorder,) = recorders
+    assert recorder.project == "secret" and "secret" not in str(recorder.heard)
+    assert recorder.heard[1][2]["config"]["env_config"]["num_consumers"] == 20
 
 
 def test_a_resumed_run_has_the_same_name_at_its_logger_and_another_run_has_not(tmp_path):
