@@ -23,16 +23,6 @@ TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 PICTURE = ROOT / "docs" / "economy.png"
 
 
-def needs_ray(tutorial):
-    text = tutorial.read_text(encoding="utf-8")
-    return any(f"rbc_marl.{part}" in text for part in ("rllib", "experiments", "equilibrium"))
-
-
-def parameters():
-    marks = {True: [pytest.mark.long], False: []}
-    return [pytest.param(path, id=path.stem, marks=marks[needs_ray(path)]) for path in TUTORIALS]
-
-
 def run(tutorial, folder):
     """Run a tutorial in an empty folder, with an empty home and an empty folder for what it writes."""
     places = {name: folder / name for name in ("here", "home", "output")}
@@ -72,7 +62,8 @@ def test_there_are_tutorials_and_their_numbers_are_without_gaps():
     assert len(TUTORIALS) >= 2
 
 
-@pytest.mark.parametrize("tutorial", parameters())
+@pytest.mark.long
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs_and_writes_only_where_it_says(tutorial, tmp_path):
     done, places = run(tutorial, tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -191,6 +182,7 @@ def hooks_of_the_site():
     return module
 
 
+@pytest.mark.slow
 def test_the_first_tutorial_draws_the_picture_of_the_docs(tmp_path):
     done, places = run(TUTORIALS[0], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
