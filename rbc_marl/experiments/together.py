@@ -68,7 +68,7 @@ def bundled(groups: Iterable[Sequence[str]], most: int, workers: int) -> list[tu
         Keys of the runs of each population, the first of every group before the second of any.
     """
     alike = [tuple(group) for group in groups]
-    size = min(most, max(sum(map(len, alike)) // max(workers, 1), 1))
+    size = min(most, max(-(-sum(map(len, alike)) // max(workers, 1)), 1))
     dealt = []
     for group in alike:
         count = -(-len(group) // size)
