@@ -34,7 +34,7 @@ from rbc_marl.experiments.ray_session import cpus_needed
 from rbc_marl.experiments.rows import HASH, RowStore
 from rbc_marl.experiments.run import Outcome
 from rbc_marl.experiments.schedulers import Asha, reporter, reports_of, tune_scheduler
-from rbc_marl.experiments.together import Begun, bundled, can_be_together, is_of_population, train_together
+from rbc_marl.experiments.together import Begun, bundled, can_be_together, is_of_population, kind, train_together
 from rbc_marl.experiments.trials import run_trials
 from rbc_marl.policies.saved import PolicySet, load_policies
 
@@ -313,13 +313,13 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
 
 
 def _alike(sweep: Sweep, run: RunSpec, folder: Path) -> Hashable:
-    """What runs have in common that a population can train: all but the seed, and the iterations done."""
+    """What runs have in common that a population can train: their kind, and the iterations done."""
     if sweep.population == 1 or sweep.scheduler is not None or len(run.bundles) > 1:
         return run.key
     begun = _begun(run, folder)
     done = begun.iterations
     alone = done is None or done >= run.iterations or not can_be_together(begun.experiment)
-    return run.key if alone else (run.arm, run.fingerprint, done)
+    return run.key if alone else (kind(begun.experiment), done)
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -357,7 +357,7 @@ def run_one(
 
 
 def run_together(runs: Sequence[RunSpec], folder: Path) -> dict[str, Any]:
-    """Train runs that differ in their seeds alone as one population; the rest is as in `run_one`.
+    """Train runs of one kind as one population; the rest is as in `run_one`.
 
     Returns:
         The row of the last.

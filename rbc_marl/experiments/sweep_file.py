@@ -127,7 +127,7 @@ class SweepFile(Section):
     gpus_per_trial: float = Field(0.0, ge=0)
     """Share of a GPU for each run."""
     population: int = Field(1, ge=1)
-    """Most runs of an arm that one process trains together; 1: each by itself."""
+    """Most runs that one process trains together, which differ in seeds or fixed taxes; 1: each by itself."""
     small: Annotated[dict[str, Any] | None, _mapping("{seeds: [100]}")] = None
     """What --small puts in place of the above."""
 

@@ -1,13 +1,15 @@
-"""Runs of a sweep that differ in their seeds alone, trained side by side in one process."""
+"""Runs of a sweep that differ in their seeds or fixed taxes, trained side by side in one process."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rbc_marl.curriculum import Schedule, parse_curriculum
 from rbc_marl.errors import ConfigError, NonFiniteError
 from rbc_marl.experiments.build import Experiment
 from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of
@@ -45,7 +47,7 @@ def is_of_population(checkpoint: Path) -> bool:
 
 
 def can_be_together(experiment: Experiment) -> bool:
-    """Whether a population can train an experiment: it may be one of many runs that differ in their seeds."""
+    """Whether a population can train an experiment."""
     is_plain = experiment.run == "EconomyPPO" and not experiment.restore and not experiment.is_python
     if not is_plain or experiment.loggers or set(experiment.stop) != {_ITERATIONS}:
         return False
@@ -54,6 +56,30 @@ def can_be_together(experiment: Experiment) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def kind(experiment: Experiment) -> str:
+    """All that runs of one population have in common: what an experiment says, but for its seed and fixed taxes."""
+    resolved = {key: value for key, value in experiment.resolved.items() if key not in ("storage_path", "report")}
+    settings = {key: value for key, value in resolved["config"].items() if key != "seed"}
+    curriculum = settings.get("curriculum")
+    if isinstance(curriculum, Mapping) and (taxes := _fixed(curriculum)):
+        settings["curriculum"] = {**curriculum, "taxes": {**taxes, "fixed": True}}
+    return json.dumps({**resolved, "config": settings}, sort_keys=True, default=str)
+
+
+def _fixed(curriculum: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The taxes of a curriculum that fixes them."""
+    taxes = curriculum.get("taxes")
+    return taxes if isinstance(taxes, Mapping) and taxes.get("fixed") else None
+
+
+def _schedules(experiments: Sequence[Experiment]) -> list[Schedule] | None:
+    """The curricula of runs of one kind, where they differ."""
+    given = [experiment.config.curriculum for experiment in experiments]
+    if all(each == given[0] for each in given):
+        return None
+    return [schedule for each in given if (schedule := parse_curriculum(each)) is not None]
 
 
 def bundled(groups: Iterable[Sequence[str]], most: int, workers: int) -> list[tuple[str, ...]]:
@@ -83,7 +109,7 @@ def train_together(runs: Sequence[Begun]) -> list[Outcome | NonFiniteError]:
     """Train runs to their end.
 
     Args:
-        runs: They differ in their seeds alone, and have done as many iterations.
+        runs: They are of one `kind`, and have done as many iterations.
 
     Returns:
         How each ended; an error for one whose numbers are not finite, while the others went on.
@@ -91,13 +117,14 @@ def train_together(runs: Sequence[Begun]) -> list[Outcome | NonFiniteError]:
     experiments = [run.experiment for run in runs]
     first = experiments[0]
     with ExitStack() as stack:
-        population = Population(first.config, [experiment.seed for experiment in experiments])
+        seeds = [experiment.seed for experiment in experiments]
+        population = Population(first.config, seeds, _schedules(experiments))
         folders = [_folder(run, stack) for run in runs]
         if runs[0].checkpoint is not None:
             population.restore([run.checkpoint for run in runs if run.checkpoint is not None])
         results = [folder.rewind(population.iteration) for folder in folders]
         for experiment, folder in zip(experiments, folders, strict=True):
-            folder.update_info(**run_record(experiment, ()), population=[each.seed for each in experiments])
+            folder.update_info(**run_record(experiment, ()), population=seeds)
             write_readme(folder.path, f"A run of rbc_marl: {experiment.name}, seed {experiment.seed}.", RUN, ())
         try:
             while population.iteration < first.stop[_ITERATIONS] and len(population.failed) < len(runs):

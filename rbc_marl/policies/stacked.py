@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rbc_marl.errors import ConfigError
-from rbc_marl.policies.networks import PolicyNetwork
+from rbc_marl.policies.networks import PolicyNetwork, SharedBodyNetwork
 
 # Largest difference, in units of the outputs' size, between a stacked network and the networks that it was made of.
 _ROUNDING = 1e-4
@@ -35,7 +35,12 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.stack(biases)) if biases else None
 
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Outputs [N, ..., out] of inputs [N, ..., in], N = R times the rows of a run; ``shift`` [out] is added."""
+        """Outputs [N, ..., out] of inputs [N, ..., in], N = R times the rows of a run.
+
+        Args:
+            x: The inputs.
+            shift: [out], or [R, out] of each run: added to the bias.
+        """
         rows = x.reshape(self.weight.shape[0], -1, x.shape[-1])
         result = torch.bmm(rows, self.weight.mT)
         if self.bias is not None:  # added in place: baddbmm would first write the bias to every row
@@ -47,7 +52,8 @@ def stacked(networks: Sequence[PolicyNetwork]) -> PolicyNetwork:
     """One network that acts and learns for several runs, rows of the first run first.
 
     It is a copy of the first network with `StackedLinear` in place of its linear layers; whatever else the network does
-    must treat rows one by one. What no linear layer holds, such as the mask, is the same for all runs.
+    must treat rows one by one. What no linear layer holds is the same for all runs; so is the mask, until
+    `mask_each_run` tells them apart.
 
     Args:
         networks: Of R runs, all of one kind.
@@ -78,8 +84,35 @@ def state_of(network: PolicyNetwork, run: int) -> dict[str, Tensor]:
         network: A stacked network.
         run: Number of the run.
     """
-    of_runs = {name for name, _ in network.named_parameters()}
+    of_runs = names_of_runs(network)
     return {n: (x[run] if n in of_runs else x).detach().clone() for n, x in network.state_dict().items()}
+
+
+def names_of_runs(network: PolicyNetwork) -> set[str]:
+    """What of a stacked network's state every run has of its own."""
+    names = {name for name, _ in network.named_parameters()}
+    return names | {"log_mask"} if network.log_mask.dim() > 1 else names
+
+
+def mask_each_run(network: PolicyNetwork, runs: int) -> None:
+    """Give each run a mask of its own: `log_mask` becomes [R, K]. All begin with what it was.
+
+    Raises:
+        ConfigError: The network does not take the mask with a linear layer's bias.
+    """
+    if not isinstance(network, SharedBodyNetwork):
+        raise ConfigError(f"{type(network).__name__} cannot be stacked over runs with masks of their own")
+    network.log_mask = network.log_mask.repeat(runs, 1)
+
+
+def mask_of_rows(log_mask: Tensor, rows: int) -> Tensor:
+    """The mask of each row, [rows, K] or [K], where rows stand run by run.
+
+    Args:
+        log_mask: [K] of all runs, or [R, K] of each.
+        rows: A multiple of the runs.
+    """
+    return log_mask if log_mask.dim() == 1 else log_mask.repeat_interleave(rows // len(log_mask), 0)
 
 
 @torch.no_grad()

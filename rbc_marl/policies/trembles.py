@@ -22,6 +22,7 @@ from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import side_stream
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.policies.draws import Generators, drawn
+from rbc_marl.policies.stacked import mask_of_rows
 from rbc_marl.settings import Section
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -63,7 +64,8 @@ def tremble(
         config: The economy.
         trembles: How often.
         actions: [E, A, H] indices of choices, by agent type.
-        log_masks: By agent type, [K] logits of which those far below 0 forbid a choice, which is then never drawn.
+        log_masks: By agent type, [K] logits, or [R, K] of each run of a population, of which those far below 0 forbid
+            a choice, which is then never drawn.
         generator: Behind every draw.
 
     Returns:
@@ -140,7 +142,7 @@ def _random_actions(
         sizes = head_sizes(config, name)
         return torch.stack([drawn(len(taken), partial(_integers, taken, size), generator) for size in sizes], dim=-1)
     own = taken.long().view(-1, 1)
-    weights = _alternatives(config, name, taken.device)[own[:, 0]] * (log_mask > MASKED_LOGIT / 2)
+    weights = _alternatives(config, name, taken.device)[own[:, 0]] * mask_of_rows(log_mask > MASKED_LOGIT / 2, len(own))
     weights.scatter_(1, own, 1.0)  # what was chosen, whatever the mask says: something must be left to draw
     return drawn(len(weights), partial(_one_of, weights), generator).view_as(taken)
 

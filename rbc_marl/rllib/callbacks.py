@@ -70,7 +70,7 @@ class PhaseTracker:
         """Set the masks of a phase in all modules that can be masked."""
         if self.schedule is None:
             return
-        log_masks = self._log_masks_of(phase)
+        log_masks = self.log_masks(phase)
         for agent_type, network in self._networks(modules):
             if agent_type in log_masks:
                 network.log_mask.copy_(log_masks[agent_type])
@@ -108,7 +108,8 @@ class PhaseTracker:
             if any(agent_type in phase.random for phase in phases)
         ]
 
-    def _log_masks_of(self, phase: Phase) -> dict[str, Tensor]:
+    def log_masks(self, phase: Phase) -> dict[str, Tensor]:
+        """What a phase adds to the logits [K] of firms and of the government."""
         key = (phase.price, phase.wage, phase.highest_tax, phase.fixed_taxes)
         if key != self._key:
             self._key = key

@@ -1,4 +1,4 @@
-"""Populations: independent runs that differ in their seeds, trained side by side in one process.
+"""Populations: independent runs that differ in their seeds or fixed taxes, trained side by side in one process.
 
 A small economy leaves a processor waiting: most of an iteration goes into starting operations on a few thousand
 numbers. A population plays the economies of all runs in one batch, and learns with networks that are stacked over runs.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,13 @@ from ray.rllib.utils.metrics import (
 from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.curriculum import Phase
+from rbc_marl.curriculum import Phase, Schedule
 from rbc_marl.errors import ConfigError, NonFiniteError
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import save_policies
 from rbc_marl.policies.slabs import keep_freed_memory
-from rbc_marl.policies.stacked import state_of
+from rbc_marl.policies.stacked import mask_each_run, state_of
 from rbc_marl.rllib.algorithm import EconomyPPOConfig, check_finite_numbers
 from rbc_marl.rllib.callbacks import CurriculumCallback, PhaseTracker
 from rbc_marl.rllib.env_runner import CPU_SLAB, EXTREMES, Figure, episode_figures
@@ -46,6 +47,8 @@ from rbc_marl.rllib.settings import DEVIATOR, agent_type_of, economy_of, module_
 
 # Of what a run needs to go on, in its checkpoints.
 STATE_NAME = "population.pt"
+# The module whose mask is all that fixed taxes change.
+_SETS_TAXES = "government"
 # RLlib's prefixes of results.
 _SAMPLED, _LEARNT = "env_runners/", "learners/"
 # What a run must not come to: a number that is infinite or NaN.
@@ -53,7 +56,7 @@ _LOSSES = (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY)
 
 
 class Population:
-    """R runs of `EconomyPPO` that differ in their seeds alone.
+    """R runs of `EconomyPPO` that differ in their seeds, and perhaps in the taxes that their curricula fix.
 
     Attributes:
         seeds: One for each run.
@@ -61,29 +64,35 @@ class Population:
         failed: Why a run went wrong, by its number: its numbers became infinite or NaN. The others go on.
     """
 
-    def __init__(self, config: EconomyPPOConfig, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, config: EconomyPPOConfig, seeds: Sequence[int], schedules: Sequence[Schedule] | None = None
+    ) -> None:
         """Build all runs.
 
         Args:
             config: Of every run but for its seed; it is copied.
             seeds: One for each run.
+            schedules: A curriculum for each run, where they differ: in the taxes that are open or fixed, in no more.
+                None: the configuration's.
 
         Raises:
             ConfigError: The configuration is not valid, or asks for what populations do not do.
         """
-        check_population(config, seeds)
+        check_population(config, seeds, schedules)
         self.seeds = tuple(seeds)
         self.config: EconomyPPOConfig = config.copy(copy_frozen=False)
         self.config.validate()
-        check_population(self.config, seeds)
+        check_population(self.config, seeds, schedules)
         keep_freed_memory()
         self.device = torch.device(get_device(self.config, self.config.num_gpus_per_learner))
         self.iteration = 0
         self.failed: dict[int, NonFiniteError] = {}
         self._economies = self.config.num_envs_per_env_runner
         self._collector = EpisodeCollector(self.config, self.device)
-        self._phases = PhaseTracker(self.config, self.device)
+        self._phases = [PhaseTracker(self.config, self.device, each) for each in schedules or (None,)]
         self.learner = PopulationLearner(self.config, self.seeds, self.device)
+        if len(self._phases) > 1:
+            mask_each_run(self.learner.network(_SETS_TAXES), len(self.seeds))
         self._results = _Results(self.config, len(self.seeds))
 
     @property
@@ -100,24 +109,43 @@ class Population:
         """
         started = time.perf_counter()
         before = self.iteration * self.steps_per_iteration
-        phase = self._phases.at(before)
-        rollout, summary = self.sample(phase)
+        phases = self._phases_at(before)
+        rollout, summary = self.sample(phases)
         self.iteration += 1
-        learnt = self.learner.update(rollout, phase, before + self.steps_per_iteration)
+        learnt = self.learner.update(rollout, phases[0], before + self.steps_per_iteration)
         figures = episode_figures([rollout], [summary], self.config.deviator)
-        next_phase = self._phases.at(before + self.steps_per_iteration)  # as the callback of single runs reports it
-        results = self._results.add(figures, learnt, None if self._phases.schedule is None else next_phase)
+        next_phases = self._phases_at(before + self.steps_per_iteration)  # as the callback of single runs reports it
+        results = self._results.add(figures, learnt, next_phases if self._phases[0].schedule is not None else None)
         self._results.time((time.perf_counter() - started) / len(self.seeds), results)
         self._note_failures(results)
         return results
 
-    def sample(self, phase: Phase) -> tuple[Rollout, dict[str, Tensor]]:
+    def _phases_at(self, env_steps: int) -> list[Phase]:
+        """What holds in the iteration after some env steps: of each run, or one of all."""
+        phases = [tracker.at(env_steps) for tracker in self._phases]
+        common = [replace(phase, highest_tax=1.0, fixed_taxes=None) for phase in phases]
+        if any(each != common[0] for each in common):
+            raise ConfigError("the curricula of a population differ in more than taxes; train the runs one by one")
+        return phases
+
+    def _mask(self, phases: Sequence[Phase]) -> None:
+        """Set the masks of all networks: of each run where its taxes are its own."""
+        self._phases[0].mask(self.learner.module, phases[0])
+        if len(phases) > 1:
+            masks = [t.log_masks(phase)[_SETS_TAXES] for t, phase in zip(self._phases, phases, strict=True)]
+            self.learner.network(_SETS_TAXES).log_mask.copy_(torch.stack(masks))
+
+    def sample(self, phases: Sequence[Phase]) -> tuple[Rollout, dict[str, Tensor]]:
         """Play one episode of every economy of every run.
+
+        Args:
+            phases: Of each run, or one of all.
 
         Returns:
             The rollout, and the reported quantities [R E]: economies of one run stand side by side.
         """
-        self._phases.mask(self.learner.module, phase)
+        self._mask(phases)
+        phase = phases[0]
         behaviour = BehaviourSettings(explore=self.config.explore, random=phase.random)
         steps = self.iteration * self.steps_per_iteration
         path = (Stream.ACTIONS, 0, 0, steps, 0)  # of a local env runner that trains: see `EconomyEnvRunner.sample`
@@ -204,12 +232,14 @@ class _Results:
         self._seconds = 0.0
 
     def add(
-        self, figures: dict[Figure, Tensor], learnt: dict[str, Numbers], next_phase: Phase | None
+        self, figures: dict[Figure, Tensor], learnt: dict[str, Numbers], next_phases: Sequence[Phase] | None
     ) -> list[dict[str, Any]]:
         """Take in one iteration, and report it: flat results by run."""
         self._iterations += 1
-        shared = {**self._counts(), **self._curriculum(next_phase)}
-        results: list[dict[str, Any]] = [dict(shared) for _ in range(self.runs)]
+        shared, stages = self._counts(), [self._curriculum(phase) for phase in next_phases or (None,)]
+        if len(stages) < self.runs:
+            stages *= self.runs
+        results: list[dict[str, Any]] = [{**shared, **stage} for stage in stages]
         sampled, of_modules = self._read(figures, learnt)
         for run, flat in enumerate(results):
             flat |= {name: float(numbers[run]) for name, numbers in {**sampled, **of_modules}.items()}
@@ -304,17 +334,22 @@ class _Results:
         return {} if phase is None else {f"curriculum/{name}": value for name, value in phase.report().items()}
 
 
-def check_population(config: EconomyPPOConfig, seeds: Sequence[int]) -> None:
+def check_population(
+    config: EconomyPPOConfig, seeds: Sequence[int], schedules: Sequence[Schedule] | None = None
+) -> None:
     """Refuse what populations do not do.
 
     Args:
         config: Of the runs; whatever else is wrong with it is found when it is validated.
         seeds: Of the runs.
+        schedules: A curriculum for each run; None: the configuration's.
 
     Raises:
         ConfigError: The message begins with the setting.
     """
-    if not seeds or len(set(seeds)) < len(seeds):
+    if schedules is not None and len(schedules) != len(seeds):
+        raise ConfigError(f"{len(schedules)} curricula are of {len(seeds)} runs; give each run one")
+    if not seeds or (schedules is None and len(set(seeds)) < len(seeds)):
         raise ConfigError(f"seeds are {list(seeds)}; give each run of a population another one")
     single = "or train the runs one by one"
     asked = {

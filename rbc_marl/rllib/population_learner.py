@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rbc_marl.curriculum import Phase
 from rbc_marl.policies.slabs import slabs, take_rows, take_rows_of_each
-from rbc_marl.policies.stacked import stacked, state_of
+from rbc_marl.policies.stacked import names_of_runs, stacked, state_of
 from rbc_marl.rllib.connector import RolloutsToBatch
 from rbc_marl.rllib.losses import explained_share, is_logit_response, loss_terms, rows_weight
 from rbc_marl.rllib.rollout import Rollout, Stream, generator_at
@@ -108,9 +108,9 @@ class PopulationLearner:
         """Take over what `state_of` gave, of as many runs, each after as many iterations."""
         for module_id in self._settings:
             network, parts = self.network(module_id), [state[module_id] for state in states]
-            of_runs = dict(network.named_parameters())
+            of_runs, stacked_names = dict(network.named_parameters()), names_of_runs(network)
             weights = {
-                name: torch.stack([part["weights"][name] for part in parts]) if name in of_runs else one
+                name: torch.stack([part["weights"][name] for part in parts]) if name in stacked_names else one
                 for name, one in parts[0]["weights"].items()
             }
             network.load_state_dict(weights)

@@ -22,6 +22,7 @@ from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
 from rbc_marl.policies.draws import Generators
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies
+from rbc_marl.policies.stacked import mask_of_rows
 from rbc_marl.policies.trembles import Trembles, tremble
 from rbc_marl.rllib.settings import DEVIATOR, economy_of
 from rbc_marl.vector_env import VectorEconomy
@@ -257,7 +258,8 @@ class EpisodeCollector:
         """The action distribution of all agents of a type, the deviator among them."""
         network = modules[agent_type].network
         if agent_type in behaviour.random:
-            uniform = network.log_mask.expand(*observation[agent_type].shape[:2], -1)
+            economies, agents = observation[agent_type].shape[:2]
+            uniform = mask_of_rows(network.log_mask, economies).unsqueeze(-2).expand(economies, agents, -1)
             return FactorisedCategorical(uniform, network.head_sizes)
         logits = self._logits(modules, agent_type, observation, behaviour)
         if self.deviator is not None and agent_type == self.deviator.type:

@@ -13,7 +13,7 @@ from rbc_marl import UserError
 from rbc_marl.equilibrium.study import load_study
 from rbc_marl.experiments.run import train
 from rbc_marl.experiments.sweep import RUNS, _alike, _begun, run_one, run_sweep, run_together
-from rbc_marl.experiments.together import bundled, can_be_together
+from rbc_marl.experiments.together import bundled, can_be_together, kind
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.rllib.population import Population
 from tests.rllib.conftest import ray_running  # noqa: F401 - a fixture
@@ -109,6 +109,38 @@ def test_runs_with_loggers_are_trained_by_themselves(files):
     assert not can_be_together(replace(plain.build(files), loggers={"wandb": {}}))
 
 
+TAXES = """
+taxes:
+  base: base.yaml
+  seeds: [1, 2]
+  episodes: 8
+  population: 8
+  taxes: {income: [0, 0.4], corporate: [0.2], welfare: [total]}
+"""
+
+
+def test_runs_of_different_fixed_taxes_are_of_one_kind_and_learned_ones_of_another(files):
+    (files / "taxes.yaml").write_text(TAXES, encoding="utf-8")
+    runs = load_study(files / "taxes.yaml").runs
+    kinds = {run.key: kind(run.build(files / run.key)) for run in runs}
+    assert len(kinds) == 6
+    assert len({name for key, name in kinds.items() if key.startswith("fixed")}) == 1
+    assert len({name for key, name in kinds.items() if key.startswith("learned")}) == 1
+    assert len(set(kinds.values())) == 2
+
+
+@pytest.mark.slow
+def test_runs_of_different_fixed_taxes_are_trained_together(files, ray_running):  # noqa: F811
+    (files / "taxes.yaml").write_text(TAXES, encoding="utf-8")
+    runs = [run for run in load_study(files / "taxes.yaml").runs if run.arm.startswith("fixed")]
+    run_together(runs, files)
+    rates = {run.key: load_policies(folders(files, run)[0]).info["seed"] for run in runs}
+    assert sorted(rates.values()) == [1, 1, 2, 2]
+    rows = [json.loads((files / "rows" / f"{run.key}.json").read_text(encoding="utf-8")) for run in runs]
+    # In the first of three periods there is no tax.
+    assert {(row["income"], row["income_tax"]) for row in rows} == {(0.0, 0.0), (0.4, 0.2667)}
+
+
 @pytest.mark.slow
 def test_runs_trained_together_leave_what_each_leaves_alone(files, ray_running):  # noqa: F811
     runs = plain_runs(files)
@@ -145,7 +177,7 @@ def test_runs_that_were_stopped_together_go_on_from_their_checkpoints(files, mon
     monkeypatch.setattr(Population, "train", train_until_it_is_killed)
     with pytest.raises(KeyboardInterrupt):
         run_together(runs, files)
-    assert {_alike(study, run, files) for run in runs} == {("plain", runs[0].fingerprint, 2)}
+    assert {_alike(study, run, files) for run in runs} == {(kind(runs[0].build(files)), 2)}
     assert _begun(runs[0], files).iterations == 2
     with pytest.raises(UserError, match="give that sweep again"):
         train(runs[0].build(files / RUNS / runs[0].key), _begun(runs[0], files).folder)

@@ -9,6 +9,7 @@ import torch
 from ray.rllib.core.rl_module.torch import torch_rl_module
 
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.curriculum import parse_curriculum
 from rbc_marl.errors import ConfigError
 from rbc_marl.experiments.run import flat_results
 from rbc_marl.policies.saved import load_policies
@@ -121,6 +122,42 @@ def test_each_run_ends_where_it_would_alone(settings, double, ray_running):
     assert singles[0][2][-1] != singles[1][2][-1]
 
 
+TAXED = [
+    {**QUICKSTART["curriculum"], "taxes": {"begin": 1, "end": 3, "fixed": {"income": income, "corporate": 0.4}}}
+    for income in (0.0, 0.8)
+]
+
+
+@pytest.mark.slow
+def test_runs_of_different_fixed_taxes_end_where_they_would_alone(tmp_path, double, ray_running):
+    settings = {**QUICKSTART, "trembles": {"price": 0.2, "government": 0.3}}
+    singles = [alone(3, 6, **{**settings, "curriculum": curriculum}) for curriculum in TAXED]
+    schedules = [parse_curriculum(curriculum) for curriculum in TAXED]
+    config = small_config(**{**settings, "curriculum": TAXED[0]})
+    population = Population(config, (3, 3), schedules)
+    for _ in range(4):
+        population.train()
+    for run in range(2):
+        population.save(run, tmp_path / str(run))
+    again = Population(config, (3, 3), schedules)
+    again.restore([tmp_path / "0", tmp_path / "1"])
+    results = [again.train() for _ in range(2)][-1]
+    for run, (_, after, reported) in enumerate(singles):
+        assert furthest(again.networks(run), after) < 1e-7  # Adam makes steps of rounding where a gradient is all but 0
+        assert difference(reported[-1], results[run]) == []
+    assert results[0]["env_runners/income_tax"] < 0.5 < results[1]["env_runners/income_tax"]
+
+
+def test_curricula_that_differ_in_more_than_taxes_are_refused():
+    other = {**TAXED[1], "labour_disutility": {"decay": 6}}
+    population = Population(small_config(), (3, 3), [parse_curriculum(each) for each in (TAXED[0], other)])
+    with pytest.raises(ConfigError, match="differ in more than taxes"):
+        for _ in range(2):
+            population.train()
+    with pytest.raises(ConfigError, match="1 curricula are of 2 runs"):
+        Population(small_config(), (3, 3), [parse_curriculum(other)])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("slab", [500_000, 3000], ids=["at once", "in slabs"])
 def test_one_update_from_the_same_rollouts_agrees_in_float32(slab, monkeypatch, ray_running):
@@ -134,7 +171,7 @@ def test_one_update_from_the_same_rollouts_agrees_in_float32(slab, monkeypatch, 
             algorithm.train()
             after.append(learnt(algorithm))
     population = Population(small_config(**settings), SEEDS)
-    population.learner.update(Rollout.join(played), population._phases.at(0), STEPS)
+    population.learner.update(Rollout.join(played), population._phases_at(0)[0], STEPS)
     for run, weights in enumerate(after):
         networks = population.networks(run)
         # The last entry shifts all employers alike: it has no gradient, and Adam makes steps of its rounding.
