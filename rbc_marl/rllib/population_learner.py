@@ -60,9 +60,9 @@ class PopulationLearner:
             m: torch.optim.Adam(self.network(m).parameters(), fused=device.type in ("cpu", "cuda") or None)
             for m in self._settings
         }
-        self._rates = {m: Scheduler(s.lr, framework="torch", device=device) for m, s in self._settings.items()}
+        self._rates = {m: Scheduler(s.lr, framework="torch", device="cpu") for m, s in self._settings.items()}
         self._entropy = {
-            m: Scheduler(s.entropy_coeff, framework="torch", device=device) for m, s in self._settings.items()
+            m: Scheduler(s.entropy_coeff, framework="torch", device="cpu") for m, s in self._settings.items()
         }
         self._to_batch = RolloutsToBatch(
             discount=config.gamma,
