@@ -15,6 +15,8 @@ from rbc_marl.economy.parameters import Number, beside
 
 # Distance of eta from 1 below which utility takes the way that loses no digits.
 NEARLY_LOG = 0.25
+# Hours of so many workers of one firm, at most 520 each, are still added exactly in float32.
+MOST_ADDED_SINGLY = 2**24 // 520
 
 
 def sum_over_goods(units: Tensor, weights: Tensor) -> Tensor:
@@ -56,7 +58,9 @@ def ration(total_demand: Tensor, inventory: Tensor) -> tuple[Tensor, Tensor]:
 
 def hours_by_employer(hours: Tensor, employer: Tensor, num_firms: int) -> Tensor:
     """Hours worked for each firm [B, F]: hours [B, C] at employers [B, C]. Nobody is turned away."""
-    return hours.new_zeros(hours.shape[0], num_firms).scatter_add(1, employer, hours)
+    # Hours are added one by one: beyond 2^24 in all, a float32 sum stands still when a little is added.
+    terms = hours.double() if hours.shape[1] > MOST_ADDED_SINGLY else hours
+    return terms.new_zeros(hours.shape[0], num_firms).scatter_add(1, employer, terms).to(hours.dtype)
 
 
 def export(inventory: Tensor, sales: Tensor, price: Tensor, lowest_price: Number, quota: Number) -> Tensor:

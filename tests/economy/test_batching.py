@@ -197,6 +197,21 @@ def test_a_large_economy_plays_an_episode():
     assert all(torch.isfinite(value).all() for part in (state, flows) for value in vars(part).values())
 
 
+@pytest.mark.slow
+def test_a_million_workers_of_one_firm_work_as_many_hours_as_in_double_precision():
+    config = EconomyConfig(num_consumers=1_000_000, num_firms=2, initial_wage=22.0)
+    flows = {}
+    for dtype in (torch.float32, torch.float64):
+        indices = random_indices(config, 1, 0)
+        actions = decode(config, **indices, dtype=dtype)
+        everybody = dataclasses.replace(actions, employer=torch.zeros_like(actions.employer))
+        _, flows[dtype] = period(config, initial_state(config, 1, dtype=dtype), everybody)
+    assert flows[torch.float64].labour[0, 0] > 2**26  # beyond what a sum in float32 reaches
+    for name in ("labour", "wage_bill", "profit", "output"):
+        single, double = getattr(flows[torch.float32], name), getattr(flows[torch.float64], name)
+        torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)
+
+
 @pytest.mark.long
 @settings(max_examples=20)
 @given(situation=situations(num_envs=2))
