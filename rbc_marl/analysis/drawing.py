@@ -31,6 +31,8 @@ from rbc_marl.errors import UserError, require
 # Size of a panel in inches, at which the text of a figure is read in a page.
 PANEL = (3.8, 2.9)
 DOTS_PER_INCH = 120
+# Margin around a chart that is alone, in inches.
+_PAD = 0.04
 # Cells of more numbers than this have no room for them, and get a scale beside them.
 MOST_NUMBERS = 150
 _MARKERS: dict[Marker, str] = {"circle": "o", "triangle": "^", "square": "s", "cross": "x", "star": "*"}
@@ -122,10 +124,29 @@ def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib
 def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib is optional
     """Write a figure, in the format of the path's suffix, and return the path."""
     path = Path(path)
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine(None)  # with one, matplotlib would draw everything twice
+    if len(figure.axes) == 1 and not figure.get_suptitle():
+        figure.set_layout_engine(None)
+        _fit(figure, figure.axes[0])
+    else:
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine(None)  # with one, matplotlib would draw everything twice
     figure.savefig(path, dpi=DOTS_PER_INCH)
     return path
+
+
+def _fit(figure: Any, axes: Any) -> None:  # noqa: ANN401
+    """Let a chart that is alone fill its figure.
+
+    matplotlib's own layout measures all words twice. Once is enough, unless a legend outside moves with the axes.
+    """
+    pad, (width, height) = _PAD * figure.dpi, figure.bbox.size
+    legend = axes.get_legend()
+    for _ in range(1 if legend is None or legend.get_bbox_to_anchor() is axes.bbox else 2):
+        inner, outer = axes.get_window_extent(), axes.get_tightbbox(for_layout_only=True)
+        left, bottom = inner.x0 - outer.x0 + pad, inner.y0 - outer.y0 + pad
+        right, top = outer.x1 - inner.x1 + pad, outer.y1 - inner.y1 + pad
+        size = max(width - left - right, 1.0), max(height - bottom - top, 1.0)
+        axes.set_position((left / width, bottom / height, size[0] / width, size[1] / height))
 
 
 def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Chart, Line, Points, Rule, Span
-from rbc_marl.analysis.drawing import MOST_NUMBERS, PANEL, draw, save
+from rbc_marl.analysis.drawing import MOST_NUMBERS, PANEL, draw, new_figure, save, save_figure
 from rbc_marl.errors import UserError
 
 
@@ -116,3 +116,22 @@ def test_what_is_nothing_throughout_lies_along_zero_and_what_hardly_varies_is_no
     assert drawn(Line([1.0, 2.0], [0.0, 0.0]), starts_at_zero=True).get_ylim() == pytest.approx((-0.02, 1.0))
     low, high = drawn(Line([1.0, 2.0], [1020.0, 1021.0]), starts_at_zero=True).get_ylim()
     assert low < 0.0 and high > 1050.0
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Line([1.0, 2.0], [1e5, 2e5], "one"),),
+        tuple(Line([1.0, 2.0], [number, 2.0], f"a long name {number}") for number in range(6)),  # a legend beside
+        (Cells([[1.0, 2.0]], ["a", "b"], ["c"], "units"), Points([0.0], [0.0], "below")),
+    ],
+    ids=["inside", "beside", "below"],
+)
+def test_a_chart_that_is_alone_fills_its_figure_and_nothing_of_it_is_cut(tmp_path, layers):
+    figure = new_figure(*PANEL)
+    axes = figure.add_subplot()
+    draw(Chart("name", "title", "x words", "y words", layers), axes)
+    save_figure(figure, tmp_path / "a.png")
+    box, whole = axes.get_tightbbox(), figure.bbox
+    assert 0.0 < box.x0 < 12.0 and 0.0 < box.y0 < 12.0
+    assert 0.0 < whole.x1 - box.x1 < 12.0 and 0.0 < whole.y1 - box.y1 < 12.0
