@@ -218,7 +218,9 @@ def _of_best_responses(source: BestResponses) -> Part:
     table = _table("A row for each deviation checked; gains with 95% intervals", rows, names)
     words: list[str] = []
     if source.outcomes and source.checkpoints:
-        words = report_lines(source.rows, source.checkpoints)
+        is_alone = len(source.checkpoints) == 1
+        alone = f"{source.checkpoints[0]['checkpoint']}: " if is_alone else ""
+        words = [f"- {line.removeprefix(alone)}" for line in report_lines(source.rows, source.checkpoints)]
     charts = tuple(deviations.best_responses(source.rows))
     sections = (
         Section("What agents gain by deviating", charts),

@@ -125,8 +125,8 @@ def _largest(rows: Sequence[Row]) -> dict[str, float]:
 
 def _outside(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     """Who gains more than the paper's bounds beyond doubt; and whose interval holds the bound."""
-    beyond = [who(row) for row in rows if _end(row, "gain_low") > row["paper_bound"]]
-    unsure = [who(row) for row in rows if _end(row, "gain_low") <= row["paper_bound"] < _end(row, "gain_high")]
+    beyond = [_subject(row) for row in rows if _end(row, "gain_low") > row["paper_bound"]]
+    unsure = [_subject(row) for row in rows if _end(row, "gain_low") <= row["paper_bound"] < _end(row, "gain_high")]
     return beyond, unsure
 
 

@@ -41,16 +41,16 @@ def test_a_sweep_with_best_responses_counts_equilibria():
     assert verdict.of_sweep(checked, 3)[1] == "2 of 3 that were checked can be called an equilibrium."
 
 
-UNSURE = "Nobody surely gains more than the paper's bounds, but intervals reach beyond for: consumer."
+UNSURE = "Nobody surely gains more than the paper's bounds, but intervals reach beyond for: consumers."
 
 
 @pytest.mark.parametrize(
     ("gain", "half", "words", "in_a_sentence"),
     [
         (2.0, 0.5, "All gains, with their intervals, are within the paper's bounds.", "within the paper's bounds."),
-        (2.8, 0.5, UNSURE, "nobody surely more than the paper's bounds, but intervals reach beyond for consumer."),
-        (3.2, 0.5, UNSURE, "nobody surely more than the paper's bounds, but intervals reach beyond for consumer."),
-        (9.0, 0.5, "This is beyond the paper's bounds for: consumer.", ": beyond the paper's bounds for consumer."),
+        (2.8, 0.5, UNSURE, "nobody surely more than the paper's bounds, but intervals reach beyond for consumers."),
+        (3.2, 0.5, UNSURE, "nobody surely more than the paper's bounds, but intervals reach beyond for consumers."),
+        (9.0, 0.5, "This is beyond the paper's bounds for: consumers.", ": beyond the paper's bounds for consumers."),
     ],
 )
 def test_gains_are_held_against_the_papers_bounds(gain, half, words, in_a_sentence):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rbc_marl.analysis.charts import Chart
-from rbc_marl.analysis.figures.numbers import estimated
+from rbc_marl.analysis.figures.numbers import SMALLEST_TAXES, estimated
 from rbc_marl.analysis.figures.taxes import revenue_charts
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.shopping import demand_curve
@@ -102,7 +102,10 @@ def policy_functions(policies: Policies, seed: int = 0, agent_types: Sequence[st
             f"{one.title[0].upper()}{one.title[1:]}, all else as it came in the middle of an episode: means of "
             f"{SITUATIONS} economies with 95% intervals."
         )
-        charts.append(Chart(one.name, one.title, one.x, one.y, tuple(lines), caption, starts_at_zero=True))
+        reach = {"y": SMALLEST_TAXES} if one.agent_type == "government" else {}
+        charts.append(
+            Chart(one.name, one.title, one.x, one.y, tuple(lines), caption, starts_at_zero=True, includes=reach)
+        )
     return charts
 
 
