@@ -145,7 +145,7 @@ def money(episodes: Episodes) -> list[Chart]:
     """
     episodes.require_periods()
     flows, is_open = _flows(episodes), episodes.config.open_economy
-    places = {"government": (0.5, 0.88), "consumers": (0.16, 0.5), "firms": (0.84, 0.5), "capital": (0.5, 0.1)}
+    places = {"government": (0.5, 0.88), "consumers": (0.16, 0.5), "firms": (0.84, 0.5), "capital": (0.16, 0.1)}
     places |= {"abroad": (0.84, 0.1)} if is_open else {}
     kept = {
         "consumers": sum(_SIGNS["consumers"].get(name, 0) * size for name, size in flows.items()),
@@ -176,7 +176,7 @@ _ARROWS = {
     "income tax": ((0.06, 0.61), (0.36, 0.9)),
     "transfers": ((0.5, 0.77), (0.28, 0.61)),
     "corporate tax": ((0.84, 0.61), (0.64, 0.87)),
-    "investment": ((0.74, 0.39), (0.56, 0.21)),
+    "investment": ((0.72, 0.39), (0.3, 0.16)),
     "exports": ((0.84, 0.21), (0.84, 0.39)),
 }
 # What each flow does to money: of whom, and whether it comes or goes.
