@@ -1,13 +1,18 @@
-"""The pictures of README and docs, made anew: from the tables of docs/evidence and from the zoo.
+"""The pictures of README and docs, made anew: from docs/evidence, from the zoo, and by the first tutorial.
 
-Run by `make pictures`. docs/economy.png is made by the first tutorial.
+Run by `make pictures`.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -21,29 +26,45 @@ from rbc_marl.policies.imposed import Imposed
 from rbc_marl.presets import zoo
 
 DOCS = Path(__file__).resolve().parent
+TUTORIAL = DOCS.parent / "tutorials" / "01_see_an_economy.py"
 
 
-def draw(name: str, charts: Sequence[Chart], columns: int = 3, title: str = "") -> None:
-    """Draw charts into a file of docs, and print the captions, from which its alt text is written."""
-    print(save(charts, DOCS / name, columns, title).relative_to(DOCS))
+def draw(path: Path, charts: Sequence[Chart], columns: int = 3, title: str = "") -> None:
+    """Draw charts into a file, and print its name and the captions, from which its alt text is written."""
+    print(save(charts, path, columns, title))
     print("\n".join(f"  {chart.caption}" for chart in charts))
 
 
-def main() -> None:
-    """Make them all."""
+def by_tutorial(folder: Path) -> None:
+    """What an environment draws of itself, at the end of the first tutorial: economy.png."""
+    environment = {**os.environ, "TUTORIAL_OUTPUT": str(folder), "PYTHONPATH": str(DOCS.parent)}
+    subprocess.run([sys.executable, str(TUTORIAL)], env=environment, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+
+
+def main(to: Path = DOCS) -> None:
+    """Make them all.
+
+    Args:
+        to: Folder to write into, of the same shape as docs.
+    """
+    (to / "evidence").mkdir(exist_ok=True)
     for name, figure in (("market", sweeps.market), ("closed", sweeps.comparison)):
         table = pd.read_csv(DOCS / "evidence" / f"{name}.csv")
-        draw(f"evidence/{name}.png", figure(table.to_dict("records")))
+        draw(to / "evidence" / f"{name}.png", figure(table.to_dict("records")))
     certificate = json.loads((zoo()["open_rbc"] / "best_response" / "certificate.json").read_text(encoding="utf-8"))
-    draw("evidence/equilibria.png", deviations.best_responses(deviations.certificate_rows(certificate)), columns=1)
+    charts = deviations.best_responses(deviations.certificate_rows(certificate))
+    draw(to / "evidence" / "equilibria.png", charts, columns=1)
     trained = rbc_marl.load("quickstart")
     played = play(trained, agents=True)
     title = f"quickstart: {episodes.said(played)}; below, the first episode"
-    draw("quickstart.png", episodes.portrait(played), title=title)
-    draw("money.png", episodes.money(played))
-    draw("curves.png", [*off_path.demand(trained), *off_path.labour_supply(trained)])
+    draw(to / "quickstart.png", episodes.portrait(played), title=title)
+    draw(to / "money.png", episodes.money(played))
+    draw(to / "curves.png", [*off_path.demand(trained), *off_path.labour_supply(trained)])
     taxed = {f"income_tax={rate}": Imposed.parse({"income_tax": rate}, "taxes").on(trained) for rate in (0.2, 0.4)}
-    draw("reform.png", reforms.reform(compare({"quickstart": trained, **taxed})))
+    draw(to / "reform.png", reforms.reform(compare({"quickstart": trained, **taxed})))
+    with TemporaryDirectory() as folder:
+        by_tutorial(Path(folder))
+        shutil.copyfile(Path(folder) / "economy.png", to / "economy.png")
 
 
 if __name__ == "__main__":

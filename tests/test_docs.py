@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
@@ -113,3 +114,19 @@ def test_every_page_stands_in_the_navigation_and_is_short():
     references = {"economy.md", "settings.md", "api.md"}
     for page in pages - references:
         assert len((DOCS / page).read_text(encoding="utf-8").split()) <= 1500, page
+
+
+@pytest.mark.long
+def test_one_command_makes_every_picture_of_the_docs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    pictures = importlib.import_module("pictures")
+    pictures.main(tmp_path)
+    made, there = ({path.relative_to(folder) for path in folder.rglob("*.png")} for folder in (tmp_path, DOCS))
+    assert made == there and "docs/pictures.py" in (DOCS.parent / "Makefile").read_text(encoding="utf-8")
+
+
+def test_every_picture_of_the_docs_is_named_where_they_are_made():
+    script = (DOCS / "pictures.py").read_text(encoding="utf-8")
+    named = set(re.findall(r'"(\w+\.png)"', script))
+    for path in DOCS.rglob("*.png"):
+        assert path.name in named or f'"{path.stem}"' in script, path

@@ -162,6 +162,8 @@ class Chart:
     logarithmic: tuple[Literal["x", "y"], ...] = ()
     starts_at_zero: bool = False
     """Whether the vertical axis includes 0."""
+    includes: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """By axis, "x" or "y": numbers that it reaches in any case, so that what hardly varies does not fill the chart."""
     places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
     """By axis, "x" or "y": the categories in their order, where the layers would not say it."""
     size: tuple[float, float] = (1.0, 1.0)

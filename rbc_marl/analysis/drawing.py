@@ -25,26 +25,35 @@ from rbc_marl.analysis.charts import (
     Rule,
     Span,
 )
-from rbc_marl.analysis.placing import bar_positions, cell_digits, cell_text, colours_of, places_of, positions, word
+from rbc_marl.analysis.placing import (
+    MOST_NUMBERS,
+    WIDEST_ARROW,
+    bar_positions,
+    cell_digits,
+    cell_text,
+    colours_of,
+    places_of,
+    positions,
+    stages,
+    word,
+)
 from rbc_marl.errors import UserError, require
 
 # Size of a panel in inches, at which the text of a figure is read in a page.
 PANEL = (3.8, 2.9)
 DOTS_PER_INCH = 120
-# Cells of more numbers than this have no room for them, and get a scale beside them.
-MOST_NUMBERS = 150
+# Margin around a chart that is alone, in inches.
+_PAD = 0.06
 _MARKERS: dict[Marker, str] = {"circle": "o", "triangle": "^", "square": "s", "cross": "x", "star": "*"}
 _GROUNDS = {"blue": "Blues", "orange": "Oranges", "grey": "Greys"}
-# Width of the widest arrow, in points.
-_WIDEST_ARROW = 12.0
 # More entries than this have no room inside a chart, and their legend stands beside it.
 _MOST_INSIDE = 4
 # Letters that fit below a chart, side by side.
 _LETTERS_BELOW = 54
 # Shade of the largest number's ground, of 1 for the darkest, and the shade from which on numbers are white.
 _DARKEST, _TURNS_WHITE = 0.75, 0.55
-# Words of stages: letters that fit across a chart, and the share of its height that a line of them takes.
-_LETTERS_ACROSS, _LINE_ABOVE = 48, 0.075
+# Words of stages: the share of a chart's height that a line of them takes, and letters of their key across it.
+_LINE_ABOVE, _LETTERS_OF_KEY = 0.075, 60
 _Place = Literal["inside", "above", "beside", "below", "lowest"]
 
 
@@ -122,10 +131,29 @@ def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib
 def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib is optional
     """Write a figure, in the format of the path's suffix, and return the path."""
     path = Path(path)
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine(None)  # with one, matplotlib would draw everything twice
+    if len(figure.axes) == 1 and not figure.get_suptitle():
+        figure.set_layout_engine(None)
+        _fit(figure, figure.axes[0])
+    else:
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine(None)  # with one, matplotlib would draw everything twice
     figure.savefig(path, dpi=DOTS_PER_INCH)
     return path
+
+
+def _fit(figure: Any, axes: Any) -> None:  # noqa: ANN401
+    """Let a chart that is alone fill its figure.
+
+    matplotlib's own layout measures all words twice. Once is enough, unless a legend outside moves with the axes.
+    """
+    pad, (width, height) = _PAD * figure.dpi, figure.bbox.size
+    legend = axes.get_legend()
+    for _ in range(1 if legend is None or legend.get_bbox_to_anchor() is axes.bbox else 2):
+        inner, outer = axes.get_window_extent(), axes.get_tightbbox(for_layout_only=True)
+        left, bottom = inner.x0 - outer.x0 + pad, inner.y0 - outer.y0 + pad
+        right, top = outer.x1 - inner.x1 + pad, outer.y1 - inner.y1 + pad
+        size = max(width - left - right, 1.0), max(height - bottom - top, 1.0)
+        axes.set_position((left / width, bottom / height, size[0] / width, size[1] / height))
 
 
 def _line(axes: Any, line: Line, colour: int) -> None:  # noqa: ANN401
@@ -202,13 +230,13 @@ def _cells(axes: Any, cells: Cells, is_shared: bool) -> None:  # noqa: ANN401
     _name_cells(axes.set_yticks, cells.rows)
 
 
-def _spans(axes: Any, spans: Sequence[Span]) -> None:  # noqa: ANN401
-    """Shaded stretches, every other one lighter, with their words above all that is drawn."""
+def _spans(chart: Chart, axes: Any) -> None:  # noqa: ANN401
+    """Shaded stretches, every other one lighter, with their words above all that is drawn, or below the chart."""
+    spans, (words, key) = [layer for layer in chart.layers if isinstance(layer, Span)], stages(chart)
     if not spans:
         return
-    length = max(span.high for span in spans) - min(span.low for span in spans)
-    widths = [max(int(_LETTERS_ACROSS * (s.high - s.low) / length), 1) for s in spans]
-    words = [textwrap.wrap(s.label, width, break_long_words=False) for s, width in zip(spans, widths, strict=True)]
+    if key:
+        axes.set_xlabel("\n".join([chart.x, *textwrap.wrap(key, _LETTERS_OF_KEY)]), fontsize="small")
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top + _LINE_ABOVE * max(map(len, words)) * (top - bottom))
     for number, (span, lines) in enumerate(zip(spans, words, strict=True)):
@@ -230,7 +258,7 @@ def _boxes(axes: Any, boxes: Boxes) -> None:  # noqa: ANN401
 def _arrows(axes: Any, arrows: Arrows, colour: int) -> None:  # noqa: ANN401
     largest = max(arrows.sizes, default=0.0) or 1.0
     for start, end, size, words in zip(arrows.starts, arrows.ends, arrows.sizes, arrows.words, strict=True):
-        width = 0.8 + _WIDEST_ARROW * size / largest
+        width = 0.8 + WIDEST_ARROW * size / largest
         head = f"simple,tail_width={width:.2f},head_width={width + 6:.2f},head_length={0.5 * width + 6:.2f}"
         look = {"arrowstyle": head, "mutation_scale": 1.0, "color": COLOURS[colour], "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", xy=end, xytext=start, arrowprops=look)
@@ -254,6 +282,7 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
     axes.set(xlabel=chart.x, ylabel=chart.y)
     for axis in chart.logarithmic:
         (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+        _log_ticks(axes.xaxis if axis == "x" else axes.yaxis)
     has_cells = any(isinstance(layer, Cells) for layer in chart.layers)
     if places["x"] and not has_cells:
         longest = max(len(str(place)) for place in places["x"])
@@ -268,12 +297,16 @@ def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(linewidth=0.3, alpha=0.6)
     axes.set_axisbelow(True)
+    for included, numbers in chart.includes.items():
+        ends = [(number, number) for number in numbers]
+        axes.update_datalim(ends, updatex=included == "x", updatey=included == "y")
+        axes.autoscale_view()
     for axis in ("x", "y"):
         if not places[axis] and axis not in chart.logarithmic:
             _plain_ticks(chart, axes, axis)
     if chart.starts_at_zero and not places["y"]:
         _from_zero(axes)
-    _spans(axes, [layer for layer in chart.layers if isinstance(layer, Span)])
+    _spans(chart, axes)
     kinds = {type(layer) for layer in chart.layers}
     place: _Place = "lowest" if Span in kinds else "above" if Bars in kinds and not places["y"] else "inside"
     _legend(axes, "beside" if Points in kinds and places["y"] else place)
@@ -315,6 +348,13 @@ def _plain_ticks(chart: Chart, axes: Any, axis: Literal["x", "y"]) -> None:  # n
     is_long = axis == "x" and (high >= 1e4 or low <= -1e3)
     one.set_major_locator(ticker.MaxNLocator(4 if is_long else 6, integer=is_whole, steps=[1, 2, 2.5, 5, 10]))
     one.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _log_ticks(axis: Any) -> None:  # noqa: ANN401
+    """Whole numbers instead of powers of ten."""
+    ticker = require("matplotlib.ticker", "analysis")
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _tick(value: float) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any, Literal
 
 import numpy as np
 
-from rbc_marl.analysis.charts import COLOURS, Bars, Chart, Layer, Line, Place, Points
+from rbc_marl.analysis.charts import COLOURS, Bars, Chart, Layer, Line, Place, Points, Span
 
+MOST_NUMBERS = 150
+"""Cells of more numbers than this have no room for them, and get a scale beside them."""
+WIDEST_ARROW = 12.0
+"""Width of the widest arrow, in points or pixels."""
+# Letters of the words of stages that fit across a chart, and lines of them above it.
+_LETTERS_ACROSS, _MOST_LINES = 48, 4
 # Share of a place that the bars of all series together take, and of that, the bar of each.
 _ALL_BARS, _ONE_BAR = 0.8, 0.9
 
@@ -63,6 +70,33 @@ def bar_positions(chart: Chart, bars: Bars, places: Sequence[Place]) -> tuple[An
     step = float(np.diff(np.sort(middle)).min()) if len(middle) > 1 and not places else 1.0
     width = _ALL_BARS * step / count
     return middle + width * (number - (count - 1) / 2), _ONE_BAR * width
+
+
+def stages(chart: Chart) -> tuple[list[list[str]], str]:
+    """What stands above each stage of a chart, in lines; and below the chart, what its numbers mean.
+
+    Words stand above the stages where all of them fit. Otherwise numbers do.
+    """
+    spans = [layer for layer in chart.layers if isinstance(layer, Span)]
+    if not spans:
+        return [], ""
+    length = max(span.high for span in spans) - min(span.low for span in spans)
+    lines = []
+    for span in spans:
+        letters = max(int(_LETTERS_ACROSS * (span.high - span.low) / length), 1)
+        lines.append(wrap(span.label, letters, break_long_words=False))
+        if len(lines[-1]) > _MOST_LINES or max(map(len, lines[-1]), default=0) > letters:
+            break
+    else:
+        return lines, ""
+    named = [span for span in spans if span.label]
+    numbers = [[str(named.index(span) + 1)] if span.label else [] for span in spans]
+    return numbers, numbered([span.label for span in named])
+
+
+def numbered(labels: Sequence[str]) -> str:
+    """Names with the numbers that stand for them."""
+    return "; ".join(f"({number}) {label}" for number, label in enumerate(labels, start=1))
 
 
 def word(place: Place) -> str:

@@ -5,12 +5,16 @@ What is measured off the path changes one thing in such states, a wage or a tax,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from rbc_marl.choices import decode
 from rbc_marl.economy import Actions, EconomyState
 from rbc_marl.observations import observe
 from rbc_marl.policies import Policies
+from rbc_marl.policies.saved import PolicySet, of_weights_type
 from rbc_marl.vector_env import VectorEconomy
 
 
@@ -42,7 +46,34 @@ def decide(
     state: EconomyState,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
+    only: str | None = None,
 ) -> Actions:
-    """What everybody does in a state that need not lie on any path, with draws; quantities in a type of one's own."""
-    indices = policies.act(observe(policies.config, state, policies.encoding), generator, state=state)
+    """What everybody does in a state that need not lie on any path.
+
+    Args:
+        policies: Whoever decides, with draws.
+        state: Of B economies.
+        generator: Behind the draws; None for torch's own.
+        dtype: Of the quantities.
+        only: The one agent type whose decisions are read. Trained networks of the others are not asked, which takes
+            most of the time, and what stands for their decisions means nothing.
+    """
+    observation = observe(policies.config, state, policies.encoding)
+    if only is None or not isinstance(policies, PolicySet):
+        indices = policies.act(observation, generator, state=state)
+    else:
+        indices = _alone(policies, only, observation, generator)
     return decode(policies.config, **indices, dtype=dtype)
+
+
+def _alone(
+    policies: PolicySet, agent_type: str, observation: Mapping[str, Tensor], generator: torch.Generator | None
+) -> dict[str, Tensor]:
+    """Indices as of `Policies.act`, where all other types take their first choice."""
+    network, config = policies.networks[agent_type], policies.config
+    parts = (of_weights_type(network, observation[part]) for part in ("global", agent_type))
+    drawn = network.distribution(network.logits(network.features(*parts))).sample(generator)
+    shapes = {"consumer": (config.num_consumers, config.num_firms + 2), "firm": (config.num_firms,), "government": ()}
+    rows = len(observation["global"])
+    indices = {name: drawn.new_zeros(rows, *shape) for name, shape in shapes.items()}
+    return indices | {agent_type: drawn.reshape(rows, *shapes[agent_type])}

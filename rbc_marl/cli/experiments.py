@@ -17,13 +17,11 @@ from rbc_marl.cli.report import say_report
 from rbc_marl.errors import ConfigError, require
 
 if TYPE_CHECKING:
+    from rbc_marl.analysis.rollouts import Episodes
     from rbc_marl.equilibrium.study import Study
     from rbc_marl.experiments.file import Experiment, ExperimentSpec
     from rbc_marl.experiments.ray_session import RayOptions
     from rbc_marl.experiments.run import Outcome
-
-# Consumers in all episodes that a picture is drawn of: 64 episodes of the paper's economy, one of a huge one.
-_PLAYED_CONSUMERS = 6400
 
 
 def train(
@@ -153,30 +151,32 @@ def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:
         print(f"next: {again}")
         raise typer.Exit(128 + outcome.signal)
     if outcome.checkpoint is not None and (outcome.checkpoint / "policies.json").is_file():
-        if picture := _draw(outcome):
-            print(f"picture: {picture}")
+        played = _draw(outcome)
         if has_report:
-            say_report(outcome.folder)
+            say_report(outcome.folder, played=played)
         print(f"next: rbc-marl evaluate {shlex.quote(str(outcome.folder))}")
     else:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
 
 
-def _draw(outcome: Outcome) -> Path | None:
-    """The portrait of what was trained, in the run's folder; None where matplotlib is not installed."""
+def _draw(outcome: Outcome) -> Episodes | None:
+    """Draw the portrait of what was trained into the run's folder, and say where.
+
+    Returns:
+        The episodes it is drawn of, for the report to be about the same; None where matplotlib is not installed.
+    """
     from rbc_marl.analysis.drawing import save
     from rbc_marl.analysis.figures.episodes import portrait, said
-    from rbc_marl.analysis.rollouts import play
     from rbc_marl.policies.saved import load_policies
+    from rbc_marl.report.sections import played_for_report
 
     assert outcome.checkpoint is not None  # there are policies
     if importlib.util.find_spec("matplotlib") is None:
         return None
-    policies = load_policies(outcome.checkpoint, trust=True)  # code that has just been trained with
-    consumers = policies.config.num_consumers
-    episodes = play(policies, min(max(_PLAYED_CONSUMERS // consumers, 1), 256), agents=True)
-    title = f"{outcome.folder.parent.name}, {outcome.folder.name}: {said(episodes)}; below, the first episode"
-    return save(portrait(episodes), outcome.folder / "economy.png", title=title)
+    played = played_for_report(load_policies(outcome.checkpoint, trust=True))  # code that has just been trained with
+    title = f"{outcome.folder.parent.name}, {outcome.folder.name}: {said(played)}; below, the first episode"
+    print(f"picture: {save(portrait(played), outcome.folder / 'economy.png', title=title)}")
+    return played
 
 
 def _train_sweep(

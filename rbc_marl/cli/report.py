@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rbc_marl.cli.options import Trust
 from rbc_marl.errors import UserError
+
+if TYPE_CHECKING:
+    from rbc_marl.analysis.rollouts import Episodes
 
 
 def report(
@@ -37,15 +40,21 @@ def report(
     print(f"report: {written.page} (figures/, numbers.csv, numbers.tex, numbers.json)")
 
 
-def say_report(path: Path, *, trust: bool = True) -> None:
+def say_report(path: Path, *, trust: bool = True, played: Episodes | None = None) -> None:
     """Write the report of what has just been made, and say where; or say in a line why there is none.
 
     Results that are there must not fail for want of a page about them.
+
+    Args:
+        path: The folder of what was made.
+        trust: Whether code that is not installed may run.
+        played: Episodes of its policies, if they were played already.
     """
     from rbc_marl.report import write_report
 
     try:
-        print(f"report: {write_report([path], trust=trust, command=['rbc-marl', *sys.argv[1:]]).page}")
+        written = write_report([path], trust=trust, command=["rbc-marl", *sys.argv[1:]], played=played)
+        print(f"report: {written.page}")
     except UserError as error:
         print(f"no report was written: {error}")
     except Exception as error:

@@ -98,12 +98,8 @@ def _body(
 
 def _first(part: Part) -> str:
     """The verdict, and what must be known before all else."""
-    sentences = "".join(f'<p class="verdict">{_text(pair)}</p>' for pair in _pairs(part.verdict))
+    sentences = f'<p class="verdict">{_text(" ".join(part.verdict))}</p>'
     return sentences + "".join(f'<p class="note" role="note">{_text(note)}</p>' for note in part.notes)
-
-
-def _pairs(sentences: Sequence[str]) -> list[str]:
-    return [" ".join(sentences[start : start + 2]) for start in range(0, len(sentences), 2)]
 
 
 def _sections(part: Part, number: int, level: int, heights: Mapping[str, int]) -> str:

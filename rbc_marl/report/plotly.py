@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import html
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rbc_marl.analysis.charts import (
-    COLOURS,
-    Arrows,
-    Bars,
-    Boxes,
-    Cells,
-    Chart,
-    Line,
-    Marker,
-    Number,
-    Place,
-    Points,
-    Rule,
-    Span,
+from rbc_marl.analysis import charts
+from rbc_marl.analysis.placing import (
+    MOST_NUMBERS,
+    WIDEST_ARROW,
+    bar_positions,
+    cell_digits,
+    cell_text,
+    colours_of,
+    places_of,
+    positions,
+    stages,
+    word,
 )
-from rbc_marl.analysis.drawing import MOST_NUMBERS
-from rbc_marl.analysis.placing import bar_positions, cell_digits, cell_text, colours_of, places_of, positions, word
 
 Figure = dict[str, Any]
 
@@ -41,9 +36,9 @@ _DARK = {
     GRID: "#3a3f47",
     MUTED: "#a5abb5",
     BOX: "#2b2f37",
-    COLOURS[0]: "#3d9bdc",
+    charts.COLOURS[0]: "#3d9bdc",
 }
-_SYMBOLS: dict[Marker, str] = {
+_SYMBOLS: dict[charts.Marker, str] = {
     "circle": "circle", "triangle": "triangle-up", "square": "square", "cross": "x-thin", "star": "star",
 }  # fmt: skip
 _DASHES = ("solid", "dash", "dot", "dashdot")
@@ -54,9 +49,6 @@ _GROUNDS = {
 }
 # More points of a line than this are thinned out.
 _MOST_POINTS = 600
-_WIDEST_ARROW = 12.0
-# Letters of stages that fit across a chart.
-_LETTERS_ACROSS = 48
 
 
 def dark_colours() -> dict[str, str]:
@@ -65,7 +57,7 @@ def dark_colours() -> dict[str, str]:
     return {**_DARK, **faded}
 
 
-def figure(chart: Chart) -> Figure:
+def figure(chart: charts.Chart) -> Figure:
     """A chart as a figure: ``data`` and ``layout``, without a title.
 
     Texts are escaped: plotly reads tags in them.
@@ -73,23 +65,16 @@ def figure(chart: Chart) -> Figure:
     places = {axis: places_of(chart, axis) for axis in ("x", "y")}
     drawing = _Drawing(chart, places)
     for number, (layer, colour) in enumerate(zip(chart.layers, colours_of(chart.layers), strict=True)):
-        drawing.add(layer, COLOURS[colour], colour, number)
+        drawing.add(layer, charts.COLOURS[colour], colour, number)
+    drawing.reach()
     layout = _layout(chart, places) | {"shapes": drawing.shapes, "annotations": drawing.annotations}
     layout["showlegend"] = _entries(drawing.data, drawing.shapes) > 0
-    lines = max((len(span_words(chart, layer)) for layer in chart.layers if isinstance(layer, Span)), default=0)
+    lines = max(map(len, drawing.stages), default=0)
     layout["margin"] = {"l": 8, "r": 8, "t": 28 + 12 * lines, "b": 8}  # above is room for buttons, and for stages
     return {"data": drawing.data, "layout": layout}
 
 
-def span_words(chart: Chart, span: Span) -> list[str]:
-    """The name of a stage, in lines of as many letters as stand above its share of the chart."""
-    spans = [layer for layer in chart.layers if isinstance(layer, Span)]
-    length = max(one.high for one in spans) - min(one.low for one in spans)
-    letters = int(_LETTERS_ACROSS * (span.high - span.low) / length) if length else _LETTERS_ACROSS
-    return textwrap.wrap(span.label, max(letters, 1))
-
-
-def height_of(chart: Chart, drawn: Figure) -> int:
+def height_of(chart: charts.Chart, drawn: Figure) -> int:
     """Pixels that a figure needs, with its legend below: plotly itself keeps to the height of its place in the page."""
     entries = _entries(drawn["data"], drawn["layout"]["shapes"])
     return round(HEIGHT * chart.size[1] + 18 * math.ceil(entries / 2))
@@ -103,35 +88,47 @@ def _entries(traces: Sequence[Figure], shapes: Sequence[Figure]) -> int:
 class _Drawing:
     """The traces, shapes and annotations of a chart."""
 
-    def __init__(self, chart: Chart, places: dict[str, list[Place]]) -> None:
+    def __init__(self, chart: charts.Chart, places: dict[str, list[charts.Place]]) -> None:
         self.chart, self.places = chart, places
         self.data: list[Figure] = []
         self.shapes: list[Figure] = []
         self.annotations: list[Figure] = []
+        self.stages, _ = stages(chart)  # what their numbers mean stands in the caption
 
     def add(self, layer: object, colour: str, number: int, place: int) -> None:
         """Add a layer; ``number`` is that of its colour, ``place`` its own among the layers."""
         match layer:
-            case Line():
+            case charts.Line():
                 self._line(layer, colour, number)
-            case Points():
+            case charts.Points():
                 self._points(layer, colour)
-            case Bars():
+            case charts.Bars():
                 self._bars(layer, colour)
-            case Cells():
+            case charts.Cells():
                 self._cells(layer)
-            case Span():
+            case charts.Span():
                 self._span(layer, place)
-            case Rule():
+            case charts.Rule():
                 self._rule(layer)
-            case Boxes():
+            case charts.Boxes():
                 self._boxes(layer)
-            case Arrows():
+            case charts.Arrows():
                 self._arrows(layer, colour)
             case _:
                 raise TypeError(f"{type(layer).__name__} is no layer of a chart")
 
-    def _line(self, line: Line, colour: str, number: int) -> None:
+    def reach(self) -> None:
+        """Points that nobody sees, where axes must reach."""
+        if not self.chart.includes:
+            return
+        seen = [layer for layer in self.chart.layers if isinstance(layer, charts.Line | charts.Points)]
+        inside = {"x": seen[0].x[0], "y": next((y for y in seen[0].y if y is not None), 0.0)}
+        count = max(map(len, self.chart.includes.values()))
+        ends = {axis: list(self.chart.includes.get(axis, [at] * count)) for axis, at in inside.items()}
+        look = {"mode": "markers", "opacity": 0, "hoverinfo": "skip", "showlegend": False}
+        self.data.append({"type": "scatter", **ends, **look})
+
+    def _line(self, line: charts.Line, colour: str, number: int) -> None:
         kept = _kept(len(line.x))
         x, y = (_numbers(values[i] for i in kept) for values in (line.x, line.y))
         if line.low is not None and line.high is not None:
@@ -147,7 +144,7 @@ class _Drawing:
              "marker": {"size": 5, "color": colour}, **_named(line.label)}
         )  # fmt: skip
 
-    def _points(self, points: Points, colour: str) -> None:
+    def _points(self, points: charts.Points, colour: str) -> None:
         x, y = _numbers(positions(points.x, self.places["x"])), _numbers(positions(points.y, self.places["y"]))
         symbol = _SYMBOLS[points.marker]
         thick = {"line": {"width": 2, "color": colour}} if points.marker == "cross" else {}
@@ -165,24 +162,27 @@ class _Drawing:
             trace[f"error_{points.along}"] = _errors(middle, points.low, points.high, colour)
         self.data.append(trace)
 
-    def _bars(self, bars: Bars, colour: str) -> None:
+    def _bars(self, bars: charts.Bars, colour: str) -> None:
         along = "y" if bars.is_horizontal else "x"
         places, width = bar_positions(self.chart, bars, self.places[along])
         where, sizes = _numbers(places), _numbers(bars.sizes)
         patterns = ["/" if is_hatched else "" for is_hatched in bars.hatched]
         value = "x" if bars.is_horizontal else "y"
         trace = {
-            "type": "bar", along: where, value: sizes, "width": width, **_named(bars.label),
+            "type": "bar", along: where, value: sizes, "width": width, "showlegend": False,
             "orientation": "h" if bars.is_horizontal else "v",
-            "marker": {"color": colour, "pattern": {"shape": patterns or "", "fgcolor": PAPER}},
+            "marker": {"color": colour, "pattern": {"shape": patterns, "fgcolor": PAPER, "fillmode": "overlay"}},
             "text": [_text(word(place)) for place in bars.places], "textposition": "none",
             "hovertemplate": f"%{{text}}: %{{{value}}}<extra>{_text(bars.label)}</extra>",
         }  # fmt: skip
         if bars.low is not None:
             trace[f"error_{value}"] = _errors(sizes, bars.low, bars.high, INK)
         self.data.append(trace)
+        if bars.label:  # without the hatching of single bars
+            entry = {"type": "bar", "x": [None], "y": [None], "marker": {"color": colour}}
+            self.data.append({**entry, **_named(bars.label)})
 
-    def _cells(self, cells: Cells) -> None:
+    def _cells(self, cells: charts.Cells) -> None:
         values = [_numbers(row) for row in cells.values]
         is_small = sum(map(len, values)) <= MOST_NUMBERS
         columns, rows = ([_text(word(place)) for place in names] for names in (cells.columns, cells.rows))
@@ -204,27 +204,28 @@ class _Drawing:
             trace |= {"text": texts, "texttemplate": "%{text}"}
         self.data.append(trace)
         for row, column, marker in cells.marks:
-            look = {"symbol": f"{_SYMBOLS[marker]}-open", "size": 18, "color": COLOURS[1], "line": {"width": 2}}
+            look = {"symbol": f"{_SYMBOLS[marker]}-open", "size": 18, "color": charts.COLOURS[1], "line": {"width": 2}}
             mark = {"type": "scatter", "mode": "markers", "x": [column], "y": [row], "marker": look}
             self.data.append({**mark, "showlegend": False, "hoverinfo": "skip"})
 
-    def _span(self, span: Span, place: int) -> None:
+    def _span(self, span: charts.Span, place: int) -> None:
         ends = {"x0": span.low, "x1": span.high, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
         fill = _rgba(MUTED, (0.08, 0.2)[place % 2])
         self.shapes.append({"type": "rect", **ends, "fillcolor": fill, "line": {"width": 0}, "layer": "below"})
-        lines = span_words(self.chart, span)
+        spans = [layer for layer in self.chart.layers if isinstance(layer, charts.Span)]
+        lines = self.stages[spans.index(span)]
         middle = self._annotated((span.low + span.high) / 2, "x")
         where = {"xref": "x", "yref": "paper", "yanchor": "bottom"}
         self._say("\n".join(lines), middle, 1, size=9, colour=MUTED, **where)
 
-    def _rule(self, rule: Rule) -> None:
+    def _rule(self, rule: charts.Rule) -> None:
         other = "x" if rule.axis == "y" else "y"
         ends = {f"{rule.axis}0": rule.at, f"{rule.axis}1": rule.at, f"{other}0": 0, f"{other}1": 1}
         refs = {f"{rule.axis}ref": rule.axis, f"{other}ref": "paper"}
         line = {"color": MUTED, "width": 1, "dash": "dot"}
         self.shapes.append({"type": "line", **ends, **refs, "line": line, **_named(rule.label)})
 
-    def _boxes(self, boxes: Boxes) -> None:
+    def _boxes(self, boxes: charts.Boxes) -> None:
         for x, y, words in zip(boxes.x, boxes.y, boxes.words, strict=True):
             ends = {"x0": x - boxes.width / 2, "x1": x + boxes.width / 2}
             ends |= {"y0": y - boxes.height / 2, "y1": y + boxes.height / 2}
@@ -232,10 +233,10 @@ class _Drawing:
             self.shapes.append({"type": "rect", **ends, **look})
             self._say(words, x, y, size=11)
 
-    def _arrows(self, arrows: Arrows, colour: str) -> None:
+    def _arrows(self, arrows: charts.Arrows, colour: str) -> None:
         largest = max(arrows.sizes, default=0.0) or 1.0
         for (x0, y0), (x1, y1), size in zip(arrows.starts, arrows.ends, arrows.sizes, strict=True):
-            width = 1.0 + _WIDEST_ARROW * size / largest
+            width = 1.0 + WIDEST_ARROW * size / largest
             ends = {"x": x1, "y": y1, "ax": x0, "ay": y0, "xref": "x", "yref": "y", "axref": "x", "ayref": "y"}
             look = {"arrowhead": 2, "arrowwidth": width, "arrowsize": 0.3 + 1.2 / width}
             arrow = {"text": "", "showarrow": True, "arrowcolor": _rgba(colour, 0.7)}
@@ -253,7 +254,7 @@ class _Drawing:
         return math.log10(value) if axis in self.chart.logarithmic and value > 0 else value
 
 
-def _layout(chart: Chart, places: dict[str, list[Place]]) -> Figure:
+def _layout(chart: charts.Chart, places: dict[str, list[charts.Place]]) -> Figure:
     """Axes and looks."""
     layout: Figure = {
         "font": {"size": 11, "color": INK, "family": "system-ui, sans-serif"},
@@ -268,13 +269,13 @@ def _layout(chart: Chart, places: dict[str, list[Place]]) -> Figure:
         "xaxis": _axis(chart, "x", places["x"]),
         "yaxis": _axis(chart, "y", places["y"]),
     }
-    if any(isinstance(layer, Boxes) for layer in chart.layers):
+    if any(isinstance(layer, charts.Boxes) for layer in chart.layers):
         for axis in ("xaxis", "yaxis"):
             layout[axis] = {"visible": False, "range": [0, 1], "fixedrange": True}
     return layout
 
 
-def _axis(chart: Chart, axis: str, places: Sequence[Place]) -> Figure:
+def _axis(chart: charts.Chart, axis: str, places: Sequence[charts.Place]) -> Figure:
     found: Figure = {
         "title": {"text": _text(chart.x if axis == "x" else chart.y), "font": {"size": 11}},
         "automargin": True, "gridcolor": GRID, "zerolinecolor": GRID, "linecolor": MUTED, "ticks": "outside",
@@ -282,7 +283,7 @@ def _axis(chart: Chart, axis: str, places: Sequence[Place]) -> Figure:
     }  # fmt: skip
     if axis in chart.logarithmic:
         found |= {"type": "log", "dtick": 1}
-    cells = [layer for layer in chart.layers if isinstance(layer, Cells)]
+    cells = [layer for layer in chart.layers if isinstance(layer, charts.Cells)]
     names = list((cells[0].columns if axis == "x" else cells[0].rows) if cells else places)
     if names:
         step = 1 if len(names) <= 12 or not cells else max(len(names) // 10, 1)
@@ -317,11 +318,11 @@ def _kept(count: int) -> Sequence[int]:
 
 
 def _band(
-    x: Sequence[float | None], low: Sequence[Number], high: Sequence[Number]
+    x: Sequence[float | None], low: Sequence[charts.Number], high: Sequence[charts.Number]
 ) -> tuple[list[float | None], list[float | None]]:
     """The outline of a band: one polygon for each stretch without a gap."""
     outline: tuple[list[float | None], list[float | None]] = ([], [])
-    stretch: list[tuple[float | None, Number, Number]] = []
+    stretch: list[tuple[float | None, charts.Number, charts.Number]] = []
     for point in [*zip(x, low, high, strict=True), (None, None, None)]:
         if None not in point:
             stretch.append(point)
@@ -333,10 +334,15 @@ def _band(
     return outline
 
 
-def _errors(middle: Sequence[Number], low: Sequence[Number], high: Sequence[Number] | None, colour: str) -> Figure:
+def _errors(
+    middle: Sequence[charts.Number],
+    low: Sequence[charts.Number],
+    high: Sequence[charts.Number] | None,
+    colour: str,
+) -> Figure:
     """Bars of error: distances of both ends from the middle."""
 
-    def distances(ends: Sequence[Number], sign: float) -> list[float | None]:
+    def distances(ends: Sequence[charts.Number], sign: float) -> list[float | None]:
         return [
             None if end is None or value is None else max(sign * (end - value), 0.0)
             for end, value in zip(_numbers(ends), middle, strict=True)

@@ -14,12 +14,13 @@ from rbc_marl.analysis.evaluation_table import evaluation_rows, middle_words
 from rbc_marl.analysis.figures import deviations, episodes, off_path, sweeps, taxes, training
 from rbc_marl.analysis.indicators import indicator_words
 from rbc_marl.analysis.outcomes import BEST, FAILED, LIVING, outcome, reason
-from rbc_marl.analysis.rollouts import Evaluation, play
+from rbc_marl.analysis.rollouts import Episodes, Evaluation, play
 from rbc_marl.analysis.shopping import shopping
 from rbc_marl.analysis.studies import FIRST, HIDDEN, outcome_report
 from rbc_marl.analysis.tables import TRAINED, columns_of, training_summary
 from rbc_marl.analysis.taxes import tax_panels
 from rbc_marl.analysis.verdicts import deviator
+from rbc_marl.policies import Policies
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.report import verdict
 from rbc_marl.report.sources import BestResponses, Run, Source, Sweep
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Cell = float | int | str | None
 
 # Episodes that are played, as by `rbc-marl evaluate`; fewer of a huge economy, of so many consumers in all.
-_EPISODES, _CONSUMERS = 256, 64_000
+_EPISODES, _CONSUMERS, _SEED = 256, 64_000, 0
 # Columns of the runs of a sweep that a page shows; all are to be downloaded.
 _SHOWN = (*FIRST, "iterations", "seconds", "equilibrium", "verdict", "changes", "error")
 _SHOWN_OF_DEVIATIONS = (
@@ -72,7 +73,7 @@ class Part:
 
     title: str
     verdict: tuple[str, ...]
-    """Two sentences."""
+    """Two sentences; a third where deviations were checked, too."""
     sections: tuple[Section, ...]
     numbers: tuple[Mapping[str, Any], ...]
     """Rows to download; of a run, a row per quantity."""
@@ -84,19 +85,30 @@ class Part:
     """Of an economy that was played: its row in a table of several."""
 
 
-def part_of(source: Source, *, trust: bool = False) -> Part:
+def played_for_report(policies: Policies) -> Episodes:
+    """The episodes that a report of policies is about, with all that is kept of agents.
+
+    Args:
+        policies: Whoever decides.
+    """
+    count = min(max(_CONSUMERS // policies.config.num_consumers, 1), _EPISODES)
+    return play(policies, count, _SEED, record=True, agents=True)
+
+
+def part_of(source: Source, *, trust: bool = False, played: Episodes | None = None) -> Part:
     """What there is to say of a source; policies are played, which takes seconds.
 
     Args:
         source: What was read.
         trust: Whether code that is not installed may run, of network classes that policies name.
+        played: The episodes of a run's newest policies, if they were played already (`played_for_report`).
 
     Raises:
         UserError: Policies cannot be played.
     """
     match source:
         case Run():
-            return _of_run(source, trust)
+            return _of_run(source, trust, played)
         case Sweep():
             return _of_sweep(source)
         case _:
@@ -123,7 +135,7 @@ def comparison_of(parts: Sequence[Part]) -> Part | None:
 # Runs and policies
 
 
-def _of_run(run: Run, trust: bool) -> Part:
+def _of_run(run: Run, trust: bool, played: Episodes | None) -> Part:
     curves = () if run.progress is None else tuple(training.learning_curves(run.progress))
     learned = Section("How training went", curves)
     if run.checkpoint is None:
@@ -132,9 +144,9 @@ def _of_run(run: Run, trust: bool) -> Part:
         numbers = tuple(_last_results(run.progress.iloc[-1]))
         return Part(run.title, verdict.of_training(iterations), (learned,), numbers, run.notes, run.how)
     policies = load_policies(run.checkpoint, trust=trust)
-    config, seed = policies.config, 0
-    count = min(max(_CONSUMERS // config.num_consumers, 1), _EPISODES)
-    played = play(policies, count, seed, record=True, agents=True)
+    config, seed = policies.config, _SEED
+    played = played_for_report(policies) if played is None else played
+    count = played.num_episodes
     evaluation, shoppers = Evaluation.of(played), shopping(policies, seed=seed)
     values = {**evaluation.means, **evaluation.indicators}
     rules = str(policies.info.get("rules", BEST))
@@ -159,7 +171,14 @@ def _of_run(run: Run, trust: bool) -> Part:
     row |= shoppers.numbers()
     how = {**run.how, "played": f"{count} episodes with seed {seed}", "policies": str(run.checkpoint)}
     numbers = tuple(_quantities(row, evaluation.standard_errors))
-    return Part(run.title, (*sentences, *(best.verdict if best else ())), sections, numbers, run.notes, how, row)
+    return Part(run.title, _sentences(sentences, run.best_responses), sections, numbers, run.notes, how, row)
+
+
+def _sentences(of_economy: verdict.Sentences, found: BestResponses | None) -> tuple[str, ...]:
+    """The verdict: what became of the economy, then who gains by deviating where that is known."""
+    became, market = of_economy
+    gains = () if found is None else (verdict.deviations_in_a_sentence(found.rows, found.outcomes),)
+    return (became, *gains, market)
 
 
 def _evaluation_table(evaluation: Evaluation, count: int) -> Table:
@@ -199,7 +218,9 @@ def _of_best_responses(source: BestResponses) -> Part:
     table = _table("A row for each deviation checked; gains with 95% intervals", rows, names)
     words: list[str] = []
     if source.outcomes and source.checkpoints:
-        words = report_lines(source.rows, source.checkpoints)
+        is_alone = len(source.checkpoints) == 1
+        alone = f"{source.checkpoints[0]['checkpoint']}: " if is_alone else ""
+        words = [f"- {line.removeprefix(alone)}" for line in report_lines(source.rows, source.checkpoints)]
     charts = tuple(deviations.best_responses(source.rows))
     sections = (
         Section("What agents gain by deviating", charts),

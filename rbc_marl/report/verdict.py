@@ -78,24 +78,56 @@ def of_deviations(rows: Sequence[Row], outcomes: Mapping[str, str]) -> Sentences
     last = rows[-1]["checkpoint"] if rows else ""
     if outcomes.get(last, LIVING) != LIVING:
         return f"The economy is {outcomes[last]}.", "Small gains by deviating say nothing there."
-    own = [row for row in rows if row["checkpoint"] == last and row["level"]]
-    worst = {
-        agent_type: max(members, key=_share)
-        for agent_type in AGENT_TYPES
-        if (members := [row for row in own if row["agent_type"] == agent_type])
-    }
-    if not worst:
+    own = _checked(rows)
+    if not own:
         return "Nobody was checked.", "Whether anybody gains by deviating is not known."
-    gains = [f"{_subject(row)} {max(_share(row), 0.0):.2%}" for row in worst.values()]
+    gains = [f"{subject} {share:.2%}" for subject, share in _largest(own).items()]
     first = f"By the best deviations found, the largest gains over the baseline return are: {', '.join(gains)}."
-    beyond = [who(row) for row in own if _end(row, "gain_low") > row["paper_bound"]]
-    unsure = [who(row) for row in own if _end(row, "gain_low") <= row["paper_bound"] < _end(row, "gain_high")]
+    beyond, unsure = _outside(own)
     if beyond:
         return first, f"This is beyond the paper's bounds for: {_listed(beyond)}."
     if unsure:
         unsurely = f"but intervals reach beyond for: {_listed(unsure)}"
         return first, f"Nobody surely gains more than the paper's bounds, {unsurely}."
     return first, "All gains, with their intervals, are within the paper's bounds."
+
+
+def deviations_in_a_sentence(rows: Sequence[Row], outcomes: Mapping[str, str]) -> str:
+    """The same in a sentence, beside what became of the economy; arguments as of `of_deviations`."""
+    last = rows[-1]["checkpoint"] if rows else ""
+    own = _checked(rows)
+    if not own:
+        return "Whether anybody gains by deviating is not known, for nobody was checked."
+    if outcomes.get(last, LIVING) != LIVING:
+        return "What agents gain by deviating says little in such an economy."
+    gains = _in_a_row([f"{subject} {share:.2%}" for subject, share in _largest(own).items()])
+    first = f"The best deviations found gain {gains} over the baseline return"
+    beyond, unsure = _outside(own)
+    if beyond:
+        return f"{first}: beyond the paper's bounds for {_listed(beyond)}."
+    if unsure:
+        return f"{first}: nobody surely more than the paper's bounds, but intervals reach beyond for {_listed(unsure)}."
+    return f"{first}: all, with their intervals, within the paper's bounds."
+
+
+def _checked(rows: Sequence[Row]) -> list[Row]:
+    """Rows about the last checkpoint whose gains can be held against a level."""
+    return [row for row in rows if row["checkpoint"] == rows[-1]["checkpoint"] and row["level"]]
+
+
+def _largest(rows: Sequence[Row]) -> dict[str, float]:
+    """The largest gain of each agent type, as a share of the baseline return, by who gains it."""
+    worst = [
+        max(members, key=_share) for kind in AGENT_TYPES if (members := [r for r in rows if r["agent_type"] == kind])
+    ]
+    return {_subject(row): max(_share(row), 0.0) for row in worst}
+
+
+def _outside(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Who gains more than the paper's bounds beyond doubt; and whose interval holds the bound."""
+    beyond = [_subject(row) for row in rows if _end(row, "gain_low") > row["paper_bound"]]
+    unsure = [_subject(row) for row in rows if _end(row, "gain_low") <= row["paper_bound"] < _end(row, "gain_high")]
+    return beyond, unsure
 
 
 def _became(became: str) -> str:
@@ -137,3 +169,8 @@ def _subject(row: Row) -> str:
 def _listed(names: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(names))
     return ", ".join(distinct[:3]) + (f" and {len(distinct) - 3} others" if len(distinct) > 3 else "")
+
+
+def _in_a_row(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

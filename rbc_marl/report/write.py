@@ -14,6 +14,7 @@ from typing import Any
 
 from rbc_marl.analysis.described import describe_all
 from rbc_marl.analysis.drawing import save
+from rbc_marl.analysis.rollouts import Episodes
 from rbc_marl.analysis.studies import FIRST
 from rbc_marl.analysis.tables import columns_of, csv_text, tex_table
 from rbc_marl.errors import UserError
@@ -55,6 +56,7 @@ def write_report(
     force: bool = False,
     trust: bool = False,
     command: Sequence[str] = (),
+    played: Episodes | None = None,
 ) -> Written:
     """Write a report: a page, ``figures/``, and the numbers as CSV, TeX and JSON.
 
@@ -64,6 +66,8 @@ def write_report(
         force: Whether files that no report wrote, or that were changed since, may be written over.
         trust: Whether code that is not installed may run, of network classes that policies name.
         command: What was typed, for the record.
+        played: Episodes of the newest policies of the only path, if they were played already
+            (`rbc_marl.report.sections.played_for_report`).
 
     Returns:
         What was written.
@@ -78,7 +82,7 @@ def write_report(
     sources = [read_source(path) for path in paths]
     folder = Path(out) if out is not None else _folder(paths)
     before = _check(folder, force)
-    parts = [part_of(source, trust=trust) for source in sources]
+    parts = [part_of(source, trust=trust, played=played if len(sources) == 1 else None) for source in sources]
     if len(parts) > 1:
         parts = [part for part in (comparison_of(parts), *parts) if part is not None]
     title = parts[0].title if len(sources) == 1 else " and ".join(source.title for source in sources)

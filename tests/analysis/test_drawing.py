@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Chart, Line, Points, Rule, Span
-from rbc_marl.analysis.drawing import MOST_NUMBERS, PANEL, draw, save
+from rbc_marl.analysis.drawing import MOST_NUMBERS, PANEL, draw, new_figure, save, save_figure
 from rbc_marl.errors import UserError
 
 
@@ -97,6 +97,27 @@ def test_words_of_stages_stand_above_what_is_drawn():
     assert named.get_ylim()[0] < -0.15 and legend(named) == ["one"]  # below what is drawn
 
 
+def test_stages_too_short_for_their_words_have_numbers_and_a_key_below():
+    short = Span(0.0, 8.0, "consumers learn"), Span(8.0, 10.0, ""), Span(10.0, 100.0, "all learn")
+    axes = drawn(*short, Line([0.0, 100.0], [0.0, 1.0]))
+    assert words(axes) == ["1", "", "2"]
+    assert axes.get_xlabel() == "x words\n(1) consumers learn; (2) all learn"
+
+
+def test_an_axis_reaches_what_it_must_and_what_is_drawn():
+    line = Line([1.0, 2.0], [0.0, 0.3])
+    assert drawn(line, starts_at_zero=True).get_ylim()[1] < 0.4
+    assert drawn(line, starts_at_zero=True, includes={"y": (0.0, 20.0)}).get_ylim()[1] > 20.0
+    both = drawn(Points([3.0], [5.0]), includes={"x": (2.0, 4.0), "y": (4.0, 6.0)})
+    assert (both.get_xlim()[0] < 2.0, both.get_xlim()[1] > 4.0, both.get_ylim()[0] < 4.0) == (True, True, True)
+    assert drawn(Line([1.0, 2.0], [50.0, 60.0]), includes={"y": (0.0, 20.0)}).get_ylim()[1] > 60.0
+
+
+def test_logarithmic_axes_have_whole_numbers():
+    axes = drawn(Line([1.0, 2.0], [1.0, 1000.0]), logarithmic=("y",))
+    assert axes.yaxis.get_major_formatter()(1000.0) == "1,000"
+
+
 def test_boxes_and_arrows_have_no_axes_and_wider_arrows_for_more():
     boxes = Boxes([0.2, 0.8], [0.5, 0.5], ["here", "there"])
     axes = drawn(boxes, Arrows([(0.3, 0.5), (0.7, 0.4)], [(0.7, 0.5), (0.3, 0.4)], [10.0, 1.0], ["ten", "one"]))
@@ -116,3 +137,22 @@ def test_what_is_nothing_throughout_lies_along_zero_and_what_hardly_varies_is_no
     assert drawn(Line([1.0, 2.0], [0.0, 0.0]), starts_at_zero=True).get_ylim() == pytest.approx((-0.02, 1.0))
     low, high = drawn(Line([1.0, 2.0], [1020.0, 1021.0]), starts_at_zero=True).get_ylim()
     assert low < 0.0 and high > 1050.0
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Line([1.0, 2.0], [1e5, 2e5], "one"),),
+        tuple(Line([1.0, 2.0], [number, 2.0], f"a long name {number}") for number in range(6)),  # a legend beside
+        (Cells([[1.0, 2.0]], ["a", "b"], ["c"], "units"), Points([0.0], [0.0], "below")),
+    ],
+    ids=["inside", "beside", "below"],
+)
+def test_a_chart_that_is_alone_fills_its_figure_and_nothing_of_it_is_cut(tmp_path, layers):
+    figure = new_figure(*PANEL)
+    axes = figure.add_subplot()
+    draw(Chart("name", "title", "x words", "y words", layers), axes)
+    save_figure(figure, tmp_path / "a.png")
+    box, whole = axes.get_tightbbox(), figure.bbox
+    assert 0.0 < box.x0 < 12.0 and 0.0 < box.y0 < 12.0
+    assert 0.0 < whole.x1 - box.x1 < 12.0 and 0.0 < whole.y1 - box.y1 < 12.0

@@ -64,6 +64,19 @@ def test_a_roll_out_has_a_row_for_each_firm_and_a_column_for_each_period(played)
     assert len(figures.firms(played)) == 8 and len(figures.portrait(played)) == 12
 
 
+def test_a_closed_economy_shows_no_exports():
+    policies = UniformPolicies(preset("closed", num_consumers=3, num_firms=2, horizon=3))
+    charts = named(figures.firms(played := play(policies, 1, record=True)))
+    assert "roll-out-sales" in charts and "roll-out-exports" not in charts
+    goods = named(figures.paths(played))["goods"]
+    assert [line.label for line in goods.layers] == ["made", "bought"]
+
+
+def test_what_is_next_to_nothing_looks_like_it(played):
+    charts = named(figures.paths(played))
+    assert charts["taxes"].includes == {"y": (0.0, 20.0)} and charts["inequality"].includes == {"y": (0.0, 0.2)}
+
+
 def test_flows_of_money_are_what_was_paid_and_balance(played):
     (chart,) = figures.money(played)
     boxes, arrows = chart.layers
@@ -200,7 +213,7 @@ def test_learning_curves_are_shaded_by_the_stages_of_the_curriculum(tmp_path):
     ]  # fmt: skip
     line = chart.layers[-1]
     assert isinstance(line, Line) and line.y[40] == pytest.approx(40.0, abs=1.0) and line.low[40] < line.high[40]
-    assert "one run of 80 iterations" in chart.caption and "Shaded: consumers learn, no taxes;" in chart.caption
+    assert "one run of 80 iterations" in chart.caption and "Shaded: (1) consumers learn, no taxes; (2)" in chart.caption
 
 
 def test_learning_curves_know_the_stages_of_taxes_without_words_and_leave_out_what_is_not_there():

@@ -76,7 +76,8 @@ def test_a_spectrum_is_coloured_by_what_was_varied_else_by_the_arms_else_by_the_
     assert [layer.marker for layer in points(hours)] == ["circle", "circle", "triangle", "cross"]
     assert len({layer.colour for layer in points(hours)}) == 2 and not any(layer.label for layer in points(hours))
     assert points(hours)[1].x == [12.0] and points(hours)[1].y == [500.0]
-    assert "over 3 runs alive" in hours.title and "4 runs, a point each, coloured by quota" in hours.caption
+    assert hours.title.startswith("hours by wage: r² = ") and hours.title.endswith(" over 3 runs alive")
+    assert "4 runs, a point each, coloured by quota" in hours.caption
     by_group = points(spectrum(rows)[-1])
     assert [layer.label for layer in by_group] == ["living-1 (2)", "living-2, impaired (1)", "collapsed (1)"]
     by_arm = points(spectrum([*rows, {**RUN, "arm": "other"}])[-1])
@@ -165,7 +166,9 @@ def test_a_laffer_curve_is_revenue_by_the_rate_for_each_rate_of_the_other_tax():
 def test_best_responses_are_shares_of_the_level_by_who_found_them():
     rows = [*near(), row("firm", 0.2, 3, verified=False, found_by="schedule", learned_gain=0.0), row("firm", 0.1, 4)]
     consumer, firm, government = best_responses([*rows, row("firm", 0.9, 5, kind="constant")])
-    assert [chart.title for chart in (consumer, firm, government)] == ["consumers", "firms", "the government"]
+    assert [chart.title for chart in (consumer, firm, government)] == [
+        f"gains of {who} by deviating" for who in ("consumers", "firms", "the government")
+    ]
     assert firm.places["y"] == ("all", "firm 3", "firm 4")
     learned_points, schedule, alone = points(firm)
     assert learned_points.x == pytest.approx([-0.1, 10.0]) and learned_points.y == [0.0, 2.0]
@@ -190,7 +193,7 @@ def test_the_certificate_of_the_zoo_is_drawn_with_its_bounds_from_above():
     certificate = json.loads((zoo()["open_rbc"] / "best_response" / "certificate.json").read_text(encoding="utf-8"))
     consumer, firm, _ = best_responses(certificate_rows(certificate))
     above = points(consumer)[-1]
-    assert above.label == "at most" and len(above.x) == 5 and min(above.x) > 10.0
+    assert above.label == "bound from above" and len(above.x) == 5 and min(above.x) > 10.0
     assert len(firm.places["y"]) == 11 and "on 1,024 episodes" in firm.caption
 
 

@@ -14,6 +14,9 @@ from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.situations import decide, situations
 from rbc_marl.analysis.taxing import taxing
 from rbc_marl.analysis.working import working
+from rbc_marl.config import AGENT_TYPES
+from rbc_marl.policies.build import build_network
+from rbc_marl.policies.saved import PolicySet
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies, UniformPolicies
 
 CONFIG = EconomyConfig(num_consumers=20, num_firms=5)
@@ -38,6 +41,23 @@ def test_decisions_are_those_of_the_policies_in_the_state():
     policies = ScriptedPolicies(CONFIG, "cost_plus")
     state, _ = situations(policies, 2)
     assert (decide(policies, state, dtype=torch.float64).wage == 11.0).all()
+
+
+def test_of_trained_policies_only_the_type_that_is_read_is_asked():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        spec = {"kind": "flat", "hidden": [4]}
+        networks = {name: build_network(CONFIG, name, "symlog", spec) for name in AGENT_TYPES}
+    policies = PolicySet(CONFIG, "symlog", networks)
+    state, _ = situations(policies, 3)
+
+    def drawn(policies, **only):
+        return decide(policies, state, torch.Generator().manual_seed(1), **only)
+
+    alone = {name: drawn(PolicySet(CONFIG, "symlog", {name: networks[name]}), only=name) for name in AGENT_TYPES}
+    assert torch.equal(alone["consumer"].demand, drawn(policies).demand)  # consumers draw first
+    assert alone["firm"].price.unique().numel() > 1 and alone["government"].income_tax.unique().numel() > 1
+    assert torch.equal(drawn(UniformPolicies(CONFIG), only="firm").price, drawn(UniformPolicies(CONFIG)).price)
 
 
 @pytest.mark.parametrize("rules", ["rational", "monopoly", "full_employment"])

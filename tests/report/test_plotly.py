@@ -107,3 +107,19 @@ def test_dark_pages_have_other_inks_also_where_they_are_faded():
     colours = dark_colours()
     assert colours["#222222"] != "#222222" and colours["rgba(34,34,34,"].startswith("rgba(2")
     assert COLOURS[3] in colours  # hardly seen on a dark ground
+
+
+def test_stages_too_short_for_their_words_have_numbers_as_in_the_caption():
+    layout = figure(chart(Span(0, 5, "consumers learn"), Span(5, 100, "all learn")))["layout"]
+    assert [note["text"] for note in layout["annotations"]] == ["1", "2"]
+
+
+def test_an_axis_reaches_what_it_must_by_points_that_nobody_sees():
+    *_, ends = figure(chart(Line([1.0, 2.0], [0.0, 0.3]), includes={"y": (0.0, 20.0)}))["data"]
+    assert (ends["x"], ends["y"], ends["opacity"], ends["showlegend"]) == ([1.0, 1.0], [0.0, 20.0], 0, False)
+
+
+def test_hatched_bars_keep_their_colour_and_so_does_the_legend():
+    bars, entry = figure(chart(Bars(["a", "b"], [1.0, 2.0], "bars", hatched=[True, False])))["data"]
+    assert bars["marker"]["pattern"]["fillmode"] == "overlay" and not bars["showlegend"]
+    assert entry["marker"] == {"color": bars["marker"]["color"]} and entry["name"] == "bars" and entry["showlegend"]

@@ -41,19 +41,25 @@ def test_a_sweep_with_best_responses_counts_equilibria():
     assert verdict.of_sweep(checked, 3)[1] == "2 of 3 that were checked can be called an equilibrium."
 
 
+UNSURE = "Nobody surely gains more than the paper's bounds, but intervals reach beyond for: consumers."
+
+
 @pytest.mark.parametrize(
-    ("gain", "half", "words"),
+    ("gain", "half", "words", "in_a_sentence"),
     [
-        (2.0, 0.5, "All gains, with their intervals, are within the paper's bounds."),
-        (2.8, 0.5, "Nobody surely gains more than the paper's bounds, but intervals reach beyond for: consumer."),
-        (3.2, 0.5, "Nobody surely gains more than the paper's bounds, but intervals reach beyond for: consumer."),
-        (9.0, 0.5, "This is beyond the paper's bounds for: consumer."),
+        (2.0, 0.5, "All gains, with their intervals, are within the paper's bounds.", "within the paper's bounds."),
+        (2.8, 0.5, UNSURE, "nobody surely more than the paper's bounds, but intervals reach beyond for consumers."),
+        (3.2, 0.5, UNSURE, "nobody surely more than the paper's bounds, but intervals reach beyond for consumers."),
+        (9.0, 0.5, "This is beyond the paper's bounds for: consumers.", ": beyond the paper's bounds for consumers."),
     ],
 )
-def test_gains_are_held_against_the_papers_bounds(gain, half, words):
+def test_gains_are_held_against_the_papers_bounds(gain, half, words, in_a_sentence):
     rows = [deviation("consumer", gain, half=half), deviation("firm", -3.0)]
     first, second = verdict.of_deviations(rows, {"checkpoint_000004": "living"})
     assert first.endswith(f"consumers {gain / 100:.2%}, firms 0.00%.") and second == words
+    said = verdict.deviations_in_a_sentence(rows, {})
+    assert said.startswith(f"The best deviations found gain consumers {gain / 100:.2%} and firms 0.00% over the base")
+    assert said.endswith(in_a_sentence)
 
 
 def test_gains_in_an_economy_that_is_not_living_say_nothing():
@@ -61,3 +67,6 @@ def test_gains_in_an_economy_that_is_not_living_say_nothing():
         "The economy is collapsed."
     )
     assert verdict.of_deviations([], {})[0] == "Nobody was checked."
+    elsewhere = verdict.deviations_in_a_sentence([deviation("firm", 0.0)], {"checkpoint_000004": "collapsed"})
+    assert elsewhere == "What agents gain by deviating says little in such an economy."
+    assert "nobody was checked" in verdict.deviations_in_a_sentence([], {})

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from rbc_marl import cli
+from rbc_marl.analysis.rollouts import play
+from rbc_marl.cli import experiments
 from rbc_marl.cli.report import say_report
 from rbc_marl.errors import UserError
+from rbc_marl.experiments.run import Outcome
 from rbc_marl.report import write, write_report
 from tests.report.folders import HOSTILE, deviation, make_run, make_sweep, row, write_json
 
@@ -174,3 +177,34 @@ def test_runs_stand_side_by_side(tmp_path, monkeypatch):
     report = write_report([make_run(tmp_path / name) for name in ("one", "two")])
     assert report.folder == Path("results/reports/one+two") and "economies are living" in report.verdict[0]
     assert '<th scope="col">tiny, two</th>' in report.page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_run_whose_deviations_were_checked_says_who_gains_how_much(tmp_path):
+    folder = make_run(tmp_path / "run")
+    rows = [deviation("firm", 1.0), deviation("consumer", 9.0, agent=1)]
+    write_json(folder / "best_response" / "report.json", {"rows": rows, "checkpoints": [], "settings": {}})
+    (folder / "best_response" / "rows.csv").touch()
+    report = write_report([folder])
+    gain = "The best deviations found gain consumer 1 alone 9.00% and firms 1.00% over the baseline return"
+    assert report.verdict[1] == f"{gain}: beyond the paper's bounds for consumer 1 alone."
+    assert report.verdict[0].startswith("The economy is ") and len(report.verdict) == 3
+    assert " ".join(report.verdict).replace("'", "&#x27;") in report.page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_end_of_training_plays_the_economy_once_for_its_picture_and_its_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rbc_marl.analysis.drawing.save", lambda charts, path, **_: path)
+    played = []
+
+    def count(*arguments, **how):
+        played.append(play(*arguments, **how))
+        return played[-1]
+
+    monkeypatch.setattr("rbc_marl.report.sections.play", count)
+    folder = make_run(tmp_path / "run")
+    experiments._report_run(Outcome(folder, folder / "checkpoint_000004", "finished"), "again", has_report=True)
+    assert len(played) == 1 and played[0].num_episodes == 256
+    lines = capsys.readouterr().out.splitlines()
+    assert f"picture: {folder / 'economy.png'}" in lines and f"report: {folder / 'report' / 'report.html'}" in lines
+    assert "256 episodes" in (folder / "report" / "report.html").read_text(encoding="utf-8")

@@ -95,7 +95,8 @@ def _of_type(agent_type: str, rows: Sequence[Row]) -> Chart:
         f"{'economies' if count > 1 else 'economy'}{episodes}."
     )
     return Chart(
-        f"best-responses-{agent_type}", subject, "gain over the baseline return (%)", "", tuple(layers), caption,
+        f"best-responses-{agent_type}", f"gains of {subject} by deviating",
+        "gain over the baseline return (%)", "", tuple(layers), caption,
         places={"y": tuple(order)}, size=(1.7, _FRAME + _LINE * max(len(order), 2)),
     )  # fmt: skip
 
@@ -121,7 +122,7 @@ def _beside(rows: Sequence[Row], at: Sequence[float]) -> list[Layer]:
     layers: list[Layer] = []
     markers: tuple[tuple[str, str, Marker, tuple[str, ...]], ...] = (
         ("learned_gain", "learning alone", "cross", ("learned", "control")),
-        ("upper_gain_high", "at most", "triangle", ()),
+        ("upper_gain_high", "bound from above", "triangle", ()),
     )
     for column, label, marker, is_there_already in markers:
         found = [(share, y) for row, y in zip(rows, at, strict=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Chart, Line, Place
-from rbc_marl.analysis.figures.numbers import BAND, banded, plain
+from rbc_marl.analysis.figures.numbers import BAND, SMALLEST_TAXES, banded, plain
 from rbc_marl.analysis.indicators import gini
 from rbc_marl.economy import initial_state
 
@@ -30,7 +30,7 @@ _PATHS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("employment", "employment", "% of consumers", {"employment": "who work at all"}),
     ("goods", "goods", "units per consumer", {"output": "made", "consumption": "bought", "exports": "exported"}),
     ("stock", "stock", "units per consumer", {"inventory": "for sale", "unsold": "unsold"}),
-    ("taxes", "taxes", "%", {"income_tax": "income", "corporate_tax": "corporate"}),
+    ("taxes", "taxes", "rate (%)", {"income_tax": "income", "corporate_tax": "corporate"}),
     ("utility", "utility", "utility per consumer", {"consumer_reward": "utility"}),
 )
 _ROLL_OUT: dict[str, tuple[str, Literal["blue", "orange", "grey"]]] = {
@@ -47,6 +47,8 @@ _FIGURE_2 = ("price", "sales", "exports")
 # Groups of consumers in charts that have a row or a point for each.
 _MOST_ROWS = 20
 _BINS = 24
+# What an axis of Gini coefficients shows at least: those of people who are alike look like it.
+_SMALL_GINI = 0.2
 
 
 def paths(episodes: Episodes) -> list[Chart]:
@@ -65,11 +67,14 @@ def paths(episodes: Episodes) -> list[Chart]:
     periods = _periods(episodes)
     charts = []
     for name, title, unit, quantities in _PATHS:
-        scale = 100.0 if unit.startswith("%") else 1.0
+        if not episodes.config.open_economy:
+            quantities = {quantity: words for quantity, words in quantities.items() if quantity != "exports"}
+        scale = 100.0 if "%" in unit else 1.0
         drawn = {words: scale * episodes.periods[quantity].double() for quantity, words in quantities.items()}
         lines = tuple(banded(periods, v, words if len(drawn) > 1 else "") for words, v in drawn.items())
         caption = f"{title.capitalize()} by period, {unit}: {said(episodes)}."
-        charts.append(Chart(name, title, "period", unit, lines, caption, starts_at_zero=True))
+        reach = {"y": SMALLEST_TAXES} if name == "taxes" else {}
+        charts.append(Chart(name, title, "period", unit, lines, caption, starts_at_zero=True, includes=reach))
     return [*charts, *_inequality(episodes)]
 
 
@@ -78,7 +83,8 @@ def roll_out(episodes: Episodes, quantities: Sequence[str] = _FIGURE_2) -> list[
 
     Args:
         episodes: Played with ``record=True``.
-        quantities: "price", "wage", "inventory", "sales", "exports", "labour", "output" or "profit": a chart for each.
+        quantities: "price", "wage", "inventory", "sales", "exports", "labour", "output" or "profit": a chart for each,
+            but none of the exports of a closed economy.
 
     Raises:
         ConfigError: The episodes were not recorded.
@@ -87,6 +93,8 @@ def roll_out(episodes: Episodes, quantities: Sequence[str] = _FIGURE_2) -> list[
     columns = _columns(episodes)
     charts = []
     for name in quantities:
+        if name == "exports" and not episodes.config.open_economy:
+            continue
         words, colour = _ROLL_OUT[name]
         values = episodes.firms[name][0].double().T
         rows = range(values.shape[0])
@@ -137,7 +145,7 @@ def money(episodes: Episodes) -> list[Chart]:
     """
     episodes.require_periods()
     flows, is_open = _flows(episodes), episodes.config.open_economy
-    places = {"government": (0.5, 0.88), "consumers": (0.16, 0.5), "firms": (0.84, 0.5), "capital": (0.5, 0.1)}
+    places = {"government": (0.5, 0.88), "consumers": (0.16, 0.5), "firms": (0.84, 0.5), "capital": (0.16, 0.1)}
     places |= {"abroad": (0.84, 0.1)} if is_open else {}
     kept = {
         "consumers": sum(_SIGNS["consumers"].get(name, 0) * size for name, size in flows.items()),
@@ -168,7 +176,7 @@ _ARROWS = {
     "income tax": ((0.06, 0.61), (0.36, 0.9)),
     "transfers": ((0.5, 0.77), (0.28, 0.61)),
     "corporate tax": ((0.84, 0.61), (0.64, 0.87)),
-    "investment": ((0.74, 0.39), (0.56, 0.21)),
+    "investment": ((0.72, 0.39), (0.3, 0.16)),
     "exports": ((0.84, 0.21), (0.84, 0.39)),
 }
 # What each flow does to money: of whom, and whether it comes or goes.
@@ -317,7 +325,8 @@ def _inequality(episodes: Episodes) -> list[Chart]:
         return []
     caption = f"Gini coefficients over consumers by period: {said(episodes)}."
     title, y = "inequality by period", "Gini coefficient"
-    return [Chart("inequality", title, "period", y, tuple(lines), caption, starts_at_zero=True)]
+    reach = {"y": (0.0, _SMALL_GINI)}
+    return [Chart("inequality", title, "period", y, tuple(lines), caption, starts_at_zero=True, includes=reach)]
 
 
 def _ginis(values: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ Row = Mapping[str, Any]
 
 BAND = (10, 90)
 """Ends of the bands, in per cent of the episodes."""
+SMALLEST_TAXES = (0.0, 20.0)
+"""What an axis of tax rates shows at least, in per cent: rates that are next to nothing look like it."""
 # Half a 95% interval, in standard errors.
 _HALF = 1.96
 

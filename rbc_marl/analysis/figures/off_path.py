@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rbc_marl.analysis.charts import Chart
-from rbc_marl.analysis.figures.numbers import estimated
+from rbc_marl.analysis.figures.numbers import SMALLEST_TAXES, estimated
 from rbc_marl.analysis.figures.taxes import revenue_charts
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.shopping import demand_curve
@@ -93,15 +93,19 @@ def policy_functions(policies: Policies, seed: int = 0, agent_types: Sequence[st
     for one in _functions(policies, state):
         if one.agent_type not in agent_types or len(set(one.values)) < 2:
             continue
-        lines = []
-        for words, choice in one.choices.items():
-            samples = [_answers(policies, one.vary(value), choice, seed) for value in one.values]
-            lines.append(estimated(one.values, samples, words if len(one.choices) > 1 else ""))
+        answers = [_answers(policies, one, value, seed) for value in one.values]
+        lines = [
+            estimated(one.values, [answer[words] for answer in answers], words if len(one.choices) > 1 else "")
+            for words in one.choices
+        ]
         caption = (
             f"{one.title[0].upper()}{one.title[1:]}, all else as it came in the middle of an episode: means of "
             f"{SITUATIONS} economies with 95% intervals."
         )
-        charts.append(Chart(one.name, one.title, one.x, one.y, tuple(lines), caption, starts_at_zero=True))
+        reach = {"y": SMALLEST_TAXES} if one.agent_type == "government" else {}
+        charts.append(
+            Chart(one.name, one.title, one.x, one.y, tuple(lines), caption, starts_at_zero=True, includes=reach)
+        )
     return charts
 
 
@@ -123,12 +127,11 @@ class _Function:
 
 
 @torch.no_grad()
-def _answers(
-    policies: Policies, state: EconomyState, choice: Callable[[EconomyState, Actions], Tensor], seed: int
-) -> Tensor:
-    """Choices [B], with the same draws whatever the state."""
-    generator = torch.Generator(device=policies.device).manual_seed(seed + 1)
-    return choice(state, decide(policies, state, generator))
+def _answers(policies: Policies, function: _Function, value: float, seed: int) -> dict[str, Tensor]:
+    """Choices [B] at a value, by their words, with the same draws whatever the value."""
+    generator, state = torch.Generator(device=policies.device).manual_seed(seed + 1), function.vary(value)
+    actions = decide(policies, state, generator, only=function.agent_type)
+    return {words: choice(state, actions) for words, choice in function.choices.items()}
 
 
 def _functions(policies: Policies, state: EconomyState) -> list[_Function]:

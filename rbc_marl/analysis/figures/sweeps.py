@@ -13,21 +13,23 @@ from rbc_marl.analysis.outcomes import IMPAIRED, LIVING, NOT_ALIVE
 
 __all__ = ["comparison", "explained_by_a_line", "laffer", "market", "spectrum", "tax_bars", "tax_map"]
 
-# What the paper's figures of the spectrum plot against each other: column and words.
+# What the paper's figures of the spectrum plot against each other: title, and column and words of both axes.
 _PLANES = (
-    (("price", "mean price (money per unit)"), ("consumption", "units per consumer and period")),
-    (("wage", "mean wage (money per hour)"), ("hours", "hours per consumer and period")),
-    (("firm_return", "reward of a firm (money)"), ("consumer_return", "reward of a consumer (utility)")),
+    ("goods by price", ("price", "mean price (money per unit)"), ("consumption", "units per consumer and period")),
+    ("hours by wage", ("wage", "mean wage (money per hour)"), ("hours", "hours per consumer and period")),
+    ("rewards", ("firm_return", "reward of a firm (money)"), ("consumer_return", "reward of a consumer (utility)")),
 )
 # What `comparison` draws of every arm, where rows have it: title, unit and the scale of the numbers.
 _COMPARED = {
     "hours": ("hours", "hours per consumer and period", 1.0),
-    "consumer_return": ("consumers", "utility of an episode", 1.0),
+    "consumer_return": ("utility of consumers", "utility of an episode", 1.0),
     "welfare_total": ("total welfare", "welfare of an episode", 1.0),
     "planner_share": ("consumers' welfare", "% of a planner's", 100.0),
     "firms_money_share": ("profit that firms keep", "% of consumers' money", 100.0),
-    "labour_share": ("wages", "% of the value of output", 100.0),
+    "labour_share": ("labour's share", "% of the value of output", 100.0),
 }
+# Shares below and above the middle that an axis of the spectrum shows at least.
+_AROUND = 0.05
 # More entries of a legend than this stand beside a chart and take room.
 _MOST_INSIDE = 4
 # Prices that firms post less often say little of what such firms sell.
@@ -107,17 +109,26 @@ def spectrum(rows: Sequence[Row], varied: Sequence[str] = ()) -> list[Chart]:
         return []
     said, names = _told_apart(drawn, varied)
     charts = []
-    for number, ((x, x_words), (y, y_words)) in enumerate(_PLANES):
+    for number, (plane, (x, x_words), (y, y_words)) in enumerate(_PLANES):
         layers = _members(drawn, names, x, y, is_labelled=number == len(_PLANES) - 1)
         explained = explained_by_a_line([row[x] for row in alive], [row[y] for row in alive])
-        title = "" if explained is None else f"r² = {explained:.2f} over {len(alive)} runs alive"
+        title = plane if explained is None else f"{plane}: r² = {explained:.2f} over {len(alive)} runs alive"
         caption = (
             f"{y_words[0].upper()}{y_words[1:]} against {x_words}: {runs(len(drawn))}, a point each, coloured by "
             f"{said}.{f' A straight line explains {explained:.0%} of the variance.' if explained is not None else ''}"
         )
         width = 1.6 if number == len(_PLANES) - 1 and len(layers) > _MOST_INSIDE else 1.1
-        charts.append(Chart(f"spectrum-{y}", title, x_words, y_words, layers, caption, size=(width, 1.1)))
+        reach = {axis: _around([row[name] for row in drawn]) for axis, name in (("x", x), ("y", y))}
+        charts.append(
+            Chart(f"spectrum-{y}", title, x_words, y_words, layers, caption, includes=reach, size=(width, 1.1))
+        )
     return charts
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """What an axis shows at least of numbers: runs that hardly differ stand together."""
+    middle = (min(values) + max(values)) / 2
+    return middle - _AROUND * abs(middle), middle + _AROUND * abs(middle)
 
 
 def _told_apart(rows: Sequence[Row], varied: Sequence[str]) -> tuple[str, list[str]]:

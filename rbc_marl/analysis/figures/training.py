@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbc_marl.analysis.charts import Chart, Layer, Line, Span
-from rbc_marl.analysis.figures.numbers import BAND, plain
+from rbc_marl.analysis.figures.numbers import BAND, SMALLEST_TAXES, plain
+from rbc_marl.analysis.placing import numbered
 from rbc_marl.errors import UserError, require
 
 if TYPE_CHECKING:
@@ -19,16 +20,16 @@ PHASE = "curriculum/phase"
 _TAX = "curriculum/highest_tax"
 # Name, title, unit, and the columns below env_runners/ that are drawn, each with its words.
 _CURVES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
-    ("utility", "consumers", "utility of an episode", {"consumer_return": "utility"}),
-    ("profit", "firms", "reward of an episode (money)", {"firm_return": "reward"}),
-    ("welfare", "the government", "welfare of an episode", {"government_return": "welfare"}),
+    ("utility", "utility of consumers", "utility of an episode", {"consumer_return": "utility"}),
+    ("profit", "reward of firms", "reward of an episode (money)", {"firm_return": "reward"}),
+    ("welfare", "reward of the government", "welfare of an episode", {"government_return": "welfare"}),
     ("hours", "hours", "hours per consumer and period", {"hours": "hours"}),
     ("employment", "employment", "% of consumers", {"employment": "who work at all"}),
     ("goods", "goods", "units per consumer and period",
      {"output": "made", "consumption": "bought", "exports": "exported"}),
     ("prices", "prices", "money per unit", {"middle_price": "mean over firms"}),
     ("wages", "wages", "money per hour", {"middle_wage": "mean over firms"}),
-    ("taxes", "taxes", "%", {"income_tax": "income", "corporate_tax": "corporate"}),
+    ("taxes", "taxes", "rate (%)", {"income_tax": "income", "corporate_tax": "corporate"}),
 )  # fmt: skip
 # A mean and a band are taken over so large a share of all iterations.
 _WINDOW = 40
@@ -93,7 +94,7 @@ def learning_curves(progress: pd.DataFrame) -> list[Chart]:
     charts = []
     for name, title, unit, columns in _CURVES:
         found = {f"env_runners/{column}": words for column, words in columns.items()}
-        scale = 100.0 if unit.startswith("%") else 1.0
+        scale = 100.0 if "%" in unit else 1.0
         lines = [
             _smooth(iterations, scale * progress[column], words if len(found) > 1 else "", window)
             for column, words in found.items()
@@ -101,14 +102,18 @@ def learning_curves(progress: pd.DataFrame) -> list[Chart]:
         ]
         if not lines:
             continue
-        stages = f" Shaded: {'; '.join(span.label for span in spans if span.label)}." if spans else ""
+        stages = f" Shaded: {numbered([span.label for span in spans if span.label])}." if spans else ""
         spread = f", means over {window} rows and the middle {BAND[1] - BAND[0]}% of them" if window > 1 else ""
         caption = (
             f"{title[0].upper()}{title[1:]} in training, {unit}: one run of {iterations[-1]:,.0f} iterations"
             f"{spread}.{stages}"
         )
         layers: tuple[Layer, ...] = (*spans, *lines)
-        charts.append(Chart(f"learning-{name}", title, "iteration", unit, layers, caption, size=(1.1, 1.0)))
+        reach = {"y": SMALLEST_TAXES} if name == "taxes" else {}
+        size = (1.1, 1.0)
+        charts.append(
+            Chart(f"learning-{name}", title, "iteration", unit, layers, caption, includes=reach, size=size)
+        )
     return charts
 
 
