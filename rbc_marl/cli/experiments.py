@@ -14,7 +14,7 @@ import typer
 
 from rbc_marl.cli.options import File, Name, RayAddress, Set, Stop, Verbose
 from rbc_marl.cli.report import say_report
-from rbc_marl.errors import ConfigError, require
+from rbc_marl.errors import ConfigError, LostProcessError, require
 
 if TYPE_CHECKING:
     from rbc_marl.equilibrium.study import Study
@@ -140,7 +140,12 @@ def _train_one(
     else:
         print(_describe(experiment).partition("\n")[0])
     command = ["rbc-marl", *sys.argv[1:]]
-    _report_run(run(experiment, folder, command=command, ray_options=ray_options), again, experiment.report)
+    try:
+        outcome = run(experiment, folder, command=command, ray_options=ray_options)
+    except LostProcessError:
+        print(f"next: {again}")
+        raise
+    _report_run(outcome, again, experiment.report)
 
 
 def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:

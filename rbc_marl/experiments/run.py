@@ -8,31 +8,31 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from rich.console import Console
 
 from rbc_marl.analysis.outcomes import BEST, outcome
-from rbc_marl.errors import UserError, first_line
+from rbc_marl.errors import LostProcessError, UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
 from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of, replace_file
 from rbc_marl.experiments.loggers import LoggedRun, Loggers
 from rbc_marl.experiments.notes import RUN, write_readme
 from rbc_marl.experiments.progress import Progress
 from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
+from rbc_marl.experiments.signals import StopRequest
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
 from rbc_marl.provenance import git_commit, versions
 from rbc_marl.rllib.population import STATE_NAME
 
+STEPS = "num_env_steps_sampled_lifetime"
 # Parts of RLlib's result that are not numbers of the run.
 NOT_REPORTED = ("config", "pid", "timestamp", "done")
 
@@ -66,48 +66,6 @@ class Outcome:
         return float(self.results.get("time_total_s", 0.0))
 
 
-class StopRequest:
-    """Catches Ctrl-C and SIGTERM, so that a run ends between two iterations; a second one ends it at once.
-
-    Args:
-        notice: Told once, in a thread of its own, that the run is about to stop.
-    """
-
-    def __init__(self, notice: Callable[[str], None]) -> None:
-        self.signal: int | None = None
-        self.notice = notice
-        self._previous: dict[int, Any] = {}
-        self._teller: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        """Install the handlers (only the main thread can)."""
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Put the earlier handlers back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        if self._teller is not None:
-            self._teller.join()
-
-    def reinstall(self) -> None:
-        """Take the signals again after Ray has installed handlers of its own."""
-        for number in self._previous:
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-        # The signal may have come in the middle of a print, or of an import of what prints: another thread waits for
-        # the end of it.
-        words = "stopping: this iteration ends, then a checkpoint is saved (again: at once, without one)"
-        self._teller = threading.Thread(target=self.notice, args=(words,), name="stop-notice", daemon=True)
-        self._teller.start()
-
-
 def train(
     experiment: Experiment,
     folder: RunFolder | None = None,
@@ -132,6 +90,7 @@ def train(
 
     Raises:
         UserError: The algorithm cannot be built, or training fails; run.json then says "failed".
+        LostProcessError: A process is lost without which it cannot go on.
     """
     options = ray_options or RayOptions()
     with ExitStack() as stack:
@@ -193,7 +152,9 @@ def _run(
 
     try:
         while not (done := should_stop(experiment.stop, results)) and request.signal is None:
+            steps_before = results.get(STEPS)
             results = flat_results(algorithm.train(), seconds_before)
+            _check_sampled(algorithm, results.get(STEPS), steps_before)
             folder.log(algorithm.iteration, results)
             progress.update(results)
             loggers.log(algorithm.iteration, results)
@@ -216,6 +177,14 @@ def _run(
     folder.update_info(status=status, ended=now(), iterations=algorithm.iteration, **became(experiment, results))
     newest = next(reversed(folder.checkpoints()), None)
     return Outcome(folder.path, newest, status, None if done else request.signal, results)
+
+
+def _check_sampled(algorithm: Algorithm, steps: float | None, steps_before: float | None) -> None:
+    """Refuse an iteration without samples, which RLlib's own algorithms count where all env runners are lost."""
+    if not algorithm.config.num_env_runners or not (steps or 0) <= (steps_before or 0):
+        return
+    if not algorithm.env_runner_group.num_healthy_remote_workers():
+        raise LostProcessError(f"all {algorithm.config.num_env_runners} env runners are lost")
 
 
 def _failure(error: Exception, iteration: int, name: str, folder: RunFolder) -> UserError:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +22,7 @@ from rbc_marl.errors import UserError
 from rbc_marl.experiments.progress import tell
 from rbc_marl.experiments.ray_session import quieten
 from rbc_marl.experiments.rows import RowStore
+from rbc_marl.experiments.signals import ending_signals, leave_terminal
 
 # Where a trial's configuration holds the key of its piece of work.
 KEY = "key"
@@ -150,7 +152,7 @@ def run_trials(
             callbacks=[_Listener(ended, reported)],
         ),
     )
-    with _sigterm_as_sigint():
+    with _all_as_sigint():
         errors = [result.error for result in tuner.fit() if result.error]
     if errors:
         last = str(errors[0]).strip().splitlines()[-1].removeprefix("rbc_marl.errors.")
@@ -177,12 +179,20 @@ class _Listener(tune.Callback):
 
 
 @contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
+def _all_as_sigint() -> Iterator[None]:
     """Tune ends cleanly, with its state saved, on Ctrl-C only."""
     is_main = threading.current_thread() is threading.main_thread()  # which alone can
-    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)) if is_main else None
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        if number != signal.SIGTERM:
+            leave_terminal(terminals)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    others = [number for number in ending_signals() if number != signal.SIGINT] if is_main else []
+    previous = {number: signal.signal(number, interrupt) for number in others}
     try:
         yield
     finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
