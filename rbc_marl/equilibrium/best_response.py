@@ -179,11 +179,14 @@ def best_responses(
 
     Raises:
         UserError: A checkpoint is missing or damaged, an agent is not in its economy (both before anything trains), a
-            return is not finite, or a trial failed.
+            return is not finite, a trial failed, or another process works in the folder.
         KeyboardInterrupt: The search was interrupted.
     """
+    from rbc_marl.experiments.lock import folder_lock
+
     profiles = find_profiles(checkpoint, settings.checkpoints, reference, trust)
-    return best_responses_to(profiles, settings, folder, workers, log, ray_options=ray_options)
+    with folder_lock(folder):
+        return best_responses_to(profiles, settings, folder, workers, log, ray_options=ray_options)
 
 
 def best_responses_to(

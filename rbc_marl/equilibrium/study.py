@@ -229,7 +229,8 @@ def run_study(
             settings.
         KeyboardInterrupt: It was interrupted.
     """
-    from rbc_marl.experiments.folder import folder_lock, replace_file
+    from rbc_marl.experiments.folder import replace_file
+    from rbc_marl.experiments.lock import folder_lock
     from rbc_marl.experiments.progress import SweepProgress
     from rbc_marl.experiments.ray_session import RayOptions, ray_session, usable_cores
 
@@ -271,7 +272,7 @@ def remeasure_study(
         UserError: A run's checkpoint is gone, another process works in the folder, or it holds rows that were made with
             other settings.
     """
-    from rbc_marl.experiments.folder import folder_lock
+    from rbc_marl.experiments.lock import folder_lock
 
     asked = study.only(only)
     if not rows_of(study, folder):

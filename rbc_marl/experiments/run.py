@@ -22,7 +22,8 @@ from rich.console import Console
 from rbc_marl.analysis.outcomes import BEST, outcome
 from rbc_marl.errors import LostProcessError, UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
-from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of, replace_file
+from rbc_marl.experiments.folder import RunFolder, iteration_of, replace_file
+from rbc_marl.experiments.lock import TakenOverError, folder_lock
 from rbc_marl.experiments.loggers import LoggedRun, Loggers
 from rbc_marl.experiments.notes import RUN, write_readme
 from rbc_marl.experiments.progress import Progress
@@ -96,7 +97,7 @@ def train(
     with ExitStack() as stack:
         request = stack.enter_context(StopRequest(lambda text: None))
         if folder is not None:
-            stack.enter_context(folder_lock(folder.path))
+            hold = stack.enter_context(folder_lock(folder.path))
         stack.enter_context(ray_session(options, cpus_needed(experiment.config)))
         try:
             algorithm = stack.enter_context(built_algorithm(experiment.config, options.verbosity))
@@ -108,14 +109,20 @@ def train(
         request.reinstall()
         if folder is None:
             folder = new_folder(experiment)
-            stack.enter_context(folder_lock(folder.path))
+            hold = stack.enter_context(folder_lock(folder.path))
         loggers = stack.enter_context(_loggers(experiment, folder, lambda text: request.notice(text)))
         stack.callback(folder.close)
         folder.update_info(**run_record(experiment, command))
         write_readme(folder.path, f"A run of rbc_marl: {experiment.name}, seed {experiment.seed}.", RUN, command)
         progress = stack.enter_context(Progress(experiment.name, experiment.stop, experiment.env_config, last, console))
         request.notice = progress.notice
-        return _run(experiment, algorithm, folder, last, progress, loggers, request, after_iteration)
+
+        def ended(results: dict[str, Any]) -> None:
+            hold.check()
+            if after_iteration is not None:
+                after_iteration(results)
+
+        return _run(experiment, algorithm, folder, last, progress, loggers, request, ended)
 
 
 @contextmanager
@@ -141,7 +148,7 @@ def _run(
     progress: Progress,
     loggers: Loggers,
     request: StopRequest,
-    after_iteration: Callable[[dict[str, Any]], None] | None,
+    after_iteration: Callable[[dict[str, Any]], None],
 ) -> Outcome:
     """The training loop, and how it ends."""
     checkpoints, seconds_before, checked = experiment.checkpoints, results.get("time_total_s") or 0.0, False
@@ -161,14 +168,15 @@ def _run(
             if not checked:
                 check_reported(experiment.stop, results)
                 checked = "env_runners/episode_return_mean" in results
-            if after_iteration is not None:
-                after_iteration(results)
+            after_iteration(results)
             if checkpoints.checkpoint_frequency and algorithm.iteration % checkpoints.checkpoint_frequency == 0:
                 save()
         if checkpoints.checkpoint_at_end or not done:
             save()
     except KeyboardInterrupt:
         request.signal, done = request.signal or signal.SIGINT, False
+    except TakenOverError:
+        raise
     except Exception as error:
         failure = _failure(error, algorithm.iteration + 1, experiment.name, folder)
         folder.update_info(status="failed", ended=now(), error=str(failure))

@@ -272,7 +272,7 @@ def test_only_an_unfinished_run_that_nobody_runs_is_resumed():
     RunFolder(outcome.folder).update_info(status="running", pid=1, host=socket.gethostname())
     code = f"""if True:
         from pathlib import Path
-        from rbc_marl.experiments.folder import folder_lock
+        from rbc_marl.experiments.lock import folder_lock
         with folder_lock(Path({str(outcome.folder)!r})):
             print("locked", flush=True)
             input()
