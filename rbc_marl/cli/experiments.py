@@ -15,6 +15,7 @@ import typer
 from rbc_marl.cli.options import File, Name, RayAddress, Set, Stop, Verbose
 from rbc_marl.cli.report import say_report
 from rbc_marl.errors import ConfigError, LostProcessError, require
+from rbc_marl.places import local_path, named, push
 
 if TYPE_CHECKING:
     from rbc_marl.equilibrium.study import Study
@@ -71,7 +72,9 @@ def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, or the name of one of ours: taxes.")],
     set_: Set = None,
     arm: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this arm. Repeatable.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Instead of results/<name of the sweep>.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Instead of results/<name of the sweep>; also s3://bucket/x.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the usable cores.")
     ] = None,
@@ -94,7 +97,7 @@ def sweep(
 
     quieten(verbose)
     study = load_study(file, set_ or (), small=small)
-    folder, again = out or Path("results") / study.name, ["rbc-marl", *sys.argv[1:]]
+    folder, again = local_path(out or f"results/{study.name}"), ["rbc-marl", *sys.argv[1:]]
     if dry_run:
         rows_of(study, folder)  # refuses those of other settings, also of arms that are not asked for
         print(describe(study.only(arm or ()), folder))
@@ -102,9 +105,7 @@ def sweep(
         return
     if remeasure:
         print(remeasure_study(study, folder, arm or (), again))
-        print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
-        if study.report:
-            say_report(folder)
+        _say_study(study, folder)
         return
     _run_study(study, folder, shlex.join(again), workers, RayOptions(ray_address, verbosity=verbose), only=arm or ())
 
@@ -136,7 +137,7 @@ def _train_one(
         return
     if resume:
         experiment, folder = unfinished_run(experiment, sets)
-        print(f"resuming {folder.path}, with the settings it began with")
+        print(f"resuming {named(folder.path)}, with the settings it began with")
     else:
         print(_describe(experiment).partition("\n")[0])
     command = ["rbc-marl", *sys.argv[1:]]
@@ -151,18 +152,19 @@ def _train_one(
 def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:
     became = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8")).get("outcome")
     print(f"{outcome.status} after {outcome.iterations} iterations" + (f": the economy is {became}" if became else ""))
-    print(f"results: {outcome.folder} (progress.csv, result.json, TensorBoard events)")
+    print(f"results: {named(outcome.folder)} (progress.csv, result.json, TensorBoard events)")
     if outcome.checkpoint is not None:
-        print(f"checkpoint: {outcome.checkpoint}")
+        print(f"checkpoint: {named(outcome.checkpoint)}")
     if outcome.signal is not None:
         print(f"next: {again}")
         raise typer.Exit(128 + outcome.signal)
     if outcome.checkpoint is not None and (outcome.checkpoint / "policies.json").is_file():
         if picture := _draw(outcome):
-            print(f"picture: {picture}")
+            print(f"picture: {named(picture)}")
         if has_report:
             say_report(outcome.folder)
-        print(f"next: rbc-marl evaluate {shlex.quote(str(outcome.folder))}")
+        push(outcome.folder)
+        print(f"next: rbc-marl evaluate {shlex.quote(named(outcome.folder))}")
     else:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
 
@@ -194,7 +196,7 @@ def _train_sweep(
     (spec,), overrides = read_specs(experiment.source, experiment.name), read_overrides(sets)
     if resume:
         study, folder, spec = unfinished_study(spec.with_overrides(overrides), overrides)
-        print(f"resuming {folder}, with the settings it began with")
+        print(f"resuming {named(folder)}, with the settings it began with")
     else:
         study, folder, spec = study_of(spec.with_overrides(overrides))
         print(_describe(experiment).partition("\n")[0])
@@ -219,12 +221,20 @@ def _run_study(
     except KeyboardInterrupt:
         print(f"next: {again}")
         raise
-    print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
-    if study.report:
-        say_report(folder)
+    _say_study(study, folder)
     first = study.only(only).runs[0]
     following = "rbc-marl evaluate" if first.is_evaluated else "tensorboard --logdir"
     print(f"next: {following} {shlex.quote(str(folder / 'runs' / first.key / first.spec.name))}")
+
+
+def _say_study(study: Study, folder: Path) -> None:
+    """Say where the results of many experiments are, and write a report about them."""
+    from rbc_marl.equilibrium.study import store
+
+    print(f"results: {named(folder)} (summary.md; tables as .csv and .parquet; figures; runs/)")
+    if study.report:
+        say_report(folder)
+        store(folder)
 
 
 def _command(name: str, file: Path, sets: Sequence[str], experiment: str | None, resume: bool = False) -> str:
@@ -270,4 +280,4 @@ def _describe(experiment: Experiment) -> str:
         modules = {dotted.replace(":", ".").rpartition(".")[0]: origin(dotted) for dotted in experiment.code}
         lines.append(f"  runs code of: {', '.join(f'{module} ({file})' for module, file in modules.items())}")
     seed = "" if ("config", "seed") in experiment.spaces else f"  seed: {experiment.seed}\n"
-    return "\n".join(lines) + f"\n{seed}  results: {experiment.storage / experiment.name}"
+    return "\n".join(lines) + f"\n{seed}  results: {named(experiment.storage / experiment.name)}"

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbc_marl import places
 from rbc_marl.analysis import certificates
 from rbc_marl.analysis.best_responses import gain_columns, report_lines, single_agents, terminal_table, verdicts
 from rbc_marl.analysis.certificates import Claim
@@ -186,7 +187,10 @@ def best_responses(
 
     profiles = find_profiles(checkpoint, settings.checkpoints, reference, trust)
     with folder_lock(folder):
-        return best_responses_to(profiles, settings, folder, workers, log, ray_options=ray_options)
+        places.pull(folder)
+        report = best_responses_to(profiles, settings, folder, workers, log, ray_options=ray_options)
+        places.push(folder)
+        return report
 
 
 def best_responses_to(

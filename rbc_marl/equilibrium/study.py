@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
 
+from rbc_marl import places
 from rbc_marl.analysis.best_responses import judge
 from rbc_marl.analysis.drawing import save
 from rbc_marl.analysis.figures import sweeps
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+# Folders of a sweep that go to its address and come from there on their own.
+APART = ("runs", "rows")
 # What the folder of a sweep is called that an experiment's own search spaces make, after the time.
 SUFFIX = "_sweep"
 
@@ -183,8 +186,10 @@ def unfinished_study(
         UserError: There is none.
     """
     home = _home(spec)
+    places.pull_heads(home, ("config.yaml",))
     for path in sorted(home.glob(f"*{SUFFIX}/config.yaml"), reverse=True):
         began = read_specs(path)[0].with_overrides(overrides)
+        places.pull(path.parent / "rows")
         study, store = Study.of(sweep_of(began)), RowStore(path.parent)
         if any(finished_row(study, run, store) is None for run in study.runs):
             return study, path.parent, began
@@ -192,7 +197,7 @@ def unfinished_study(
 
 
 def _home(spec: ExperimentSpec) -> Path:
-    return Path(spec.data.get("storage_path") or DEFAULT_RESULTS).expanduser() / spec.name
+    return places.local_path(spec.data.get("storage_path") or DEFAULT_RESULTS) / spec.name
 
 
 # Running
@@ -235,6 +240,7 @@ def run_study(
     from rbc_marl.experiments.ray_session import RayOptions, ray_session, usable_cores
 
     asked, options = study.only(only), options or RayOptions()
+    fetch(folder)
     rows_of(study, folder)  # refuses rows of other settings before anything is written
     workers = workers or max(usable_cores() // study.processes, 1)
     cpus = workers * study.processes
@@ -246,7 +252,21 @@ def run_study(
             replace_file(folder / "config.yaml", dump_yaml({spec.name: dict(spec.data)}))
         with ray_session(options, cpus):
             run_stages(asked, folder, workers, report)
-            return finish(study, rows_of(study, folder, report), folder, workers, report, asked.arms)
+            text = finish(study, rows_of(study, folder, report), folder, workers, report, asked.arms)
+        store(folder)
+        return text
+
+
+def fetch(folder: Path) -> None:
+    """Bring what a sweep has left at its address, but for its runs: who goes on with one brings it."""
+    places.pull(folder, APART)
+    places.pull(folder / "rows")
+
+
+def store(folder: Path) -> None:
+    """Bring what a sweep has left to its address, but for runs and rows, which are brought there as they end."""
+    tune = [path.name for path in folder.glob("tune-*")] if places.is_remote(folder) else []
+    places.push(folder, (*APART, *tune))
 
 
 def remeasure_study(
@@ -275,12 +295,15 @@ def remeasure_study(
     from rbc_marl.experiments.lock import folder_lock
 
     asked = study.only(only)
+    fetch(folder)
     if not rows_of(study, folder):
         raise UserError(f"{folder} holds no runs of {study.name}; leave out --remeasure to train them")
     with folder_lock(folder):
         begin(study, folder, command, report)
         remeasure(asked, folder, report)
-        return finish(study, rows_of(study, folder, report), folder, report=report, asked=())
+        text = finish(study, rows_of(study, folder, report), folder, report=report, asked=())
+    store(folder)
+    return text
 
 
 def run_stages(study: Study, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from rbc_marl import places
 from rbc_marl.errors import UserError
 from rbc_marl.experiments.notes import METRICS, in_order, metrics
 
@@ -78,6 +79,7 @@ class RunFolder:
         """Change entries of run.json."""
         text = json.dumps({**self.read_info(), **changes}, indent=2, allow_nan=False)
         replace_file(self.path / "run.json", text + "\n")
+        places.push(self.path)
 
     # Checkpoints
 
@@ -108,6 +110,8 @@ class RunFolder:
             doomed = old.with_name(f".{old.name}.tmp")
             old.replace(doomed)
             shutil.rmtree(doomed)
+        with suppress(UserError):  # everything is here, and goes there with the next one; or the end of the run fails
+            places.push(self.path)
         return path
 
     # What the run reports

@@ -19,6 +19,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 from rich.console import Console
 
+from rbc_marl import places
 from rbc_marl.analysis.outcomes import BEST, outcome
 from rbc_marl.errors import LostProcessError, UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
@@ -33,6 +34,8 @@ from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten
 from rbc_marl.provenance import git_commit, versions
 from rbc_marl.rllib.population import STATE_NAME
 
+# Files of a run by which those to go on with are found.
+HEADS = ("run.json", "config.yaml", "config.py")
 STEPS = "num_env_steps_sampled_lifetime"
 # Parts of RLlib's result that are not numbers of the run.
 NOT_REPORTED = ("config", "pid", "timestamp", "done")
@@ -240,13 +243,14 @@ def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Ex
         UserError: There is none, or it is in use.
     """
     home = experiment.storage / experiment.name
+    places.pull_heads(home, HEADS)
     runs = RunFolder.all_in(home)
     for folder in runs:
         info = folder.read_info()
         if info.get("status") == "finished":
             continue
         with folder_lock(folder.path):  # refused while somebody runs it
-            pass
+            places.pull(folder.path)
         source = folder.path / ("config.py" if experiment.is_python else "config.yaml")
         only = None if experiment.is_python else experiment.name
         changes = (*info.get("sets", ()), *sets)  # the copy of the file lacks those of earlier resumes

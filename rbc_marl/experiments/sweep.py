@@ -17,6 +17,7 @@ from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
+from rbc_marl import places
 from rbc_marl.analysis.composition import composition
 from rbc_marl.analysis.groups import Thresholds
 from rbc_marl.analysis.outcomes import BEST, FAILED, outcome
@@ -296,6 +297,7 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
 
     def ended(trial: str, _: Mapping[str, Any]) -> None:
         for key in together[trial]:
+            places.pull(store.path(key))  # which another machine may have written
             row = store.read(key)
             tell(report, next(endings), len(sweep.runs), f"{key}: no row" if row is None else _line(row))
 
