@@ -188,6 +188,44 @@ def pull(path: Path, without: Sequence[str] = ()) -> None:
                         file.parent.rmdir()
 
 
+def silence(path: Path) -> float | None:
+    """Seconds since a file was written at its address, by the clock there; None where there is no such file.
+
+    Args:
+        path: In a mirror.
+
+    Raises:
+        UserError: The address cannot be reached.
+    """
+    if (found := _remote(path)) is None:
+        return None
+    files, target = found
+    with _explained(path, "read"):
+        written = files.get_file_info(target)
+        if not written.is_file:
+            return None
+        clock = f"{target}.{os.getpid()}"
+        with files.open_output_stream(clock) as stream:
+            stream.write(b"")
+        now = files.get_file_info(clock).mtime
+        files.delete_file(clock)
+        return float((now - written.mtime).total_seconds())
+
+
+def remove(path: Path) -> None:
+    """Remove a file at its address.
+
+    Args:
+        path: In a mirror; nothing happens for any other.
+
+    Raises:
+        UserError: The address cannot be reached.
+    """
+    if (found := _remote(path)) is not None:
+        with _explained(path, "written"):
+            _delete(*found)
+
+
 def pull_heads(home: Path, names: Sequence[str]) -> None:
     """Bring some files of each folder in a folder from their address.
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rbc_marl import places
 from rbc_marl.errors import UserError
 from rbc_marl.experiments.folder import replace_file
 
@@ -56,16 +57,18 @@ class Hold:
         """Give the folder back."""
         self._end.set()
         self._thread.join()
-        with suppress(OSError, TakenOverError):
+        with suppress(OSError, UserError):  # what stays belongs to nobody after a while
             self.check()
             self.path.unlink(missing_ok=True)
+            places.remove(self.path)
 
     def _live(self) -> None:
         while not self._end.wait(BEAT):
-            with suppress(OSError):  # a disk that is full or gone: whoever writes there says so
+            with suppress(OSError, UserError):  # a disk that is full or gone: whoever writes there says so
                 holder = _read(self.path)
                 if holder is None or _is_same(holder, self.owner):
                     replace_file(self.path, _text(self.owner))
+                    places.push(self.path)
 
 
 @contextmanager
@@ -108,8 +111,10 @@ def _take(folder: Path, owner: Owner, stack: ExitStack) -> Owner | None:
     with ExitStack() as attempt:
         attempt.callback(lock.release)
         holder = _read(record)
-        if holder is not None and _lives(holder, record):
+        if holder is not None and _lives(holder, _silence(record)):
             return holder
+        if places.is_remote(folder) and (other := _holder_elsewhere(record)) is not None:
+            return other
         if holder is not None and not _set_aside(record, holder):
             return _read(record) or {}
         try:
@@ -117,22 +122,44 @@ def _take(folder: Path, owner: Owner, stack: ExitStack) -> Owner | None:
                 file.write(_text(owner))
         except FileExistsError:
             return _read(record) or {}
+        places.push(record)
         stack.push(attempt.pop_all())
     return None
 
 
-def _lives(holder: Owner, record: Path) -> bool:
-    """Whether a holder is still there: looked up on this machine, by its signs of life on others."""
+def _holder_elsewhere(record: Path) -> Owner | None:
+    """Who holds a folder at its address, where others see it."""
+    seconds = places.silence(record)
+    if seconds is None:
+        return None
+    places.pull(record)
+    holder = _read(record) or {}
+    record.unlink()
+    return holder if _lives(holder, seconds) else None
+
+
+def _lives(holder: Owner, silence: float) -> bool:
+    """Whether a holder is still there: looked up on this machine, by its signs of life on others.
+
+    Args:
+        holder: As the record says.
+        silence: Seconds since its last sign of life.
+    """
     here = this_process()
     if all(holder.get(key) == here[key] for key in ("host", "boot", "processes")):
         # Where the system does not tell, its own lock, which this process has by now, says that nobody is there.
         return bool(holder.get("start")) and process_start(holder["pid"]) == holder["start"]
+    return silence < SILENCE
+
+
+def _silence(record: Path) -> float:
+    """Seconds since a record was written, by the clock of its disk."""
     now = record.with_name(f".lock.{os.getpid()}.tmp")
-    now.write_bytes(b"")  # the time by the clock of the disk, which stamps the record as well
+    now.write_bytes(b"")
     try:
-        return now.stat().st_mtime - record.stat().st_mtime < SILENCE
+        return now.stat().st_mtime - record.stat().st_mtime
     except FileNotFoundError:
-        return False
+        return SILENCE
     finally:
         now.unlink(missing_ok=True)
 
