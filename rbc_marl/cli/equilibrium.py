@@ -33,7 +33,9 @@ def best_response(
     iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Of learning a deviation.")] = 200,
     episodes: Annotated[int, typer.Option(metavar="N", min=2, help="Fresh ones, to measure gains on.")] = 1024,
     lr: Annotated[list[str] | None, typer.Option(metavar="TYPE=RATE", help="Learning rate. Repeatable.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Deviations side by side.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Deviations side by side; by default the cores.")
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Instead of RUN/best_response, or RUN/best_response/CHECKPOINT for one."),
@@ -49,13 +51,12 @@ def best_response(
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.equilibrium.best_response_settings import settings_from_words
     from rbc_marl.equilibrium.profile import result_folders
-    from rbc_marl.experiments.ray_session import RayOptions, usable_cores
+    from rbc_marl.experiments.ray_session import RayOptions
 
     sizes = {"seeds": range(seeds), "iterations": iterations, "episodes": episodes}
     settings = settings_from_words(type_ or (), agent or (), checkpoint or (), lr or (), **sizes)
     work, folder = (local_path(out),) * 2 if out else result_folders(path, settings.checkpoints)
     log = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
-    workers = workers or usable_cores()
     ray_options = RayOptions(ray_address, num_cpus=workers)
     report = best_responses(path, settings, work, workers, log, trust=trust, ray_options=ray_options)
     saved = report.save(folder, ["rbc-marl", *sys.argv[1:]])

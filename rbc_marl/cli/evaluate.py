@@ -99,7 +99,8 @@ def evaluate(
         print(f"trembles: chance replaced actions in all of the above and in the outcome ({replaced})")
     print("\n".join([f"shopping: {shoppers.describe()}", *elsewhere.lines()]))
     print(f"outcome: {became} ({reason(policies.config, became, evaluation.to_dict(), rules)})")
-    print(f"policies: {named(find_checkpoint(checkpoint))}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
+    elsewhere_too = f", in another economy: {' '.join(set_)}" if set_ else ""
+    print(f"policies: {named(find_checkpoint(checkpoint))}{elsewhere_too}")
     if out is not None:
         rows = "period" if by == "period" else f"{by} and period"
         print(f"picture: {named(out)}" if draws else f"table: {named(out)} (a row per {rows})")

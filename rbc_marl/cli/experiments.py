@@ -76,7 +76,7 @@ def sweep(
         str | None, typer.Option(metavar="FOLDER", help="Instead of results/<name of the sweep>; also s3://bucket/x.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the usable cores.")
+        int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the cores.")
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="The file's small version, which takes minutes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and print what would run.")] = False,

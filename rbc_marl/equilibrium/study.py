@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -219,7 +220,7 @@ def run_study(
     Args:
         study: All that can run.
         folder: Where everything is kept.
-        workers: Runs side by side; None: as many as the usable cores allow.
+        workers: Runs side by side; None: as many as the usable cores allow, or those of the cluster.
         options: Where Ray runs.
         only: Names of the arms to run; empty: all.
         spec: The experiment whose own file holds the search spaces; None for a sweep file.
@@ -230,10 +231,11 @@ def run_study(
         The summary, as Markdown.
 
     Raises:
-        UserError: A run failed, another process works in the folder, or it holds rows that were made with other
-            settings.
+        UserError: A run failed, another process works in the folder, it holds rows that were made with other settings,
+            or a machine of the cluster cannot work.
         KeyboardInterrupt: It was interrupted.
     """
+    from rbc_marl.experiments.cluster import check_machines, cores
     from rbc_marl.experiments.folder import replace_file
     from rbc_marl.experiments.lock import folder_lock
     from rbc_marl.experiments.progress import SweepProgress
@@ -242,8 +244,8 @@ def run_study(
     asked, options = study.only(only), options or RayOptions()
     fetch(folder)
     rows_of(study, folder)  # refuses rows of other settings before anything is written
-    workers = workers or max(usable_cores() // study.processes, 1)
-    cpus = workers * study.processes
+    # Of a Ray of one's own; a cluster knows itself what it has.
+    cpus = math.ceil((workers or max(usable_cores() // study.processes, 1)) * study.cpus)
     options = replace(options, num_cpus=options.num_cpus or cpus)
     make_folder(folder)
     with folder_lock(folder), SweepProgress(study.name, console) as report:
@@ -251,6 +253,8 @@ def run_study(
         if spec is not None:
             replace_file(folder / "config.yaml", dump_yaml({spec.name: dict(spec.data)}))
         with ray_session(options, cpus):
+            check_machines(folder, *study.needed)
+            workers = workers or max(int(cores(options) // study.cpus), 1)
             run_stages(asked, folder, workers, report)
             text = finish(study, rows_of(study, folder, report), folder, workers, report, asked.arms)
         store(folder)

@@ -26,6 +26,10 @@ from rbc_marl.experiments.signals import ending_signals, leave_terminal
 
 # Where a trial's configuration holds the key of its piece of work.
 KEY = "key"
+# Where a trial's last report says why it failed.
+ERROR = "ended_by"
+# How often a trial begins again, from what is kept of it, after its process or machine was lost.
+LOST = 10
 
 
 class Job(Protocol):
@@ -133,7 +137,10 @@ def run_trials(
     def trial(config: dict[str, Any]) -> None:
         quieten(0)
         torch.set_num_threads(1)
-        tune.report(work(config[KEY]))
+        try:
+            tune.report(work(config[KEY]))
+        except Exception as error:  # told, not raised: what Tune itself sees fail is a process that was lost
+            tune.report({ERROR: f"{type(error).__name__}: {' '.join(str(error).split())}"})
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         asked = [{"CPU": 1.0}] if bundles is None else bundles[config[KEY]]
@@ -150,13 +157,20 @@ def run_trials(
             storage_path=str(folder.resolve()),
             verbose=0,
             callbacks=[_Listener(ended, reported)],
+            failure_config=tune.FailureConfig(max_failures=LOST),
         ),
     )
     with _all_as_sigint():
-        errors = [result.error for result in tuner.fit() if result.error]
+        errors = [_error(result) for result in tuner.fit() if result.error or ERROR in (result.metrics or {})]
     if errors:
-        last = str(errors[0]).strip().splitlines()[-1].removeprefix("rbc_marl.errors.")
+        last = errors[0].removeprefix("UserError: ")
         raise UserError(f"{len(errors)} of {len(keys)} failed, the first with: {last}")
+
+
+def _error(result: tune.Result) -> str:
+    """Why a trial failed, in a line."""
+    told = (result.metrics or {}).get(ERROR)
+    return str(told or str(result.error).strip().splitlines()[-1])
 
 
 class _Listener(tune.Callback):
@@ -175,7 +189,8 @@ class _Listener(tune.Callback):
             self.reported(trial.config[KEY], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        self.ended(trial.config[KEY], trial.last_result)
+        if ERROR not in trial.last_result:
+            self.ended(trial.config[KEY], trial.last_result)
 
 
 @contextmanager
