@@ -23,6 +23,10 @@ class NonFiniteError(UserError):
     """Numbers became infinite or undefined where they must not: in returns, losses or weights."""
 
 
+class LostProcessError(UserError):
+    """A process or a machine that a run needs is gone; the run can be gone on with from its last checkpoint."""
+
+
 class MissingExtraError(UserError, ImportError):
     """A part of the package needs a library that is not installed."""
 

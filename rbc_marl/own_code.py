@@ -121,6 +121,11 @@ def origin(dotted: str) -> str:
     return str(spec.origin) if spec is not None and spec.origin else "not found"
 
 
+def folders() -> set[str]:
+    """Folders in which modules that files name were found."""
+    return set(_finder.folders)
+
+
 def worker_setup() -> Callable[[], None] | None:
     """What a process of Ray's must run first to find the same modules; None where no file has any."""
     homes, folders = dict(_finder.homes), set(_finder.folders)

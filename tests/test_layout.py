@@ -14,7 +14,7 @@ PACKAGE = ROOT / "rbc_marl"
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("own_code", "presets", "provenance", "schema"),
+    ("own_code", "places", "presets", "provenance", "schema"),
     ("config",),
     ("economy",),
     ("choices", "observations"),

@@ -20,7 +20,7 @@ for command in COMMANDS:  # the order of --help
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 2 an error that is explained in one line, 130 or 143 interrupted.
+    """Run the command and exit: 0 done, 2 an error that is explained in one line, 129, 130 or 143 interrupted.
 
     Args:
         arguments: What follows `rbc-marl`; None: from the command line.

@@ -12,6 +12,7 @@ from rbc_marl.cli.evaluate import pair
 from rbc_marl.cli.options import AsJson, Trust
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.places import local_path, named, push
 
 if TYPE_CHECKING:
     from rbc_marl.policies import Policies
@@ -32,7 +33,7 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Seed of what the policies draw.")] = 0,
     as_json: AsJson = False,
     out: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(metavar="FILE", help="Save it: .csv, .tex, .json, or a picture (.png, .pdf, .svg). Repeatable."),
     ] = None,
     trust: Trust = False,
@@ -46,7 +47,8 @@ def compare(
     from rbc_marl.analysis.figures.reforms import reform
     from rbc_marl.analysis.frames import PICTURES, check_path
 
-    for file in out or []:
+    files = [local_path(file) for file in out or []]
+    for file in files:
         check_path(file, (*TEXTS, *PICTURES))
     first = _parts(policies[0])[0]
     chosen = {}
@@ -59,18 +61,20 @@ def compare(
         chosen[name] = _policies_of(path, changes, trust)
     found = compare_policies(chosen, episodes, seed)
     texts = {".csv": found.to_csv, ".tex": found.to_tex, ".json": found.to_json}
-    for file in out or []:
+    for file in files:
         if file.suffix in PICTURES:
             save(reform(found), file)
         else:
             file.write_text(texts[file.suffix](), encoding="utf-8")
+        push(file)
     if as_json:
         print(found.to_json(), end="")
         return
     console = Console(highlight=False)
     for table in found.tables():
         console.print(table)
-    print(f"saved: {', '.join(map(str, out))}" if out else "next: the same with --out reform.png --out reform.tex")
+    saved = f"saved: {', '.join(map(named, files))}"
+    print(saved if files else "next: the same with --out reform.png --out reform.tex")
 
 
 def _parts(text: str) -> tuple[str, list[str]]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, RayAddress, Trust
 from rbc_marl.cli.report import say_report
 from rbc_marl.errors import require
+from rbc_marl.places import local_path, named, push
 
 
 def best_response(
@@ -32,9 +33,11 @@ def best_response(
     iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Of learning a deviation.")] = 200,
     episodes: Annotated[int, typer.Option(metavar="N", min=2, help="Fresh ones, to measure gains on.")] = 1024,
     lr: Annotated[list[str] | None, typer.Option(metavar="TYPE=RATE", help="Learning rate. Repeatable.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Deviations side by side.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Deviations side by side; by default the cores.")
+    ] = None,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="FOLDER", help="Instead of RUN/best_response, or RUN/best_response/CHECKPOINT for one."),
     ] = None,
     trust: Trust = False,
@@ -48,16 +51,16 @@ def best_response(
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.equilibrium.best_response_settings import settings_from_words
     from rbc_marl.equilibrium.profile import result_folders
-    from rbc_marl.experiments.ray_session import RayOptions, usable_cores
+    from rbc_marl.experiments.ray_session import RayOptions
 
     sizes = {"seeds": range(seeds), "iterations": iterations, "episodes": episodes}
     settings = settings_from_words(type_ or (), agent or (), checkpoint or (), lr or (), **sizes)
-    work, folder = (out, out) if out else result_folders(path, settings.checkpoints)
+    work, folder = (local_path(out),) * 2 if out else result_folders(path, settings.checkpoints)
     log = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
-    workers = workers or usable_cores()
     ray_options = RayOptions(ray_address, num_cpus=workers)
     report = best_responses(path, settings, work, workers, log, trust=trust, ray_options=ray_options)
     saved = report.save(folder, ["rbc-marl", *sys.argv[1:]])
+    push(folder)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
         return
@@ -66,9 +69,10 @@ def best_response(
     if report.claims:
         words = shlex.join(["rbc-marl", "verify", str(folder / FILE_NAME), *(["--trust"] if trust else [])])
         print(f"certificate: {folder / FILE_NAME} (compute it again with {words})")
-    print(f"results: {folder} ({', '.join(saved)})")
+    print(f"results: {named(folder)} ({', '.join(saved)})")
     if page:
         say_report(folder, trust=trust)
+        push(folder)
     print(f"next: {shlex.join(['rbc-marl', 'evaluate', str(path), *(['--trust'] if trust else [])])}")
 
 

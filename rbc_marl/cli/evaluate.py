@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
+from rbc_marl.places import local_path, named, push
 from rbc_marl.settings import parse_set
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def evaluate(
         bool, typer.Option("--greedy", help="Take the likeliest choices, and deal out employers: one episode.")
     ] = False,
     as_json: AsJson = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A table (.parquet, .csv) or a picture (.png, .pdf, .svg).")
+    out_: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="A table (.parquet, .csv) or a picture (.png, .pdf, .svg)."),
     ] = None,
     by: Annotated[
         Rows, typer.Option(metavar="ROWS", help="Of --out: rows or pictures of periods, firms or consumers.")
@@ -59,6 +61,7 @@ def evaluate(
     from rbc_marl.policies.saved import find_checkpoint, load_policies
     from rbc_marl.policies.trembles import Trembles, TremblingPolicies
 
+    out = local_path(out_) if out_ else None
     if out is not None:
         check_path(out)
     economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
@@ -76,6 +79,8 @@ def evaluate(
         _draw(played, trembling, by, seed, out, str(checkpoint))
     elif out is not None:
         save_frame(played, out, by, {"policies": str(checkpoint), "fix": imposed.chosen, "trembles": chance.chosen})
+    if out is not None:
+        push(out)
     rules = str(policies.info.get("rules", BEST))
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     elsewhere = off_path(policies, seed)
@@ -94,10 +99,11 @@ def evaluate(
         print(f"trembles: chance replaced actions in all of the above and in the outcome ({replaced})")
     print("\n".join([f"shopping: {shoppers.describe()}", *elsewhere.lines()]))
     print(f"outcome: {became} ({reason(policies.config, became, evaluation.to_dict(), rules)})")
-    print(f"policies: {find_checkpoint(checkpoint)}" + (f", in another economy: {' '.join(set_)}" if set_ else ""))
+    elsewhere_too = f", in another economy: {' '.join(set_)}" if set_ else ""
+    print(f"policies: {named(find_checkpoint(checkpoint))}{elsewhere_too}")
     if out is not None:
         rows = "period" if by == "period" else f"{by} and period"
-        print(f"picture: {out}" if draws else f"table: {out} (a row per {rows})")
+        print(f"picture: {named(out)}" if draws else f"table: {named(out)} (a row per {rows})")
         return
     options = ["--episodes", str(episodes), "--seed", str(seed), *(["--greedy"] if greedy else [])]
     options += [*_repeated("--set", set_), *_repeated("--fix", fix), *_repeated("--trembles", trembles)]

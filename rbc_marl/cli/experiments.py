@@ -14,7 +14,8 @@ import typer
 
 from rbc_marl.cli.options import File, Name, RayAddress, Set, Stop, Verbose
 from rbc_marl.cli.report import say_report
-from rbc_marl.errors import ConfigError, require
+from rbc_marl.errors import ConfigError, LostProcessError, require
+from rbc_marl.places import local_path, named, push
 
 if TYPE_CHECKING:
     from rbc_marl.analysis.rollouts import Episodes
@@ -69,9 +70,11 @@ def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, or the name of one of ours: taxes.")],
     set_: Set = None,
     arm: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this arm. Repeatable.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Instead of results/<name of the sweep>.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Instead of results/<name of the sweep>; also s3://bucket/x.")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the usable cores.")
+        int | None, typer.Option(metavar="N", min=1, help="Runs side by side; by default the cores.")
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="The file's small version, which takes minutes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and print what would run.")] = False,
@@ -92,7 +95,7 @@ def sweep(
 
     quieten(verbose)
     study = load_study(file, set_ or (), small=small)
-    folder, again = out or Path("results") / study.name, ["rbc-marl", *sys.argv[1:]]
+    folder, again = local_path(out or f"results/{study.name}"), ["rbc-marl", *sys.argv[1:]]
     if dry_run:
         rows_of(study, folder)  # refuses those of other settings, also of arms that are not asked for
         print(describe(study.only(arm or ()), folder))
@@ -100,9 +103,7 @@ def sweep(
         return
     if remeasure:
         print(remeasure_study(study, folder, arm or (), again))
-        print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
-        if study.report:
-            say_report(folder)
+        _say_study(study, folder)
         return
     _run_study(study, folder, shlex.join(again), workers, RayOptions(ray_address, verbosity=verbose), only=arm or ())
 
@@ -134,19 +135,24 @@ def _train_one(
         return
     if resume:
         experiment, folder = unfinished_run(experiment, sets)
-        print(f"resuming {folder.path}, with the settings it began with")
+        print(f"resuming {named(folder.path)}, with the settings it began with")
     else:
         print(_describe(experiment).partition("\n")[0])
     command = ["rbc-marl", *sys.argv[1:]]
-    _report_run(run(experiment, folder, command=command, ray_options=ray_options), again, experiment.report)
+    try:
+        outcome = run(experiment, folder, command=command, ray_options=ray_options)
+    except LostProcessError:
+        print(f"next: {again}")
+        raise
+    _report_run(outcome, again, experiment.report)
 
 
 def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:
     became = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8")).get("outcome")
     print(f"{outcome.status} after {outcome.iterations} iterations" + (f": the economy is {became}" if became else ""))
-    print(f"results: {outcome.folder} (progress.csv, result.json, TensorBoard events)")
+    print(f"results: {named(outcome.folder)} (progress.csv, result.json, TensorBoard events)")
     if outcome.checkpoint is not None:
-        print(f"checkpoint: {outcome.checkpoint}")
+        print(f"checkpoint: {named(outcome.checkpoint)}")
     if outcome.signal is not None:
         print(f"next: {again}")
         raise typer.Exit(128 + outcome.signal)
@@ -154,7 +160,8 @@ def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:
         played = _draw(outcome)
         if has_report:
             say_report(outcome.folder, played=played)
-        print(f"next: rbc-marl evaluate {shlex.quote(str(outcome.folder))}")
+        push(outcome.folder)
+        print(f"next: rbc-marl evaluate {shlex.quote(named(outcome.folder))}")
     else:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
 
@@ -175,7 +182,7 @@ def _draw(outcome: Outcome) -> Episodes | None:
         return None
     played = played_for_report(load_policies(outcome.checkpoint, trust=True))  # code that has just been trained with
     title = f"{outcome.folder.parent.name}, {outcome.folder.name}: {said(played)}; below, the first episode"
-    print(f"picture: {save(portrait(played), outcome.folder / 'economy.png', title=title)}")
+    print(f"picture: {named(save(portrait(played), outcome.folder / 'economy.png', title=title))}")
     return played
 
 
@@ -189,7 +196,7 @@ def _train_sweep(
     (spec,), overrides = read_specs(experiment.source, experiment.name), read_overrides(sets)
     if resume:
         study, folder, spec = unfinished_study(spec.with_overrides(overrides), overrides)
-        print(f"resuming {folder}, with the settings it began with")
+        print(f"resuming {named(folder)}, with the settings it began with")
     else:
         study, folder, spec = study_of(spec.with_overrides(overrides))
         print(_describe(experiment).partition("\n")[0])
@@ -214,12 +221,20 @@ def _run_study(
     except KeyboardInterrupt:
         print(f"next: {again}")
         raise
-    print(f"results: {folder} (summary.md; tables as .csv and .parquet; figures; runs/)")
-    if study.report:
-        say_report(folder)
+    _say_study(study, folder)
     first = study.only(only).runs[0]
     following = "rbc-marl evaluate" if first.is_evaluated else "tensorboard --logdir"
     print(f"next: {following} {shlex.quote(str(folder / 'runs' / first.key / first.spec.name))}")
+
+
+def _say_study(study: Study, folder: Path) -> None:
+    """Say where the results of many experiments are, and write a report about them."""
+    from rbc_marl.equilibrium.study import store
+
+    print(f"results: {named(folder)} (summary.md; tables as .csv and .parquet; figures; runs/)")
+    if study.report:
+        say_report(folder)
+        store(folder)
 
 
 def _command(name: str, file: Path, sets: Sequence[str], experiment: str | None, resume: bool = False) -> str:
@@ -265,4 +280,4 @@ def _describe(experiment: Experiment) -> str:
         modules = {dotted.replace(":", ".").rpartition(".")[0]: origin(dotted) for dotted in experiment.code}
         lines.append(f"  runs code of: {', '.join(f'{module} ({file})' for module, file in modules.items())}")
     seed = "" if ("config", "seed") in experiment.spaces else f"  seed: {experiment.seed}\n"
-    return "\n".join(lines) + f"\n{seed}  results: {experiment.storage / experiment.name}"
+    return "\n".join(lines) + f"\n{seed}  results: {named(experiment.storage / experiment.name)}"

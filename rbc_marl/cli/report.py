@@ -10,6 +10,7 @@ import typer
 
 from rbc_marl.cli.options import Trust
 from rbc_marl.errors import UserError
+from rbc_marl.places import local_path, named, push
 
 if TYPE_CHECKING:
     from rbc_marl.analysis.rollouts import Episodes
@@ -24,7 +25,7 @@ def report(
         ),
     ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="FOLDER", help="Instead of PATH/report, or results/reports/NAMES for names and several."),
     ] = None,
     force: Annotated[
@@ -35,9 +36,11 @@ def report(
     """Write a page of figures and tables about each PATH, with the numbers as CSV, TeX and JSON."""
     from rbc_marl.report import write_report
 
-    written = write_report(paths, out, force=force, trust=trust, command=["rbc-marl", *sys.argv[1:]])
+    folder = local_path(out) if out else None
+    written = write_report(paths, folder, force=force, trust=trust, command=["rbc-marl", *sys.argv[1:]])
+    push(written.page.parent)
     print(" ".join(written.verdict[:2]))
-    print(f"report: {written.page} (figures/, numbers.csv, numbers.tex, numbers.json)")
+    print(f"report: {named(written.page)} (figures/, numbers.csv, numbers.tex, numbers.json)")
 
 
 def say_report(path: Path, *, trust: bool = True, played: Episodes | None = None) -> None:
@@ -54,7 +57,7 @@ def say_report(path: Path, *, trust: bool = True, played: Episodes | None = None
 
     try:
         written = write_report([path], trust=trust, command=["rbc-marl", *sys.argv[1:]], played=played)
-        print(f"report: {written.page}")
+        print(f"report: {named(written.page)}")
     except UserError as error:
         print(f"no report was written: {error}")
     except Exception as error:

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbc_marl import places
 from rbc_marl.analysis import certificates
 from rbc_marl.analysis.best_responses import gain_columns, report_lines, single_agents, terminal_table, verdicts
 from rbc_marl.analysis.certificates import Claim
@@ -152,7 +153,7 @@ def best_responses(
     checkpoint: Path,
     settings: BestResponseSettings,
     folder: Path,
-    workers: int = 1,
+    workers: int | None = 1,
     log: Log = print,
     reference: str | None = None,
     *,
@@ -170,7 +171,7 @@ def best_responses(
         settings: How to search and to measure.
         folder: Where everything is kept.
         workers: Deviations side by side, each a Ray Tune trial with one thread; 0: one after another in this process,
-            which is how to call it inside another trial.
+            which is how to call it inside another trial; None: as many as there are cores, also in a cluster.
         log: Told of each piece of work that ends.
         reference: Name of the rule-based economy that the outcome is held against; None: the run's.
         trust: Whether code that is not installed may run, of network classes that policies.json names; without it no
@@ -179,18 +180,24 @@ def best_responses(
 
     Raises:
         UserError: A checkpoint is missing or damaged, an agent is not in its economy (both before anything trains), a
-            return is not finite, or a trial failed.
+            return is not finite, a trial failed, or another process works in the folder.
         KeyboardInterrupt: The search was interrupted.
     """
+    from rbc_marl.experiments.lock import folder_lock
+
     profiles = find_profiles(checkpoint, settings.checkpoints, reference, trust)
-    return best_responses_to(profiles, settings, folder, workers, log, ray_options=ray_options)
+    with folder_lock(folder):
+        places.pull(folder)
+        report = best_responses_to(profiles, settings, folder, workers, log, ray_options=ray_options)
+        places.push(folder)
+        return report
 
 
 def best_responses_to(
     profiles: Sequence[StrategyProfile],
     settings: BestResponseSettings,
     folder: Path,
-    workers: int = 1,
+    workers: int | None = 1,
     log: Log = print,
     *,
     ray_options: RayOptions | None = None,
@@ -209,12 +216,19 @@ def best_responses_to(
         UserError: An agent is not in the economy of a profile, a return is not finite, or a trial failed.
         KeyboardInterrupt: The search was interrupted.
     """
-    from rbc_marl.experiments.ray_session import RayOptions, quieten, ray_session
+    from rbc_marl.experiments.cluster import check_machines, cores
+    from rbc_marl.experiments.ray_session import RayOptions, quieten, ray_session, usable_cores
 
     searches = [_Search.of(profile, settings) for profile in with_distinct_titles(profiles)]
     started = datetime.now().astimezone().isoformat(timespec="seconds")
     quieten(0)
-    with ray_session(ray_options or RayOptions(num_cpus=max(workers, 1)), max(workers, 1)):
+    cpus = max(usable_cores() if workers is None else workers, 1)
+    options = ray_options or RayOptions(num_cpus=cpus)
+    with ray_session(options, cpus):
+        workers = cores(options) if workers is None else workers
+        if workers:
+            checkpoints_read = (search.profile.checkpoint for search in searches)
+            check_machines(folder, *(path for path in checkpoints_read if path is not None))
         results = run_jobs([job for search in searches for job in search.jobs()], folder, workers, log)
         gains_jobs = [search.gains_jobs(results) for search in searches]
         gains = run_jobs([job for jobs in gains_jobs for job in jobs], folder, workers, log)

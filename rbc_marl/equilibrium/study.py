@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
 
+from rbc_marl import places
 from rbc_marl.analysis.best_responses import judge
 from rbc_marl.analysis.drawing import save
 from rbc_marl.analysis.figures import sweeps
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+# Folders of a sweep that go to its address and come from there on their own.
+APART = ("runs", "rows")
 # What the folder of a sweep is called that an experiment's own search spaces make, after the time.
 SUFFIX = "_sweep"
 
@@ -183,8 +187,10 @@ def unfinished_study(
         UserError: There is none.
     """
     home = _home(spec)
+    places.pull_heads(home, ("config.yaml",))
     for path in sorted(home.glob(f"*{SUFFIX}/config.yaml"), reverse=True):
         began = read_specs(path)[0].with_overrides(overrides)
+        places.pull(path.parent / "rows")
         study, store = Study.of(sweep_of(began)), RowStore(path.parent)
         if any(finished_row(study, run, store) is None for run in study.runs):
             return study, path.parent, began
@@ -192,7 +198,7 @@ def unfinished_study(
 
 
 def _home(spec: ExperimentSpec) -> Path:
-    return Path(spec.data.get("storage_path") or DEFAULT_RESULTS).expanduser() / spec.name
+    return places.local_path(spec.data.get("storage_path") or DEFAULT_RESULTS) / spec.name
 
 
 # Running
@@ -214,7 +220,7 @@ def run_study(
     Args:
         study: All that can run.
         folder: Where everything is kept.
-        workers: Runs side by side; None: as many as the usable cores allow.
+        workers: Runs side by side; None: as many as the usable cores allow, or those of the cluster.
         options: Where Ray runs.
         only: Names of the arms to run; empty: all.
         spec: The experiment whose own file holds the search spaces; None for a sweep file.
@@ -225,18 +231,21 @@ def run_study(
         The summary, as Markdown.
 
     Raises:
-        UserError: A run failed, another process works in the folder, or it holds rows that were made with other
-            settings.
+        UserError: A run failed, another process works in the folder, it holds rows that were made with other settings,
+            or a machine of the cluster cannot work.
         KeyboardInterrupt: It was interrupted.
     """
-    from rbc_marl.experiments.folder import folder_lock, replace_file
+    from rbc_marl.experiments.cluster import check_machines, cores
+    from rbc_marl.experiments.folder import replace_file
+    from rbc_marl.experiments.lock import folder_lock
     from rbc_marl.experiments.progress import SweepProgress
     from rbc_marl.experiments.ray_session import RayOptions, ray_session, usable_cores
 
     asked, options = study.only(only), options or RayOptions()
+    fetch(folder)
     rows_of(study, folder)  # refuses rows of other settings before anything is written
-    workers = workers or max(usable_cores() // study.processes, 1)
-    cpus = workers * study.processes
+    # Of a Ray of one's own; a cluster knows itself what it has.
+    cpus = math.ceil((workers or max(usable_cores() // study.processes, 1)) * study.cpus)
     options = replace(options, num_cpus=options.num_cpus or cpus)
     make_folder(folder)
     with folder_lock(folder), SweepProgress(study.name, console) as report:
@@ -244,8 +253,24 @@ def run_study(
         if spec is not None:
             replace_file(folder / "config.yaml", dump_yaml({spec.name: dict(spec.data)}))
         with ray_session(options, cpus):
+            check_machines(folder, *study.needed)
+            workers = workers or max(int(cores(options) // study.cpus), 1)
             run_stages(asked, folder, workers, report)
-            return finish(study, rows_of(study, folder, report), folder, workers, report, asked.arms)
+            text = finish(study, rows_of(study, folder, report), folder, workers, report, asked.arms)
+        store(folder)
+        return text
+
+
+def fetch(folder: Path) -> None:
+    """Bring what a sweep has left at its address, but for its runs: who goes on with one brings it."""
+    places.pull(folder, APART)
+    places.pull(folder / "rows")
+
+
+def store(folder: Path) -> None:
+    """Bring what a sweep has left to its address, but for runs and rows, which are brought there as they end."""
+    tune = [path.name for path in folder.glob("tune-*")] if places.is_remote(folder) else []
+    places.push(folder, (*APART, *tune))
 
 
 def remeasure_study(
@@ -271,15 +296,18 @@ def remeasure_study(
         UserError: A run's checkpoint is gone, another process works in the folder, or it holds rows that were made with
             other settings.
     """
-    from rbc_marl.experiments.folder import folder_lock
+    from rbc_marl.experiments.lock import folder_lock
 
     asked = study.only(only)
+    fetch(folder)
     if not rows_of(study, folder):
         raise UserError(f"{folder} holds no runs of {study.name}; leave out --remeasure to train them")
     with folder_lock(folder):
         begin(study, folder, command, report)
         remeasure(asked, folder, report)
-        return finish(study, rows_of(study, folder, report), folder, report=report, asked=())
+        text = finish(study, rows_of(study, folder, report), folder, report=report, asked=())
+    store(folder)
+    return text
 
 
 def run_stages(study: Study, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS, _get_algorithm_class
 
+from rbc_marl import places
 from rbc_marl.config import AGENT_TYPES, PRESETS, EconomyConfig, parse_config
 from rbc_marl.curriculum import Curriculum, parse_curriculum
 from rbc_marl.errors import ConfigError, first_line, nearest, one_of
@@ -42,13 +43,15 @@ OUR_ALGORITHMS: dict[str, type[Algorithm]] = {"EconomyPPO": EconomyPPO}
 
 
 def _folder(text: str) -> str:
-    if "://" in text:
-        raise ValueError("it must be a folder of this machine, or one that is mounted here")
-    return str(Path(text).expanduser())
+    try:
+        return places.place_of(text, "")
+    except ConfigError as error:
+        raise ValueError(str(error).partition("; ")[2] or str(error).strip()) from None
 
 
 def _checkpoint(text: str) -> str:
-    folder = Path(_folder(text)).resolve()
+    folder = places.local_path(_folder(text)).resolve()
+    places.pull(folder)
     if not (folder / "rllib_checkpoint.json").is_file():
         raise ValueError("it must be the folder of a checkpoint")
     return str(folder)
@@ -87,7 +90,7 @@ class ExperimentSettings(Section):
     env: object = Field(default=None, description="rbc_open, rbc_closed, or any environment of gymnasium's")
     stop: object = Field(default=None, description="results, and the values that end the run: {training_iteration: 9}")
     num_samples: Annotated[int, Field(ge=1)] = Field(default=1, description="trials of each point of a search")
-    storage_path: Folder | None = Field(default=None, description="folder of the results")
+    storage_path: Folder | None = Field(default=None, description="folder of the results, or an address: s3://bucket/x")
     checkpoint_config: CheckpointSettings | None = None
     restore: Checkpoint | None = Field(default=None, description="checkpoint to begin from")
     loggers: object = Field(default=None, description="wandb, mlflow, aim: [wandb], or {wandb: {project: economies}}")
@@ -232,7 +235,7 @@ def _experiment(
         resolved=resolved if keys is None else {**resolved, "config": keys},
         checkpoints=settings.checkpoint_config or CheckpointSettings(),
         seed=int(config.seed),  # `configured` and `build_python` see to it that there is one
-        storage=Path(settings.storage_path or DEFAULT_RESULTS),
+        storage=places.local_path(settings.storage_path or DEFAULT_RESULTS),
         source=source,
         restore=restore,
         loggers=_loggers(settings.loggers, f"{name}.loggers"),

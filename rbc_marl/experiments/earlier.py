@@ -6,23 +6,27 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from rbc_marl import places
 from rbc_marl.errors import UserError
 from rbc_marl.experiments.build import Experiment, to_yaml
-from rbc_marl.experiments.folder import RunFolder, folder_lock
-from rbc_marl.experiments.run import Outcome
+from rbc_marl.experiments.folder import RunFolder
+from rbc_marl.experiments.lock import SILENCE, folder_lock
+from rbc_marl.experiments.run import HEADS, Outcome
 from rbc_marl.settings import load_yaml
 
-# Seconds to wait for the processes of a killed sweep to end.
-PATIENCE = 20.0
+# Seconds to wait for the processes of a killed sweep to end, or to be silent for long enough on another machine.
+PATIENCE = SILENCE + 15.0
 
 
 def earlier_folder(experiment: Experiment) -> RunFolder | None:
     """The newest folder of a run that began before, with the same settings, if it did."""
+    places.pull_heads(experiment.storage / experiment.name, HEADS)
     begun = RunFolder.all_in(experiment.storage / experiment.name)
     settings = _settings(to_yaml(experiment)) if begun else {}
     for folder in begun:
         with suppress(OSError, ValueError):  # nothing goes on from a folder whose settings are torn
             if _settings((folder.path / "config.yaml").read_text("utf-8")) == settings:
+                places.pull(folder.path)
                 return folder
     return None
 
@@ -44,7 +48,7 @@ def trained_before(folder: RunFolder) -> Outcome | None:
 
 
 def is_free(folder: RunFolder) -> bool:
-    """Whether nobody else runs it. Its number may have passed to another process since: then a new run is begun."""
+    """Whether nobody else runs it."""
     with suppress(UserError), folder_lock(folder.path, PATIENCE):
         return True
     return False

@@ -10,17 +10,17 @@ import csv
 import io
 import json
 import math
-import os
 import shutil
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from rbc_marl import places
 from rbc_marl.errors import UserError
 from rbc_marl.experiments.notes import METRICS, in_order, metrics
 
@@ -79,6 +79,7 @@ class RunFolder:
         """Change entries of run.json."""
         text = json.dumps({**self.read_info(), **changes}, indent=2, allow_nan=False)
         replace_file(self.path / "run.json", text + "\n")
+        places.push(self.path)
 
     # Checkpoints
 
@@ -109,6 +110,8 @@ class RunFolder:
             doomed = old.with_name(f".{old.name}.tmp")
             old.replace(doomed)
             shutil.rmtree(doomed)
+        with suppress(UserError):  # everything is here, and goes there with the next one; or the end of the run fails
+            places.push(self.path)
         return path
 
     # What the run reports
@@ -228,44 +231,3 @@ class _EventFile:
         length = struct.pack("<Q", len(content))
         checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, content)]
         self._file.write(length + checksums[0] + content + checksums[1])
-
-
-@contextmanager
-def folder_lock(path: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold a folder for this process alone. A process that dies lets go of it.
-
-    Args:
-        path: The folder; made if there is none.
-        patience: Seconds to wait for another process to let go of it.
-
-    Raises:
-        UserError: Another process holds it, or it cannot be locked; the message names who holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    owner = path / ".lock.json"
-    lock = FileLock(path / ".lock", timeout=patience)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"{path} is in use by {_described(owner)}; wait for its end, or stop it") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be locked ({error}); choose another folder") from None
-    try:
-        since = datetime.now().astimezone().isoformat(timespec="seconds")
-        record = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
-        replace_file(owner, json.dumps(record) + "\n")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-
-
-def _described(owner: Path) -> str:
-    """Who holds a lock, as its file says."""
-    try:
-        holder = json.loads(owner.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):  # it has only just taken it
-        return "another process"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from ray.tune.registry import get_trainable_cls
 
 from rbc_marl.errors import UserError, first_line
 from rbc_marl.own_code import worker_setup
+from rbc_marl.rllib.lost import check_room
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,13 @@ def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
     paths = [path for path in dict.fromkeys(str(Path(path).resolve()) for path in sys.path) if path in here]
     runtime_env = {"worker_process_setup_hook": setup} if setup else None
     try:
-        ray.init(
-            log_to_driver=options.verbosity > 0,
-            logging_level=logging.INFO if options.verbosity > 1 else logging.ERROR,
-            job_config=_OwnPaths(runtime_env=runtime_env, _py_driver_sys_path=paths),
-            **_where(options, cpus),
-        )
+        with _deaf_to_hangups():
+            ray.init(
+                log_to_driver=options.verbosity > 0,
+                logging_level=logging.INFO if options.verbosity > 1 else logging.ERROR,
+                job_config=_OwnPaths(runtime_env=runtime_env, _py_driver_sys_path=paths),
+                **_where(options, cpus),
+            )
     except Exception as error:
         message = f"Ray does not start ({first_line(error)}); -vv shows what it says"
         if options.address is not None:  # a wrong token looks like a cluster that cannot be reached
@@ -119,6 +123,19 @@ def _where(options: RayOptions, cpus: int) -> dict[str, Any]:
     return {"address": "local", "num_cpus": wanted, "num_gpus": options.num_gpus, "include_dashboard": False}
 
 
+@contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """Lets processes that start here outlive their terminal: a run that is to save itself still needs Ray's."""
+    is_main = threading.current_thread() is threading.main_thread()  # which alone can
+    hangup = getattr(signal, "SIGHUP", None) if is_main else None  # not on Windows
+    previous = signal.signal(hangup, signal.SIG_IGN) if hangup else None
+    try:
+        yield
+    finally:
+        if hangup:
+            signal.signal(hangup, previous)
+
+
 class _OwnPaths(JobConfig):
     """Lets Ray add no folders: it puts the working folder first, also where this process does not have it."""
 
@@ -136,6 +153,9 @@ def built_algorithm(config: AlgorithmConfig, verbosity: int) -> Iterator[Algorit
     Args:
         config: Left as it is.
         verbosity: As in `quieten`.
+
+    Raises:
+        UserError: Ray has no room for its processes.
     """
     config = config.copy(copy_frozen=False)
     if verbosity == 0:
@@ -143,6 +163,7 @@ def built_algorithm(config: AlgorithmConfig, verbosity: int) -> Iterator[Algorit
     named = config.algo_class
     cls: Any = get_trainable_cls(named) if isinstance(named, str) else named
     algorithm = cls.__new__(cls)
+    check_room(config)  # also for algorithms that would wait without an end
     with tempfile.TemporaryDirectory(prefix="rbc_marl_") as folder:
         algorithm._setup_logdir = lambda: setattr(algorithm, "_logdir", folder)
         algorithm.__init__(config=config)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rbc_marl import places
 from rbc_marl.errors import UserError
 from rbc_marl.experiments.folder import replace_file
 
@@ -69,6 +70,7 @@ class RowStore:
         """Keep a row."""
         self.path(key).parent.mkdir(parents=True, exist_ok=True)
         replace_file(self.path(key), json.dumps(row, allow_nan=False))
+        places.push(self.path(key))
 
 
 def read_json(path: Path, report: Callable[[str], object] = print) -> dict[str, Any] | None:

@@ -8,31 +8,35 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from rich.console import Console
 
+from rbc_marl import places
 from rbc_marl.analysis.outcomes import BEST, outcome
-from rbc_marl.errors import UserError, first_line
+from rbc_marl.errors import LostProcessError, UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
-from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of, replace_file
+from rbc_marl.experiments.folder import RunFolder, iteration_of, replace_file
+from rbc_marl.experiments.lock import TakenOverError, folder_lock
 from rbc_marl.experiments.loggers import LoggedRun, Loggers
 from rbc_marl.experiments.notes import RUN, write_readme
 from rbc_marl.experiments.progress import Progress
 from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
+from rbc_marl.experiments.signals import StopRequest
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
 from rbc_marl.provenance import git_commit, versions
 from rbc_marl.rllib.population import STATE_NAME
 
+# Files of a run by which those to go on with are found.
+HEADS = ("run.json", "config.yaml", "config.py")
+STEPS = "num_env_steps_sampled_lifetime"
 # Parts of RLlib's result that are not numbers of the run.
 NOT_REPORTED = ("config", "pid", "timestamp", "done")
 
@@ -66,48 +70,6 @@ class Outcome:
         return float(self.results.get("time_total_s", 0.0))
 
 
-class StopRequest:
-    """Catches Ctrl-C and SIGTERM, so that a run ends between two iterations; a second one ends it at once.
-
-    Args:
-        notice: Told once, in a thread of its own, that the run is about to stop.
-    """
-
-    def __init__(self, notice: Callable[[str], None]) -> None:
-        self.signal: int | None = None
-        self.notice = notice
-        self._previous: dict[int, Any] = {}
-        self._teller: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        """Install the handlers (only the main thread can)."""
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Put the earlier handlers back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        if self._teller is not None:
-            self._teller.join()
-
-    def reinstall(self) -> None:
-        """Take the signals again after Ray has installed handlers of its own."""
-        for number in self._previous:
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-        # The signal may have come in the middle of a print, or of an import of what prints: another thread waits for
-        # the end of it.
-        words = "stopping: this iteration ends, then a checkpoint is saved (again: at once, without one)"
-        self._teller = threading.Thread(target=self.notice, args=(words,), name="stop-notice", daemon=True)
-        self._teller.start()
-
-
 def train(
     experiment: Experiment,
     folder: RunFolder | None = None,
@@ -132,12 +94,13 @@ def train(
 
     Raises:
         UserError: The algorithm cannot be built, or training fails; run.json then says "failed".
+        LostProcessError: A process is lost without which it cannot go on.
     """
     options = ray_options or RayOptions()
     with ExitStack() as stack:
         request = stack.enter_context(StopRequest(lambda text: None))
         if folder is not None:
-            stack.enter_context(folder_lock(folder.path))
+            hold = stack.enter_context(folder_lock(folder.path))
         stack.enter_context(ray_session(options, cpus_needed(experiment.config)))
         try:
             algorithm = stack.enter_context(built_algorithm(experiment.config, options.verbosity))
@@ -149,14 +112,20 @@ def train(
         request.reinstall()
         if folder is None:
             folder = new_folder(experiment)
-            stack.enter_context(folder_lock(folder.path))
+            hold = stack.enter_context(folder_lock(folder.path))
         loggers = stack.enter_context(_loggers(experiment, folder, lambda text: request.notice(text)))
         stack.callback(folder.close)
         folder.update_info(**run_record(experiment, command))
         write_readme(folder.path, f"A run of rbc_marl: {experiment.name}, seed {experiment.seed}.", RUN, command)
         progress = stack.enter_context(Progress(experiment.name, experiment.stop, experiment.env_config, last, console))
         request.notice = progress.notice
-        return _run(experiment, algorithm, folder, last, progress, loggers, request, after_iteration)
+
+        def ended(results: dict[str, Any]) -> None:
+            hold.check()
+            if after_iteration is not None:
+                after_iteration(results)
+
+        return _run(experiment, algorithm, folder, last, progress, loggers, request, ended)
 
 
 @contextmanager
@@ -182,7 +151,7 @@ def _run(
     progress: Progress,
     loggers: Loggers,
     request: StopRequest,
-    after_iteration: Callable[[dict[str, Any]], None] | None,
+    after_iteration: Callable[[dict[str, Any]], None],
 ) -> Outcome:
     """The training loop, and how it ends."""
     checkpoints, seconds_before, checked = experiment.checkpoints, results.get("time_total_s") or 0.0, False
@@ -193,21 +162,24 @@ def _run(
 
     try:
         while not (done := should_stop(experiment.stop, results)) and request.signal is None:
+            steps_before = results.get(STEPS)
             results = flat_results(algorithm.train(), seconds_before)
+            _check_sampled(algorithm, results.get(STEPS), steps_before)
             folder.log(algorithm.iteration, results)
             progress.update(results)
             loggers.log(algorithm.iteration, results)
             if not checked:
                 check_reported(experiment.stop, results)
                 checked = "env_runners/episode_return_mean" in results
-            if after_iteration is not None:
-                after_iteration(results)
+            after_iteration(results)
             if checkpoints.checkpoint_frequency and algorithm.iteration % checkpoints.checkpoint_frequency == 0:
                 save()
         if checkpoints.checkpoint_at_end or not done:
             save()
     except KeyboardInterrupt:
         request.signal, done = request.signal or signal.SIGINT, False
+    except TakenOverError:
+        raise
     except Exception as error:
         failure = _failure(error, algorithm.iteration + 1, experiment.name, folder)
         folder.update_info(status="failed", ended=now(), error=str(failure))
@@ -216,6 +188,14 @@ def _run(
     folder.update_info(status=status, ended=now(), iterations=algorithm.iteration, **became(experiment, results))
     newest = next(reversed(folder.checkpoints()), None)
     return Outcome(folder.path, newest, status, None if done else request.signal, results)
+
+
+def _check_sampled(algorithm: Algorithm, steps: float | None, steps_before: float | None) -> None:
+    """Refuse an iteration without samples, which RLlib's own algorithms count where all env runners are lost."""
+    if not algorithm.config.num_env_runners or not (steps or 0) <= (steps_before or 0):
+        return
+    if not algorithm.env_runner_group.num_healthy_remote_workers():
+        raise LostProcessError(f"all {algorithm.config.num_env_runners} env runners are lost")
 
 
 def _failure(error: Exception, iteration: int, name: str, folder: RunFolder) -> UserError:
@@ -263,13 +243,14 @@ def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Ex
         UserError: There is none, or it is in use.
     """
     home = experiment.storage / experiment.name
+    places.pull_heads(home, HEADS)
     runs = RunFolder.all_in(home)
     for folder in runs:
         info = folder.read_info()
         if info.get("status") == "finished":
             continue
         with folder_lock(folder.path):  # refused while somebody runs it
-            pass
+            places.pull(folder.path)
         source = folder.path / ("config.py" if experiment.is_python else "config.yaml")
         only = None if experiment.is_python else experiment.name
         changes = (*info.get("sets", ()), *sets)  # the copy of the file lacks those of earlier resumes

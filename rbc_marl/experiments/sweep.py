@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
+from rbc_marl import places
 from rbc_marl.analysis.composition import composition
 from rbc_marl.analysis.groups import Thresholds
 from rbc_marl.analysis.outcomes import BEST, FAILED, outcome
@@ -27,6 +27,7 @@ from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
 from rbc_marl.experiments import run as training
 from rbc_marl.experiments.build import Experiment, algorithm_class
+from rbc_marl.experiments.cluster import check_room_of_runs
 from rbc_marl.experiments.earlier import earlier_folder, is_free, trained_before
 from rbc_marl.experiments.file import ExperimentSpec, Override
 from rbc_marl.experiments.progress import tell
@@ -158,6 +159,17 @@ class Sweep:
         return max(len(run.bundles) for run in self.runs)
 
     @property
+    def cpus(self) -> float:
+        """Most CPUs of a run."""
+        return max(sum(bundle.get("CPU", 0.0) for bundle in run.bundles) for run in self.runs) or 1.0
+
+    @property
+    def needed(self) -> tuple[Path, ...]:
+        """Folders that runs read."""
+        paths = {run.spec.data.get("restore") for run in self.runs}
+        return tuple(Path(path) for path in sorted(filter(None, paths)))
+
+    @property
     def size(self) -> str:
         """How many runs there are, in words."""
         return f"{len(self.runs)} runs"
@@ -278,7 +290,7 @@ def _described(scheduler: Asha | None) -> str:
 
 def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, report: Callable[[str], None]) -> None:
     """Run what is missing, as many at a time as there are workers."""
-    _check_gpus(max(bundle.get("GPU", 0.0) for run in missing for bundle in run.bundles))
+    check_room_of_runs([run.bundles for run in missing])
     root, endings = folder.resolve(), itertools.count(len(sweep.runs) - len(missing) + 1)
     store, by_key, asha = RowStore(root, report), {run.key: run for run in missing}, sweep.scheduler
     groups: dict[Hashable, list[str]] = {}
@@ -296,6 +308,7 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
 
     def ended(trial: str, _: Mapping[str, Any]) -> None:
         for key in together[trial]:
+            places.pull(store.path(key))  # which another machine may have written
             row = store.read(key)
             tell(report, next(endings), len(sweep.runs), f"{key}: no row" if row is None else _line(row))
 
@@ -435,15 +448,6 @@ def _stopped_row(run: RunSpec, folder: Path) -> dict[str, Any]:
     iterations = last.pop("iterations")
     quantities = {name: None if x is None else round(x, 4) for name, x in last.items()}
     return _row(run, {"outcome": STOPPED, **quantities, "iterations": iterations})
-
-
-def _check_gpus(share: float) -> None:
-    """Refuse to wait for a GPU that will never come."""
-    available = ray.cluster_resources().get("GPU", 0.0) if share else 0.0
-    if available < share:
-        raise UserError(
-            f"gpus_per_trial is {share:g}, but Ray has {available:g} GPUs here; leave it out to train on CPUs"
-        )
 
 
 # Training, from where an interruption left it

@@ -12,7 +12,8 @@ from typing import Any
 from rbc_marl.curriculum import Schedule, parse_curriculum
 from rbc_marl.errors import ConfigError, NonFiniteError
 from rbc_marl.experiments.build import Experiment
-from rbc_marl.experiments.folder import RunFolder, folder_lock, iteration_of
+from rbc_marl.experiments.folder import RunFolder, iteration_of
+from rbc_marl.experiments.lock import folder_lock
 from rbc_marl.experiments.notes import RUN, write_readme
 from rbc_marl.experiments.run import Outcome, became, new_folder, now, reason, run_record
 from rbc_marl.rllib.population import STATE_NAME, Population, check_population

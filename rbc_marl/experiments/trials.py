@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -21,9 +22,14 @@ from rbc_marl.errors import UserError
 from rbc_marl.experiments.progress import tell
 from rbc_marl.experiments.ray_session import quieten
 from rbc_marl.experiments.rows import RowStore
+from rbc_marl.experiments.signals import ending_signals, leave_terminal
 
 # Where a trial's configuration holds the key of its piece of work.
 KEY = "key"
+# Where a trial's last report says why it failed.
+ERROR = "ended_by"
+# How often a trial begins again, from what is kept of it, after its process or machine was lost.
+LOST = 10
 
 
 class Job(Protocol):
@@ -131,7 +137,10 @@ def run_trials(
     def trial(config: dict[str, Any]) -> None:
         quieten(0)
         torch.set_num_threads(1)
-        tune.report(work(config[KEY]))
+        try:
+            tune.report(work(config[KEY]))
+        except Exception as error:  # told, not raised: what Tune itself sees fail is a process that was lost
+            tune.report({ERROR: f"{type(error).__name__}: {' '.join(str(error).split())}"})
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         asked = [{"CPU": 1.0}] if bundles is None else bundles[config[KEY]]
@@ -148,13 +157,20 @@ def run_trials(
             storage_path=str(folder.resolve()),
             verbose=0,
             callbacks=[_Listener(ended, reported)],
+            failure_config=tune.FailureConfig(max_failures=LOST),
         ),
     )
-    with _sigterm_as_sigint():
-        errors = [result.error for result in tuner.fit() if result.error]
+    with _all_as_sigint():
+        errors = [_error(result) for result in tuner.fit() if result.error or ERROR in (result.metrics or {})]
     if errors:
-        last = str(errors[0]).strip().splitlines()[-1].removeprefix("rbc_marl.errors.")
+        last = errors[0].removeprefix("UserError: ")
         raise UserError(f"{len(errors)} of {len(keys)} failed, the first with: {last}")
+
+
+def _error(result: tune.Result) -> str:
+    """Why a trial failed, in a line."""
+    told = (result.metrics or {}).get(ERROR)
+    return str(told or str(result.error).strip().splitlines()[-1])
 
 
 class _Listener(tune.Callback):
@@ -173,16 +189,25 @@ class _Listener(tune.Callback):
             self.reported(trial.config[KEY], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        self.ended(trial.config[KEY], trial.last_result)
+        if ERROR not in trial.last_result:
+            self.ended(trial.config[KEY], trial.last_result)
 
 
 @contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
+def _all_as_sigint() -> Iterator[None]:
     """Tune ends cleanly, with its state saved, on Ctrl-C only."""
     is_main = threading.current_thread() is threading.main_thread()  # which alone can
-    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)) if is_main else None
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        if number != signal.SIGTERM:
+            leave_terminal(terminals)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    others = [number for number in ending_signals() if number != signal.SIGINT] if is_main else []
+    previous = {number: signal.signal(number, interrupt) for number in others}
     try:
         yield
     finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -26,6 +26,7 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig, parse_config
 from rbc_marl.economy import EconomyState
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
 from rbc_marl.observations import check_encoding
+from rbc_marl.places import opened
 from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.own_class import load_class, name_of, source_of
@@ -165,12 +166,13 @@ def find_checkpoint(path: str | Path) -> Path:
     """The folder that holds policies: a checkpoint, the newest of a run, or that of an experiment's newest run.
 
     Args:
-        path: One of these, or the name of policies in the package (`rbc_marl.presets.zoo`); a folder wins.
+        path: One of these, or the address of a checkpoint or of a run; or the name of policies in the package
+            (`rbc_marl.presets.zoo`); a folder wins.
 
     Raises:
         UserError: There is none at ``path``.
     """
-    path = Path(path)
+    path = opened(path)
     if not path.is_dir():
         trained = zoo()
         if str(path) in trained and not path.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -15,22 +15,25 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import COMPONENT_RL_MODULE
-from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY, Learner
+from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import (
+    ALL_MODULES,
     ENV_RUNNER_RESULTS,
-    EPISODE_MODULE_RETURN_MEAN,
+    ENV_RUNNER_SAMPLING_TIMER,
     LEARNER_RESULTS,
-    NUM_ENV_STEPS_SAMPLED,
+    LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    NUM_MODULE_STEPS_TRAINED,
+    NUM_MODULE_STEPS_TRAINED_LIFETIME,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
 )
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import Schedule, build_curriculum, parse_curriculum
-from rbc_marl.errors import ConfigError, NonFiniteError
+from rbc_marl.errors import ConfigError
 from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.logit_response import LogitResponse
 from rbc_marl.policies.networks import PolicyNetwork
@@ -38,9 +41,13 @@ from rbc_marl.policies.saved import check_finite_weights, save_policies
 from rbc_marl.policies.trembles import Trembles
 from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, CurriculumCallback
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
+from rbc_marl.rllib.finite import check_finite_results
 from rbc_marl.rllib.learner import EconomyPPOLearner
+from rbc_marl.rllib.lost import check_room, naming_lost_learners
 from rbc_marl.rllib.modules import EconomyModule, check_evaluation, module_spec
 from rbc_marl.rllib.plain import check_registered, policy_mapping_fn
+from rbc_marl.rllib.rollout import Rollout
+from rbc_marl.rllib.sampling import sample_shares
 from rbc_marl.rllib.settings import (
     MERGED_SETTINGS,
     OWN_SETTINGS,
@@ -97,6 +104,8 @@ class EconomyPPOConfig(PPOConfig):
         self.entropy_coeff = 0.05
         self.vf_loss_coeff = 0.5
         self.use_kl_loss = False
+        # With the usual 30 s each iteration would wait as long for an env runner that is gone.
+        self.env_runner_health_probe_timeout_s = 0.1
         # Looking at every gradient for NaN stalls an accelerator twice per parameter and minibatch.
         self.torch_skip_nan_gradients = True
         defaults = EconomySettings.parse({}, "")
@@ -298,6 +307,15 @@ class EconomyPPO(PPO):
 
     _steps_per_iteration: int | None = None
 
+    def setup(self, config: AlgorithmConfig) -> None:
+        """RLlib's, which waits without an end for processes that Ray has no room for: that is refused.
+
+        Raises:
+            UserError: Ray has no room.
+        """
+        check_room(config)
+        super().setup(config)
+
     @property
     def steps_per_iteration(self) -> int:
         """Env steps of an iteration of the curriculum: fixed when a run begins, and kept in its checkpoints."""
@@ -308,22 +326,60 @@ class EconomyPPO(PPO):
 
         Raises:
             NonFiniteError: A return or a loss is infinite or NaN: what follows would say nothing of an economy.
+            LostProcessError: A learner is lost, or all env runners are and nobody can play in their place.
         """
-        results: dict[str, Any] = super().step()
-        _check_finite_results(results, self.iteration + 1)
+        with naming_lost_learners(self.learner_group):
+            results: dict[str, Any] = super().step()
+        check_finite_results(results, self.iteration + 1)
         return results
 
     def training_step(self) -> None:
         """Sample and learn; then all env runners know how far the run is, and so what phase comes next.
 
         RLlib says so only at the end of an iteration of several steps, and not to a process that is still busy taking
-        over its weights.
+        over its weights. It would sample all runners anew where one is lost, so that batches grow, and count an
+        iteration without samples where all are.
         """
-        super().training_step()
+        if self.env_runner_group.num_remote_env_runners():
+            self._learn(*self._sample_shares())
+        else:
+            super().training_step()
         state = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()}
         if self.env_runner is not None:
             self.env_runner.set_state(state)
         self.env_runner_group.foreach_env_runner_async_fetch_ready(lambda r: r.set_state(state), tag="env_steps")
+
+    def _sample_shares(self) -> tuple[list[Rollout], list[dict[str, Any]]]:
+        """The episodes of an update from remote env runners, and what they logged."""
+        config = self.config
+        in_one_go = config.num_env_runners * config.num_envs_per_env_runner * economy_of(config)[0].horizon
+        rounds = math.ceil(config.total_train_batch_size / in_one_go)
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            return sample_shares(self.env_runner_group, rounds, config.sample_timeout_s)
+
+    def _learn(self, rollouts: Sequence[Rollout], logged: Sequence[dict[str, Any]]) -> None:
+        """The rest of `PPO.training_step`: update the learners, and give env runners the new weights."""
+        self.metrics.aggregate(list(logged), key=ENV_RUNNER_RESULTS)
+        trained = (LEARNER_RESULTS, ALL_MODULES, NUM_MODULE_STEPS_TRAINED_LIFETIME)
+        timesteps = {
+            NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps(),
+            NUM_MODULE_STEPS_TRAINED_LIFETIME: self.metrics.peek(trained, default=0),
+        }
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            results = self.learner_group.update(
+                episodes=list(rollouts),
+                timesteps=timesteps,
+                num_epochs=self.config.num_epochs,
+                minibatch_size=self.config.minibatch_size,
+                shuffle_batch_per_epoch=self.config.shuffle_batch_per_epoch,
+            )
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group,
+                policies=set(results[0]) - {ALL_MODULES},
+                inference_only=True,
+            )
 
     def save_to_path(self, path: str | Path | None = None, *args: object, **kwargs: object) -> str:
         """Save RLlib's checkpoint and, beside it, the policies (`save_policies`).
@@ -333,12 +389,14 @@ class EconomyPPO(PPO):
 
         Raises:
             NonFiniteError: A weight is infinite or NaN; nothing is written.
+            LostProcessError: A learner is lost.
         """
-        self._check_finite_weights("no checkpoint is saved")
-        # RLlib hands the path to a library that takes relative ones for addresses.
-        target = str(super().save_to_path(str(Path(path or tempfile.mkdtemp()).resolve()), *args, **kwargs))
-        if not self.config.scripted.chosen:  # what follows rules is no network that could be saved
-            self.save_policies(target)
+        with naming_lost_learners(self.learner_group):
+            self._check_finite_weights("no checkpoint is saved")
+            # RLlib hands the path to a library that takes relative ones for addresses.
+            target = str(super().save_to_path(str(Path(path or tempfile.mkdtemp()).resolve()), *args, **kwargs))
+            if not self.config.scripted.chosen:  # what follows rules is no network that could be saved
+                self.save_policies(target)
         return target
 
     def save_policies(self, folder: str | Path) -> None:
@@ -435,33 +493,3 @@ class EconomyPPO(PPO):
 def _tensor(value: object) -> torch.Tensor:
     # Arrays from another process cannot be written to, and torch wants its own to be.
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
-
-
-def _check_finite_results(results: Mapping[str, Any], iteration: int) -> None:
-    """Refuse returns and losses of an iteration that are infinite or NaN; they are on the host already."""
-    sampled = results.get(ENV_RUNNER_RESULTS, {})
-    if not sampled.get(NUM_ENV_STEPS_SAMPLED):  # of nothing RLlib reports means that are NaN
-        return
-    returns = sampled.get(EPISODE_MODULE_RETURN_MEAN, {})
-    learners = results.get(LEARNER_RESULTS, {})
-    losses = {
-        f"{key} of the {module_id}": reported[key]
-        for module_id, reported in learners.items()
-        for key in (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY)
-        if key in reported and reported.get(NUM_MODULE_STEPS_TRAINED, 0) > 0  # of whom nothing was learnt it is NaN
-    }
-    check_finite_numbers({**{f"the mean return of the {m}": x for m, x in returns.items()}, **losses}, iteration)
-
-
-def check_finite_numbers(named: Mapping[str, float], iteration: int) -> None:
-    """Refuse numbers of an iteration that are infinite or NaN.
-
-    Raises:
-        NonFiniteError: One is; the message says which.
-    """
-    for what, value in named.items():
-        if not math.isfinite(value):
-            raise NonFiniteError(
-                f"training stops in iteration {iteration}: {what} is {float(value)}; "
-                "check the sizes of prices, wages and interest_rate, reward_scale and lr"
-            )

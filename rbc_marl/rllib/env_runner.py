@@ -130,7 +130,32 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         count = num_episodes if num_episodes is not None else self.config.num_envs_per_env_runner
         if num_timesteps is not None:
             count = ceil(num_timesteps / self.economy.horizon)  # RLlib's "auto" duration gives fractions
-        generator = self._generator()
+        # A number of episodes or steps is asked for to evaluate, without trembles; training samples without one.
+        is_training = num_episodes is None and num_timesteps is None and not self.config.in_evaluation
+        generator = self._generator(self.worker_index or 0, self._steps_since_sync)
+        rollouts = self._sample(count, generator, explore, random_actions, is_training)
+        self._steps_since_sync += sum(map(len, rollouts))
+        return [rollout.to("cpu") for rollout in rollouts] if self.worker_index else rollouts
+
+    def sample_as(self, worker_index: int, rounds: int) -> list[Rollout]:
+        """Play what a remote env runner plays for an update, bit for bit.
+
+        Args:
+            worker_index: The runner's.
+            rounds: How often it has played all of its economies for this update before.
+
+        Returns:
+            Rollouts in host memory.
+        """
+        count = self.config.num_envs_per_env_runner
+        generator = self._generator(worker_index, rounds * count * self.economy.horizon)
+        is_training = not self.config.in_evaluation
+        return [rollout.to("cpu") for rollout in self._sample(count, generator, None, False, is_training)]
+
+    def _sample(
+        self, count: int, generator: torch.Generator, explore: bool | None, random_actions: bool, is_training: bool
+    ) -> list[Rollout]:
+        """Play ``count`` episodes in the phase where the run stands, log them, and tell callbacks."""
         phase = self.phase()
         self._phases.mask(self.module, phase)
         behaviour = BehaviourSettings(
@@ -138,8 +163,6 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             random=frozenset(AGENT_TYPES) if random_actions else phase.random,
             parameters=phase.own_economy().parameters(),
         )
-        # A number of episodes or steps is asked for to evaluate, without trembles; training samples without one.
-        is_training = num_episodes is None and num_timesteps is None and not self.config.in_evaluation
         if is_training:
             behaviour = behaviour.for_training(self.config, phase)
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
@@ -149,13 +172,11 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
                 rollout, summary = self._play(size, behaviour, generator)
                 rollouts.append(replace(rollout, phase_step=self.num_env_steps_sampled_lifetime))
                 summaries.append(summary)
-        steps = sum(map(len, rollouts))
-        self._log_steps(steps, sum(rollout.economies for rollout in rollouts))
+        self._log_steps(sum(map(len, rollouts)), sum(rollout.economies for rollout in rollouts))
         if rollouts:
             self._log_figures(rollouts, summaries)
         self._call("on_sample_end", self._callbacks, self.config.callbacks_on_sample_end, samples=rollouts)
-        self._steps_since_sync += steps
-        return [rollout.to("cpu") for rollout in rollouts] if self.worker_index else rollouts
+        return rollouts
 
     def _play(
         self, count: int, behaviour: BehaviourSettings, generator: torch.Generator
@@ -180,16 +201,16 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         slabs = -(-count // CPU_SLAB) if self.device.type == "cpu" else min(count, 1)
         return [count // slabs + (i < count % slabs) for i in range(slabs)]
 
-    def _generator(self) -> torch.Generator:
+    def _generator(self, worker_index: int, steps_since_sync: int) -> torch.Generator:
         seed = self.config.seed if self.config.seed is not None else int(torch.randint(2**31, ()))
         return generator_at(
             self.device,
             seed,
             Stream.ACTIONS,
-            self.worker_index or 0,
+            worker_index,
             int(self.config.in_evaluation),
             self.num_env_steps_sampled_lifetime,
-            self._steps_since_sync,
+            steps_since_sync,
         )
 
     def _call(self, name: str, callbacks: Sequence[RLlibCallback], functions: object, **kwargs: object) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rbc_marl import ConfigError, UserError
 from rbc_marl.equilibrium.study import load_study, run_study, study_of, unfinished_study
 from rbc_marl.experiments.file import read_overrides, read_specs
-from rbc_marl.experiments.folder import folder_lock
+from rbc_marl.experiments.lock import folder_lock
 from rbc_marl.experiments.rows import RowStore
 from rbc_marl.experiments.sweep_file import sweep_of
 from rbc_marl.policies.saved import find_checkpoint, load_policies

@@ -183,7 +183,7 @@ ECONOMY_MISTAKES = [
         'small.config.learning_rates is not a setting of EconomyPPO; did you mean "curriculum.learning_rate"?',
     ),
     ("config=3", "config: name a setting, such as config.lr"),
-    ("storage_path=s3://bucket/runs", "small.storage_path is 's3://bucket/runs'; it must be a folder of this machine"),
+    ("storage_path=s4://bucket/runs", "small.storage_path is 's4://bucket/runs'; it must be a path, or begin with"),
     (
         "callbacks=http.server.HTTPServer",
         'small.config.callbacks is "http.server.HTTPServer", which is not a subclass of',

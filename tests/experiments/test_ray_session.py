@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,20 +37,19 @@ def environment(token=None, **changes):
     return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **auth, **changes}
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """The address of a cluster with tokens, in a folder and with a port of its own."""
+@contextmanager
+def head_node(folder, token=None, cpus=CPUS):
+    """The address of a cluster in a folder and with a port of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("ray")
     ray = Path(sys.executable).with_name("ray")
-    words = ["start", "--head", "--block", f"--port={port}", f"--num-cpus={CPUS}", f"--temp-dir={folder}"]
+    words = ["start", "--head", "--block", f"--port={port}", f"--num-cpus={cpus}", f"--temp-dir={folder}"]
     words += ["--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
     log = folder / "head.log"
     with log.open("w") as out:
         head = subprocess.Popen(
-            [str(ray), *words], env=environment(TOKEN), stdout=out, stderr=out, start_new_session=True
+            [str(ray), *words], env=environment(token), stdout=out, stderr=out, start_new_session=True
         )
     try:
         deadline = time.monotonic() + 120
@@ -63,6 +63,13 @@ def cluster(tmp_path_factory):
             head.wait(30)
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The address of a cluster with tokens."""
+    with head_node(tmp_path_factory.mktemp("ray"), TOKEN) as address:
+        yield address
 
 
 def said(address, env):

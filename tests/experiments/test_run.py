@@ -177,7 +177,7 @@ def test_the_last_checkpoint_can_be_left_out():
     assert [path.name for path in outcome.folder.glob("*checkpoint*")] == ["checkpoint_000003"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_run_between_iterations_with_a_checkpoint(in_empty_folder, number):
     action = f"os.kill(os.getpid(), {int(number)})"
     (in_empty_folder / "mine.py").write_text(textwrap.dedent(INTERRUPTED.format(action=action)), encoding="utf-8")
@@ -195,9 +195,12 @@ def test_a_signal_ends_a_run_between_iterations_with_a_checkpoint(in_empty_folde
 
 
 def test_signals_are_the_callers_again_after_a_run():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    def handlers():
+        return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+    before = handlers()
     train(tiny("stop.training_iteration=1"), console=quiet())
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert handlers() == before
 
 
 def kill_after(folder, iteration):
@@ -269,7 +272,7 @@ def test_only_an_unfinished_run_that_nobody_runs_is_resumed():
     RunFolder(outcome.folder).update_info(status="running", pid=1, host=socket.gethostname())
     code = f"""if True:
         from pathlib import Path
-        from rbc_marl.experiments.folder import folder_lock
+        from rbc_marl.experiments.lock import folder_lock
         with folder_lock(Path({str(outcome.folder)!r})):
             print("locked", flush=True)
             input()

@@ -9,7 +9,7 @@ import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rbc_marl.errors import NonFiniteError
-from rbc_marl.rllib.algorithm import _check_finite_results
+from rbc_marl.rllib.finite import check_finite_results
 from tests.rllib.small import built, small_config
 
 pytestmark = pytest.mark.usefixtures("ray_running")
@@ -57,9 +57,9 @@ def test_a_return_that_is_not_finite_stops_training_and_no_return_does_not():
     returns = {"consumer": 1.0, "firm": math.inf}
     results = {"env_runners": {"num_env_steps_sampled": 16, "module_episode_returns_mean": returns}}
     with pytest.raises(NonFiniteError, match=r"^training stops in iteration 7: the mean return of the firm is inf"):
-        _check_finite_results(results, 7)
+        check_finite_results(results, 7)
     results["env_runners"]["num_env_steps_sampled"] = 0  # all env runners are lost: there are no numbers to judge
-    _check_finite_results(results, 7)
+    check_finite_results(results, 7)
 
 
 def test_a_weight_that_becomes_nan_stops_training_in_the_next_iteration_and_names_its_module():

@@ -1,0 +1,137 @@
+"""Work on the machines of a cluster: raylets of this machine, each for itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rbc_marl import UserError
+from rbc_marl.experiments import cluster
+from rbc_marl.experiments.ray_session import RayOptions, usable_cores
+from tests.experiments.test_ray_session import environment, head_node
+from tests.experiments.test_sweep import BASE
+
+ROOT = Path(__file__).parents[2]
+SWEEP = """
+twins:
+  report: false
+  base: base.yaml
+  seeds: [1, 2, 3]
+  episodes: 8
+  arms: {plain: {}}
+"""
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def test_of_a_ray_of_ones_own_the_usable_cores_count():
+    assert cluster.cores(RayOptions()) == usable_cores()
+
+
+def test_of_a_cluster_all_cores_count(monkeypatch):
+    monkeypatch.setattr(cluster, "ray", SimpleNamespace(cluster_resources=lambda: {"CPU": 12.0}))
+    assert cluster.cores(RayOptions("auto")) == 12
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"problem": "does not see /data/x"}, "machine a does not see /data/x; put it into a folder that all machines"),
+        ({"versions": {"torch": "1.0"}}, r"machine a has torch 1.0, and this machine .*: install the same versions"),
+    ],
+)
+def test_a_machine_that_cannot_do_the_work_is_named(told, said):
+    from rbc_marl.provenance import versions
+
+    same = {"problem": "", "versions": versions()}
+    cluster._check("machine a", same)
+    with pytest.raises(UserError, match=said):
+        cluster._check("machine a", {**same, **told, "versions": {**versions(), **told.get("versions", {})}})
+
+
+def test_a_machine_looks_for_what_the_work_reads(tmp_path):
+    mark = tmp_path / ".mark.tmp"
+    assert cluster._look(mark, [])["problem"] == f"does not see {tmp_path}"
+    mark.touch()
+    assert cluster._look(mark, [tmp_path])["problem"] == ""
+    assert cluster._look(mark, [tmp_path, tmp_path / "own"])["problem"] == f"does not see {tmp_path / 'own'}"
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    """A cluster of a head without cores, and what starts further machines of one core."""
+    started = []
+    with head_node(tmp_path_factory.mktemp("ray"), cpus=0) as address:
+
+        def start(before=""):
+            words = f"exec {RAY} start --address={address} --num-cpus=1 --block --disable-usage-stats"
+            shell = ["unshare", "-m", "sh", "-c", f"{before} && {words}"] if before else ["sh", "-c", words]
+            node = subprocess.Popen(
+                shell, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            started.append(node)
+            return node
+
+        yield address, start
+        for node in started:
+            stop(node)
+
+
+def stop(node):
+    """Lose a machine at once."""
+    if node.poll() is None:
+        os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
+
+
+def sweep(folder, address, *words):
+    """Start a sweep in a folder."""
+    (folder / "base.yaml").write_text(BASE, encoding="utf-8")
+    (folder / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
+    command = [sys.executable, "-m", "rbc_marl.cli", "sweep", "sweep.yaml", "--ray-address", address, *words]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def rows(folder):
+    found = {}
+    for path in (folder / "rows").glob("*.json"):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        found[path.stem] = {key: value for key, value in row.items() if key != "seconds"}
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root")
+def test_a_sweep_is_spread_over_machines_and_outlives_one_of_them(machines, tmp_path):
+    address, start = machines
+    lame = start(f"mount -t tmpfs none {tmp_path}")  # a machine that does not see the folder
+    process = sweep(tmp_path, address)
+    said = process.communicate(timeout=600)[0]
+    assert process.returncode == 2 and f"does not see {tmp_path}" in said, said
+    assert not list((tmp_path / "results" / "twins").glob("r*"))  # neither runs nor rows: no work was done
+    stop(lame)
+
+    first, _ = start(), start()
+    process = sweep(tmp_path, address)
+    results = tmp_path / "results" / "twins"
+    while process.poll() is None and not list(results.glob("runs/*/*/*/result.json")):
+        time.sleep(0.1)
+    stop(first)
+    said = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, said
+    assert "0 of 3 runs are done; 2 at a time" in said  # as many as the cluster has cores
+    local = tmp_path / "alone"
+    local.mkdir()
+    process = sweep(local, "local")
+    assert process.wait(600) == 0
+    assert len(rows(results)) == 3 and rows(results) == rows(local / "results" / "twins")
