@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -308,6 +309,10 @@ def load_named(dotted: str, where: str, is_meant: Callable[[Any], bool], meant: 
         ConfigError: It cannot be imported, or is something else.
     """
     module_name, _, name = dotted.replace(":", ".").rpartition(".")
+    parts = module_name.split(".")
+    # Importing runs code, too: of Python's own modules some open a window, and each __main__ is a program.
+    if parts[0] in sys.stdlib_module_names or "__main__" in parts:
+        raise ConfigError(f'{where} is "{dotted}", which is not {meant}; name one as package.module.Class')
     try:
         named = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -12,6 +12,7 @@ from rbc_marl.cli.evaluate import pair
 from rbc_marl.cli.options import AsJson, Trust
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.files import replace_file
 
 if TYPE_CHECKING:
     from rbc_marl.policies import Policies
@@ -63,7 +64,7 @@ def compare(
         if file.suffix in PICTURES:
             save(reform(found), file)
         else:
-            file.write_text(texts[file.suffix](), encoding="utf-8")
+            replace_file(file, texts[file.suffix]())
     if as_json:
         print(found.to_json(), end="")
         return

@@ -61,6 +61,7 @@ from rbc_marl.rllib.settings import (
     parse_setting,
 )
 from rbc_marl.settings import plain
+from rbc_marl.signatures import sign
 
 
 class EconomyPPOConfig(PPOConfig):
@@ -326,7 +327,7 @@ class EconomyPPO(PPO):
         self.env_runner_group.foreach_env_runner_async_fetch_ready(lambda r: r.set_state(state), tag="env_steps")
 
     def save_to_path(self, path: str | Path | None = None, *args: object, **kwargs: object) -> str:
-        """Save RLlib's checkpoint and, beside it, the policies (`save_policies`).
+        """Save RLlib's checkpoint and, beside it, the policies (`save_policies`) and the signature of all files.
 
         Returns:
             The checkpoint's path.
@@ -339,6 +340,8 @@ class EconomyPPO(PPO):
         target = str(super().save_to_path(str(Path(path or tempfile.mkdtemp()).resolve()), *args, **kwargs))
         if not self.config.scripted.chosen:  # what follows rules is no network that could be saved
             self.save_policies(target)
+        if "filesystem" not in kwargs and Path(target).is_dir():
+            sign(Path(target))
         return target
 
     def save_policies(self, folder: str | Path) -> None:

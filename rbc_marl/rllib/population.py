@@ -7,6 +7,7 @@ Every run draws its own numbers, and its results are those of the run alone, but
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -159,7 +160,9 @@ class Population:
         }
         save_policies(path, economy, encoding, self.networks(run), specs, info)
         state = {"seed": self.seeds[run], "learner": self.learner.state_of(run), "results": self._results.state()}
-        torch.save(state, Path(path) / STATE_NAME)
+        content = io.BytesIO()
+        torch.save(state, content)
+        (Path(path) / STATE_NAME).write_bytes(content.getvalue())  # torch itself hides why it cannot write
 
     def restore(self, paths: Sequence[str | Path]) -> None:
         """Go on where runs were saved, each perhaps in another population.

@@ -133,7 +133,7 @@ def test_a_run_leaves_its_settings_results_and_checkpoints():
     events = [name for name in names(folder) if name.startswith("events.out")]
     assert len(events) == 1
     files = [".lock", "README.txt", "checkpoint_000004", "config.yaml", *events]
-    files += ["metrics.json", "progress.csv", "result.json", "run.json"]
+    files += ["machine.json", "metrics.json", "progress.csv", "result.json", "run.json", "signature.json"]
     assert names(folder) == sorted(files)
     record = info(folder)
     assert (record["status"], record["seed"], record["iterations"]) == ("finished", 5, 4)
