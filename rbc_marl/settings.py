@@ -309,9 +309,7 @@ def load_named(dotted: str, where: str, is_meant: Callable[[Any], bool], meant: 
         ConfigError: It cannot be imported, or is something else.
     """
     module_name, _, name = dotted.replace(":", ".").rpartition(".")
-    parts = module_name.split(".")
-    # Importing runs code, too: of Python's own modules some open a window, and each __main__ is a program.
-    if parts[0] in sys.stdlib_module_names or "__main__" in parts:
+    if runs_when_imported(module_name):
         raise ConfigError(f'{where} is "{dotted}", which is not {meant}; name one as package.module.Class')
     try:
         named = getattr(importlib.import_module(module_name), name)
@@ -320,6 +318,15 @@ def load_named(dotted: str, where: str, is_meant: Callable[[Any], bool], meant: 
     if not isinstance(named, type) or not is_meant(named):
         raise ConfigError(f'{where} is "{dotted}", which is not {meant}; name one as package.module.Class')
     return named
+
+
+def runs_when_imported(module: str) -> bool:
+    """Whether a module holds nothing a file can name, and may do anything when it is imported.
+
+    Of Python's own modules some open windows, and each ``__main__`` is a program.
+    """
+    parts = module.split(".")
+    return parts[0] in sys.stdlib_module_names or "__main__" in parts
 
 
 # YAML

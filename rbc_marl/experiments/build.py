@@ -36,7 +36,7 @@ from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig
 from rbc_marl.rllib.plain import ENV_PRESETS, policies, policy_mapping_fn, register
 from rbc_marl.rllib.settings import DEVIATOR, ENV_OPTIONS, check_env, check_restored
 from rbc_marl.schema import changeable, file_schema
-from rbc_marl.settings import UNSET, Section, dump_yaml, plain, with_value
+from rbc_marl.settings import UNSET, Section, dump_yaml, load_named, plain, runs_when_imported, with_value
 from rbc_marl.signatures import check_trusted
 
 DEFAULT_RESULTS = "results"
@@ -394,6 +394,10 @@ def _check_env(env: object, where: str) -> None:
         register()
         return
     known = [*ENV_PRESETS, *gymnasium.registry]
+    if isinstance(env, str) and ":" in env and runs_when_imported(env.partition(":")[0]):  # gymnasium imports it
+        raise ConfigError(f"{where} is {env!r}, which is not an environment; write module:name")
+    if isinstance(env, str) and env not in known and env.count(".") > 1:  # RLlib would call it
+        load_named(env, where, lambda named: issubclass(named, gymnasium.Env), "an environment of gymnasium's")
     if not isinstance(env, str) or not (env in known or ":" in env or env.count(".") > 1):
         wrong = f"{env!r}, which is not an environment{nearest(str(env), known)}"
         missing = "missing; name an environment, such as rbc_open"
