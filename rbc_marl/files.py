@@ -40,7 +40,8 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         mend = _MENDS.get(error.errno or 0, _GONE)
-        reason = error.strerror or str(error) or type(error).__name__
+        # pyarrow puts the name of the error into a longer text.
+        reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         raise StorageError(f"{path} cannot be written ({reason}); {mend}") from error
 
 

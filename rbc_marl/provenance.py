@@ -22,11 +22,10 @@ PACKAGES = ("torch", "ray", "numpy", "gymnasium", "pettingzoo")
 HIDDEN = "***"
 """Stands in records for the value of a key, a token or a password."""
 
-# A name that ends in one of these words, its sign, and its value; and who logs in to an address.
-_SECRET = re.compile(
-    r"""(?ix) ((?:[\w.-]*[._-])?(?:api_?key|access_?key|key|token|password|passwd|secret|credentials?)["']?\s*[=:]\s*)
-    ("[^"]*"|'[^']*'|[^\s,}\]]+)"""
-)
+# A name that ends in one of these words and what is given to it, alone or inside a mapping; and who logs in somewhere.
+_NAME = r"(?<!\w)(?:[\w.-]*[._-])?(?:api_?key|access_?key|key|token|password|passwd|secret|credentials?)"
+_ALONE = re.compile(rf"(?is)\A({_NAME}=).+")
+_SECRET = re.compile(rf"""(?i)({_NAME}["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,}}\]]+)""")
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 # An absolute path, of which the last name is shown.
 _PATH = re.compile(r"""(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s,:;=/\\{}"'\[\]]+[/\\])+(?=[^\s,:;=/\\{}"'\[\]])""")
@@ -79,7 +78,9 @@ def _installed_from() -> str | None:
 
 def masked(text: str) -> str:
     """A text without the values of keys, tokens and passwords: ``api_key=***``."""
-    return _LOGIN.sub(HIDDEN, _SECRET.sub(rf"\g<1>{HIDDEN}", text))
+    for pattern in (_ALONE, _SECRET):
+        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
+    return _LOGIN.sub(HIDDEN, text)
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
 
 from rbc_marl import signatures
-from rbc_marl.errors import ConfigError
+from rbc_marl.errors import ConfigError, UserError
 from rbc_marl.experiments.folder import RunFolder
+from rbc_marl.rllib import population
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +123,18 @@ def test_of_a_folder_with_results_named_files_alone_are_signed(tmp_path):
     assert signatures.stranger(tmp_path, whole=False) == ""
     (tmp_path / "config.py").write_text("a = 2", encoding="utf-8")
     assert signatures.stranger(tmp_path, whole=False) == "config.py is not what was saved"
+
+
+def test_a_run_of_a_population_is_read_as_plain_data(tmp_path):
+    path = tmp_path / population.STATE_NAME
+    torch.save({"seed": 3, "learner": torch.ones(2)}, path)
+    assert population._read_state(path)["seed"] == 3
+    torch.save({"seed": Path("a")}, path)  # a class of somebody's, of which nothing is made
+    with pytest.raises(UserError, match=r"cannot be loaded \(UnpicklingError\); rename its folder, to go on from"):
+        population._read_state(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        population._read_state(path)
 
 
 def save(folder, iteration):

@@ -213,7 +213,7 @@ def _run(
     except Exception as error:
         failure = _failure(error, algorithm.iteration + 1, experiment.name, folder)
         with suppress(StorageError):  # a folder that is gone says nothing more
-            folder.update_info(status="failed", ended=now(), error=str(failure))
+            folder.update_info(status="failed", ended=now(), error=shown([str(failure)])[0])
         raise failure from error
     status = "finished" if done else "interrupted"
     folder.update_info(status=status, ended=now(), iterations=algorithm.iteration, **became(experiment, results))
