@@ -22,7 +22,7 @@ FILE  ?= rllib_configs/quickstart.yaml
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all long libraries lint bench evidence pictures zoo notebooks docs clean constraints
+.PHONY: help setup train test test-all long libraries compat lint bench evidence pictures zoo notebooks docs clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,11 @@ long: $(STAMP)  ## run the tests marked long and those of the third-party librar
 
 libraries: $(STAMP)  ## test the third-party libraries, each in an environment of its own: minutes
 	PYTHON=$(BIN)/python .ci/libraries
+
+compat: $(STAMP)  ## test the oldest and the newest dependencies that are allowed, each in an environment of its own
+	@newest=$$(for python in python3.14 python3.13 python3.12 $(CURDIR)/$(BIN)/python; do \
+	  "$$python" -c 'import ensurepip, venv' 2>/dev/null && { echo $$python; break; }; done); \
+	PYTHON=$(BIN)/python NEWEST_PYTHON=$$newest .ci/libraries oldest newest
 
 lint: $(STAMP)  ## run ruff and mypy
 	$(BIN)/ruff check .

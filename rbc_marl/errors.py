@@ -19,6 +19,10 @@ class ConfigError(UserError, ValueError):
     """A configuration, an option or an action that cannot be used as given."""
 
 
+class StorageError(UserError, OSError):
+    """A file or a folder that cannot be written: the disk is full, gone, or read-only."""
+
+
 class NonFiniteError(UserError):
     """Numbers became infinite or undefined where they must not: in returns, losses or weights."""
 

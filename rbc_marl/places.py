@@ -88,7 +88,7 @@ def _expanded(text: str, where: str) -> str:
 
 
 def _mirrors() -> Path:
-    """The folder of all mirrors, for this user alone: checkpoints in it are trusted."""
+    """The folder of all mirrors, for this user alone."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "rbc_marl" / "mirrors"
 
 

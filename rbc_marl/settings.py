@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -308,6 +309,8 @@ def load_named(dotted: str, where: str, is_meant: Callable[[Any], bool], meant: 
         ConfigError: It cannot be imported, or is something else.
     """
     module_name, _, name = dotted.replace(":", ".").rpartition(".")
+    if runs_when_imported(module_name):
+        raise ConfigError(f'{where} is "{dotted}", which is not {meant}; name one as package.module.Class')
     try:
         named = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -315,6 +318,15 @@ def load_named(dotted: str, where: str, is_meant: Callable[[Any], bool], meant: 
     if not isinstance(named, type) or not is_meant(named):
         raise ConfigError(f'{where} is "{dotted}", which is not {meant}; name one as package.module.Class')
     return named
+
+
+def runs_when_imported(module: str) -> bool:
+    """Whether a module holds nothing a file can name, and may do anything when it is imported.
+
+    Of Python's own modules some open windows, and each ``__main__`` is a program.
+    """
+    parts = module.split(".")
+    return parts[0] in sys.stdlib_module_names or "__main__" in parts
 
 
 # YAML

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 # The tests import their own helpers as `tests.convert` and so on, from wherever pytest is started.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+# Checkpoints of tests are signed with a key of their own, and the configuration folder of whoever tests stays as it is.
+os.environ["RBC_MARL_KEY"] = "of the tests"
 
 # Small tensors: threads would only wait for each other, and for the other workers of pytest-xdist.
 torch.set_num_threads(1)

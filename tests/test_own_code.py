@@ -55,6 +55,42 @@ def test_what_a_file_names_is_not_called_unless_it_is_a_curriculum(write, named)
     )
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("callbacks=antigravity.X", 'small.config.callbacks is "antigravity.X", which is not a subclass of RLlib'),
+        ("callbacks=pip.__main__.X", 'small.config.callbacks is "pip.__main__.X", which is not a subclass of RLlib'),
+        ("env=antigravity:X", "small.env is 'antigravity:X', which is not an environment"),
+        ("env=http.server.test", 'small.env is "http.server.test", which is not an environment of gymnasium\'s'),
+    ],
+)
+def test_what_runs_when_it_is_imported_is_not_imported(write, monkeypatch, setting, message):
+    for module in ("antigravity", "pip.__main__"):
+        monkeypatch.setitem(sys.modules, module, None)  # an import would be an error of its own
+    assert message in refusal(write(ECONOMY), setting)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "replay_buffer_config: {type: os.abort}",
+        "policy_mapping_fn: {type: os.abort}",
+        "input: http.server.test",
+        "input_config: {inner: [{type: os.abort}]}",
+        "evaluation_config: {policy_mapping_fn: {type: os.abort}}",
+        "replay_buffer_config: {type: ray.rllib.no_such.Buffer}",
+        "replay_buffer_config: {type: ray.rllib.utils.from_config.from_config}",
+    ],
+)
+def test_names_that_rllib_would_call_are_its_own_classes(write, keys):
+    file = write(f"a:\n  run: DQN\n  env: CartPole-v1\n  stop: {{training_iteration: 1}}\n  config: {{{keys}}}\n")
+    message = refusal(file)
+    refusals = ("which RLlib would call; give one of RLlib's classes", "no_such", "which is not a class of RLlib's")
+    assert any(refused in message for refused in refusals)
+    name = "ray.rllib.utils.replay_buffers.replay_buffer.ReplayBuffer"
+    assert load(write(file.read_text("utf-8").replace(keys, f"replay_buffer_config: {{type: {name}}}")))
+
+
 def test_a_module_beside_a_file_is_imported_only_if_the_file_or_that_module_names_it(write, tmp_path):
     """In a process of its own, as from a console script: Python puts no folder of the user on its path."""
     for name in ("boto3", "comet_ml", "tabulate"):

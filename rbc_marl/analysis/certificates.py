@@ -27,6 +27,7 @@ from rbc_marl.analysis.verdicts import deviator as in_words
 from rbc_marl.analysis.verdicts import number
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, UserError
+from rbc_marl.files import replace_file
 from rbc_marl.policies.deviating import Deviation
 from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, PolicySet, find_checkpoint, load_policies
 from rbc_marl.policies.trembles import Trembles
@@ -81,9 +82,7 @@ def write(folder: Path, claims: Sequence[Claim], work: Path) -> Path:
         where = {"path": Path(os.path.relpath(claim.checkpoint, folder)).as_posix()}
         content["checkpoints"].append({**where, **_setting(claim, hashes_of(claim.checkpoint)), "agents": agents})
     content["sha256"] = _digest(content)
-    scratch = folder / f".{FILE_NAME}"
-    scratch.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(scratch, folder / FILE_NAME)
+    replace_file(folder / FILE_NAME, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return folder / FILE_NAME
 
 
@@ -219,7 +218,7 @@ def _keep(folder: Path, name: str, plan: Mapping[str, Any], work: Path) -> dict[
         if kept[1].resolve() != (work / plan["weights"]).resolve():
             shutil.copyfile(work / plan["weights"], kept[1])
         plan = {**plan, "weights": kept[1].name}
-    kept[0].write_text(json.dumps(plan) + "\n", encoding="utf-8")
+    replace_file(kept[0], json.dumps(plan) + "\n")
     return {path.name: _hash_of(path) for path in kept}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from rbc_marl.analysis.rollouts import Episodes
 from rbc_marl.errors import ConfigError, UserError, one_of, require
+from rbc_marl.files import put, replace_file, writing
 from rbc_marl.provenance import versions
 
 if TYPE_CHECKING:
@@ -145,16 +145,14 @@ def save_frame(
     check_path(path, TABLES)
     frame = to_frame(episodes, by)
     frame.attrs.update((how or {}).items())
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+    with writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         whole = Path(folder, path.name)
         if path.suffix == ".parquet":
             frame.to_parquet(whole, engine="pyarrow", index=False)
         else:
             frame.to_csv(whole, index=False, lineterminator="\n")
-            described = Path(folder, f"{path.name}.json")
-            described.write_text(json.dumps(frame.attrs, indent=1) + "\n", encoding="utf-8")
-            os.replace(described, path.with_name(described.name))
-        os.replace(whole, path)
+            replace_file(path.with_name(f"{path.name}.json"), json.dumps(frame.attrs, indent=1) + "\n")
+        put(whole, path)
 
 
 def check_path(path: str | Path, endings: Sequence[str] = (*TABLES, *PICTURES)) -> None:

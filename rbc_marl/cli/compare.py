@@ -12,6 +12,7 @@ from rbc_marl.cli.evaluate import pair
 from rbc_marl.cli.options import AsJson, Trust
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.files import replace_file
 from rbc_marl.places import local_path, named, push
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def compare(
         if file.suffix in PICTURES:
             save(reform(found), file)
         else:
-            file.write_text(texts[file.suffix](), encoding="utf-8")
+            replace_file(file, texts[file.suffix]())
         push(file)
     if as_json:
         print(found.to_json(), end="")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbc_marl.cli.options import File, Name, RayAddress, Set, Stop, Verbose
+from rbc_marl.cli.options import File, Name, RayAddress, Set, Stop, TrustCheckpoint, Verbose
 from rbc_marl.cli.report import say_report
 from rbc_marl.errors import ConfigError, LostProcessError, require
 from rbc_marl.places import local_path, named, push
@@ -37,6 +37,7 @@ def train(
     ray_address: RayAddress = None,
     ray_num_cpus: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPUs that Ray may use.")] = None,
     ray_num_gpus: Annotated[int | None, typer.Option(metavar="N", min=0, help="GPUs that Ray may use.")] = None,
+    trust: TrustCheckpoint = False,
     verbose: Verbose = 0,
 ) -> None:
     """Train the experiments of FILE, one after another; search spaces make an experiment a sweep."""
@@ -47,7 +48,7 @@ def train(
         "checkpoint_config.num_to_keep": keep_checkpoints_num,
     }
     sets = [*(set_ or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
-    experiments = _load(file, experiment, sets, verbose)
+    experiments = _load(file, experiment, sets, verbose, trust)
     from rbc_marl.experiments.ray_session import RayOptions
 
     ray_options = RayOptions(ray_address, ray_num_cpus, ray_num_gpus, verbose)
@@ -59,9 +60,11 @@ def train(
         _train_one(file, one, one.name if experiment or len(experiments) > 1 else None, sets, resume, ray_options)
 
 
-def check(file: File, set_: Set = None, experiment: Name = None, verbose: Verbose = 0) -> None:
+def check(
+    file: File, set_: Set = None, experiment: Name = None, trust: TrustCheckpoint = False, verbose: Verbose = 0
+) -> None:
     """Validate the experiments of FILE and print what would run."""
-    for one in _load(file, experiment, set_ or [], verbose):
+    for one in _load(file, experiment, set_ or [], verbose, trust):
         print(_describe(one))
     print(f"next: {_command('train', file, set_ or [], experiment)}")
 
@@ -82,6 +85,7 @@ def sweep(
         bool, typer.Option("--remeasure", help="Make the rows of runs that ended anew, without training.")
     ] = False,
     ray_address: RayAddress = None,
+    trust: TrustCheckpoint = False,
     verbose: Verbose = 0,
 ) -> None:
     """Train and evaluate every variant and seed of FILE, in one table. Run again, it goes on where it stopped."""
@@ -94,7 +98,7 @@ def sweep(
     from rbc_marl.experiments.sweep import describe, rows_of
 
     quieten(verbose)
-    study = load_study(file, set_ or (), small=small)
+    study = load_study(file, set_ or (), small=small, trust=trust)
     folder, again = local_path(out or f"results/{study.name}"), ["rbc-marl", *sys.argv[1:]]
     if dry_run:
         rows_of(study, folder)  # refuses those of other settings, also of arms that are not asked for
@@ -108,7 +112,7 @@ def sweep(
     _run_study(study, folder, shlex.join(again), workers, RayOptions(ray_address, verbosity=verbose), only=arm or ())
 
 
-def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> list[Experiment]:
+def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int, trust: bool) -> list[Experiment]:
     from rbc_marl.presets import find_file
 
     file = find_file(file)  # before Ray is imported, which takes seconds
@@ -117,7 +121,7 @@ def _load(file: Path, only: str | None, sets: Sequence[str], verbosity: int) -> 
     from rbc_marl.experiments.ray_session import quieten
 
     quieten(verbosity)
-    return load_experiments(file, only, sets=sets)
+    return load_experiments(file, only, sets=sets, trust=trust)
 
 
 def _train_one(
@@ -193,7 +197,8 @@ def _train_sweep(
     from rbc_marl.equilibrium.study import study_of, unfinished_study
     from rbc_marl.experiments.file import read_overrides, read_specs
 
-    (spec,), overrides = read_specs(experiment.source, experiment.name), read_overrides(sets)
+    (spec,) = read_specs(experiment.source, experiment.name, trust=experiment.trust)
+    overrides = read_overrides(sets)
     if resume:
         study, folder, spec = unfinished_study(spec.with_overrides(overrides), overrides)
         print(f"resuming {named(folder)}, with the settings it began with")

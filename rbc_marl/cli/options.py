@@ -40,6 +40,10 @@ RayAddress = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run the code of network classes that the policies bring along. Read it first.")
 ]
+TrustCheckpoint = Annotated[
+    bool,
+    typer.Option("--trust", help="Go on from, or begin with, a checkpoint that is not yours: it can run any code."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
 

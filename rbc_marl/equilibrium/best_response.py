@@ -48,6 +48,7 @@ from rbc_marl.equilibrium.profile import (
 from rbc_marl.errors import MissingExtraError, UserError
 from rbc_marl.experiments.rows import read_json
 from rbc_marl.experiments.trials import run_jobs
+from rbc_marl.files import replace_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -132,11 +133,10 @@ class BestResponseReport:
         Returns:
             Names of the files written, but for the certificate.
         """
-        from rbc_marl.experiments.folder import replace_file
-        from rbc_marl.provenance import git_commit, versions
+        from rbc_marl.provenance import git_commit, shown, versions
 
         folder.mkdir(parents=True, exist_ok=True)
-        record = {"command": list(command) or sys.argv, "versions": versions(), "git_commit": git_commit()}
+        record = {"command": shown(list(command) or sys.argv), "versions": versions(), "git_commit": git_commit()}
         text = json.dumps({**self.to_dict(), **record}, indent=2, allow_nan=False)
         replace_file(folder / "report.json", text + "\n")
         replace_file(folder / "rows.csv", csv_text(self.rows, list(self.rows[0])))
@@ -362,8 +362,6 @@ def best_responses_to_runs(
     Returns:
         By key, the rows of the report.
     """
-    from rbc_marl.experiments.folder import replace_file
-
     rows = {}
     for i, (key, (checkpoint, rules)) in enumerate(runs.items(), start=1):
         log(f"best responses to run {i} of {len(runs)}: {key}")

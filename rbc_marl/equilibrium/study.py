@@ -29,9 +29,10 @@ from rbc_marl.equilibrium.taxes import Coarse, Taxes, arms, check_rates_in_force
 from rbc_marl.errors import ConfigError, UserError, require
 from rbc_marl.experiments.build import DEFAULT_RESULTS
 from rbc_marl.experiments.file import ExperimentSpec, Override, read_specs
-from rbc_marl.experiments.notes import METRICS, SWEEP, metrics, write_readme
+from rbc_marl.experiments.notes import MACHINE, METRICS, SWEEP, metrics, write_readme
 from rbc_marl.experiments.rows import HASH, RowStore, read_json
 from rbc_marl.experiments.sweep import (
+    RUNS,
     RunSpec,
     Sweep,
     checkpoint_of,
@@ -42,7 +43,11 @@ from rbc_marl.experiments.sweep import (
     seed_ranges,
 )
 from rbc_marl.experiments.sweep_file import ArmSpec, SweepFile, SweepReader, sweep_of
+from rbc_marl.files import remove_leftovers, replace_file
+from rbc_marl.provenance import without_secrets
 from rbc_marl.settings import dump_yaml
+from rbc_marl.signatures import FILE_NAME as SIGNATURE
+from rbc_marl.signatures import check_trusted, sign
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,18 +125,21 @@ class Study(Sweep):
         return [*lines, *(["then best responses to every living run"] if self.best_response is not None else [])]
 
 
-def load_study(path: str | Path, sets: Sequence[str] = (), *, small: bool = False) -> Study:
+def load_study(
+    path: str | Path, sets: Sequence[str] = (), *, small: bool = False, trust: bool = False
+) -> Study:
     """Read and validate a sweep file; every run is checked before anything starts.
 
     Args:
         path: A YAML file: a name, and under it what `StudyFile` has.
         sets: Further changes, to every run.
         small: Whether to put the file's ``small`` section in place of what it says otherwise.
+        trust: Whether runs may begin from checkpoints that are not known to be the user's own.
 
     Raises:
         ConfigError: Something in the file is missing, unknown or wrong.
     """
-    reader = SweepReader(path, sets, small, StudyFile)
+    reader = SweepReader(path, sets, small, StudyFile, trust)
     file, name = reader.file, reader.name
     where, settings = f"{name}.best_response", file.best_response
     if settings is not None and settings.checkpoints:
@@ -185,11 +193,13 @@ def unfinished_study(
 
     Raises:
         UserError: There is none.
+        ConfigError: It is not known to be the user's own, and the spec does not trust it.
     """
     home = _home(spec)
-    places.pull_heads(home, ("config.yaml",))
+    places.pull_heads(home, ("config.yaml", SIGNATURE))
     for path in sorted(home.glob(f"*{SUFFIX}/config.yaml"), reverse=True):
-        began = read_specs(path)[0].with_overrides(overrides)
+        check_trusted(path.parent, spec.trust, "the sweep to resume", whole=False)
+        began = read_specs(path, trust=spec.trust)[0].with_overrides(overrides)
         places.pull(path.parent / "rows")
         study, store = Study.of(sweep_of(began)), RowStore(path.parent)
         if any(finished_row(study, run, store) is None for run in study.runs):
@@ -236,7 +246,6 @@ def run_study(
         KeyboardInterrupt: It was interrupted.
     """
     from rbc_marl.experiments.cluster import check_machines, cores
-    from rbc_marl.experiments.folder import replace_file
     from rbc_marl.experiments.lock import folder_lock
     from rbc_marl.experiments.progress import SweepProgress
     from rbc_marl.experiments.ray_session import RayOptions, ray_session, usable_cores
@@ -249,9 +258,11 @@ def run_study(
     options = replace(options, num_cpus=options.num_cpus or cpus)
     make_folder(folder)
     with folder_lock(folder), SweepProgress(study.name, console) as report:
+        tidy(folder)
         begin(study, folder, command, report)
         if spec is not None:
-            replace_file(folder / "config.yaml", dump_yaml({spec.name: dict(spec.data)}))
+            replace_file(folder / "config.yaml", dump_yaml({spec.name: without_secrets(spec.data)}))
+            sign(folder, ["config.yaml"])
         with ray_session(options, cpus):
             check_machines(folder, *study.needed)
             workers = workers or max(int(cores(options) // study.cpus), 1)
@@ -343,16 +354,21 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"{folder} cannot be made ({error.strerror}); choose another with --out") from None
 
 
+def tidy(folder: Path) -> None:
+    """Remove what a sweep that was killed had begun to write; only whoever holds the folder's lock may do so."""
+    for part in (folder, *(path for path in folder.glob("*/") if path.is_dir() and path.name != RUNS)):
+        remove_leftovers(part)
+
+
 def begin(
     study: Study, folder: Path, command: Sequence[str] = (), report: Callable[[str], None] = print
 ) -> None:
     """Note in ``sweep.json`` what is about to run."""
-    from rbc_marl.experiments.folder import replace_file
-    from rbc_marl.provenance import git_commit, versions
+    from rbc_marl.provenance import git_commit, machine, shown, shown_path, versions
 
     earlier = read_json(folder / "sweep.json", report) or {}
     now = {
-        "command": list(command),
+        "command": shown(command),
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": versions(),
         "git_commit": git_commit(),
@@ -360,18 +376,24 @@ def begin(
     }
     record = {
         "name": study.name,
-        "source": str(study.source),
+        "source": shown_path(study.source),
         # What a report of the rows goes by.
         "groups": study.groups.plain(),
         "varied": list(study.varied),
         "units": {run.arm: run.unit for run in study.runs},
         "invocations": [*earlier.get("invocations", []), now],
         "runs": {
-            run.key: {"base": str(run.spec.source), "seed": run.seed, "changes": run.changes, HASH: run.fingerprint}
+            run.key: {
+                "base": shown_path(run.spec.source),
+                "seed": run.seed,
+                "changes": run.changes,
+                HASH: run.fingerprint,
+            }
             for run in study.runs
         },
     }
     replace_file(folder / "sweep.json", json.dumps(record, indent=1) + "\n")
+    replace_file(folder / MACHINE, json.dumps(machine(command, study.source), indent=1) + "\n")
     write_readme(folder, f"A sweep of rbc_marl: {study.name}.", SWEEP, command)
 
 
@@ -426,8 +448,6 @@ def finish(
 
 def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: Sequence[Row]) -> str:
     """Write tables, the summary and figures of rows and of what deviators gain, and return the summary."""
-    from rbc_marl.experiments.folder import replace_file
-
     if any(run.is_evaluated for run in study.runs):
         units = {run.arm: run.unit for run in study.runs}
         parts, files = outcome_report(rows, deviations, study.groups, study.varied, units)

@@ -16,7 +16,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -184,6 +184,10 @@ def check_value(key: Key, value: Any, path: str) -> Any:  # noqa: ANN401 - keys 
     if isinstance(value, str) and (kind := CLASSES.get(key.name)):
         meant = f"a subclass of RLlib's {kind.__name__}"
         return load_named(value, path, lambda named: issubclass(named, kind), meant)
+    for place, name in _called(key.name, value, path):
+        if not name.startswith("ray.rllib."):
+            raise ConfigError(f"{place} is {name!r}, which RLlib would call; give one of RLlib's classes")
+        load_named(name, place, lambda _: True, "a class of RLlib's")
     try:
         _adapter(key).validate_json(json.dumps(value, default=repr), strict=True)
     except ValidationError as error:
@@ -191,6 +195,19 @@ def check_value(key: Key, value: Any, path: str) -> Any:  # noqa: ANN401 - keys 
     if problem := _out_of_range(key.name, value):
         raise ConfigError(f"{path} {problem}")
     return value
+
+
+def _called(key: str, value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - from a file
+    """Dotted names in a value that RLlib would look up and call, whatever they are, and their places."""
+    if key in ("type", "input_") and isinstance(value, str) and "." in value:
+        if key == "type" or all(part.isidentifier() for part in value.split(".")):
+            yield path, value
+    elif key != "env_config" and isinstance(value, Mapping):  # environments get theirs as it is
+        for inner, given in value.items():
+            yield from _called(str(inner), given, f"{path}.{inner}")
+    elif isinstance(value, list):
+        for given in value:
+            yield from _called(key, given, path)
 
 
 def _out_of_range(name: str, value: Any) -> str:  # noqa: ANN401 - keys have many types

@@ -32,11 +32,13 @@ from rbc_marl.experiments.loggers import parse_loggers
 from rbc_marl.experiments.spaces import SPACES, Space
 from rbc_marl.experiments.stopping import parse_stop
 from rbc_marl.observations import ENCODINGS
+from rbc_marl.provenance import without_secrets
 from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig
 from rbc_marl.rllib.plain import ENV_PRESETS, policies, policy_mapping_fn, register
 from rbc_marl.rllib.settings import DEVIATOR, ENV_OPTIONS, check_env, check_restored
 from rbc_marl.schema import changeable, file_schema
-from rbc_marl.settings import UNSET, Section, dump_yaml, plain, with_value
+from rbc_marl.settings import UNSET, Section, dump_yaml, load_named, plain, runs_when_imported, with_value
+from rbc_marl.signatures import check_trusted
 
 DEFAULT_RESULTS = "results"
 OUR_ALGORITHMS: dict[str, type[Algorithm]] = {"EconomyPPO": EconomyPPO}
@@ -111,7 +113,8 @@ class Experiment:
     `config` builds the algorithm. `resolved` is plain data that gives the same experiment again when it is written to
     a YAML file (for a Python file it is only a summary). `sets` are the changes that must be made to the file's copy in
     the run's folder: all those to a Python file, and those to a YAML file's run when it was resumed. `spaces` is not
-    empty for a sweep. `code` holds the dotted names of the classes that the file names.
+    empty for a sweep. `code` holds the dotted names of the classes that the file names. `trust` lets it begin from, or
+    go on with, a checkpoint that is not known to be the user's own.
     """
 
     name: str
@@ -132,6 +135,7 @@ class Experiment:
     sets: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     report: bool = True
+    trust: bool = False
 
     @property
     def is_sweep(self) -> bool:
@@ -150,6 +154,7 @@ def build(
     data: Mapping[str, Any],
     places: Mapping[str, str],
     spaces: Mapping[tuple[str, ...], Space],
+    trust: bool = False,
 ) -> Experiment:
     """Build what plain data asks for, once for each value that a trial may get.
 
@@ -159,6 +164,7 @@ def build(
         data: Settings of `ExperimentSettings`; ``config`` holds flat keys.
         places: Where these keys stand in the file.
         spaces: The search spaces in it, by path.
+        trust: Whether it may begin from a checkpoint that is not known to be the user's own.
 
     Raises:
         ConfigError: Something is wrong.
@@ -172,10 +178,12 @@ def build(
         for value in space.examples()[1:]:
             configured(name, settings.run, settings.env, with_value(examples, path, value)["config"], places)
         keys = with_value(keys, [everyday(path[1]), *path[2:]], space.plain())
-    return _experiment(name, source, settings, config, economy, keys, spaces)
+    return _experiment(name, source, settings, config, economy, keys, spaces, trust)
 
 
-def build_python(name: str, source: Path, config: AlgorithmConfig, data: Mapping[str, Any]) -> Experiment:
+def build_python(
+    name: str, source: Path, config: AlgorithmConfig, data: Mapping[str, Any], trust: bool = False
+) -> Experiment:
     """Build the experiment of a Python file.
 
     Args:
@@ -183,6 +191,7 @@ def build_python(name: str, source: Path, config: AlgorithmConfig, data: Mapping
         source: The file.
         config: Its configuration; finished here.
         data: Its other settings.
+        trust: As in `build`.
 
     Raises:
         ConfigError: Something is wrong.
@@ -195,7 +204,7 @@ def build_python(name: str, source: Path, config: AlgorithmConfig, data: Mapping
     _finish(config, name)
     algorithm = config.algo_class if isinstance(config.algo_class, str) else config.algo_class.__name__
     settings = ExperimentSettings.parse({**data, "run": algorithm, "env": str(config.env)}, name)
-    return _experiment(name, source, settings, config, economy, None, {})
+    return _experiment(name, source, settings, config, economy, None, {}, trust)
 
 
 def _experiment(
@@ -206,6 +215,7 @@ def _experiment(
     economy: EconomyConfig | None,
     keys: Mapping[str, Any] | None,
     spaces: Mapping[tuple[str, ...], Space],
+    trust: bool,
 ) -> Experiment:
     """An experiment with a finished configuration; the keys are None where a Python file made it."""
     reports_anything = keys is None or keys.get("callbacks") is not None
@@ -222,6 +232,8 @@ def _experiment(
     if problem:
         raise ConfigError(f"{name}.{problem}")
     restore = Path(settings.restore) if settings.restore else None
+    if restore is not None:
+        check_trusted(restore, trust, f"{name}.restore")
     if restore is not None and settings.run == "EconomyPPO":
         check_restored(restore, config, f"{name}.restore")
     resolved = {"run": settings.run, "env": settings.env, "stop": dict(stop), **settings.plain()}
@@ -242,6 +254,7 @@ def _experiment(
         num_samples=settings.num_samples,
         spaces=spaces,
         report=settings.report,
+        trust=trust,
     )
 
 
@@ -292,8 +305,8 @@ def configured(
 
 
 def to_yaml(experiment: Experiment) -> str:
-    """The resolved experiment as the text of a YAML file that `load_experiments` reads back."""
-    return dump_yaml({experiment.name: experiment.resolved})
+    """The resolved experiment as the text of a YAML file that `load_experiments` reads back, but for loggers' keys."""
+    return dump_yaml({experiment.name: without_secrets(experiment.resolved)})
 
 
 def experiment_schema() -> dict[str, Any]:
@@ -384,6 +397,10 @@ def _check_env(env: object, where: str) -> None:
         register()
         return
     known = [*ENV_PRESETS, *gymnasium.registry]
+    if isinstance(env, str) and ":" in env and runs_when_imported(env.partition(":")[0]):  # gymnasium imports it
+        raise ConfigError(f"{where} is {env!r}, which is not an environment; write module:name")
+    if isinstance(env, str) and env not in known and env.count(".") > 1:  # RLlib would call it
+        load_named(env, where, lambda named: issubclass(named, gymnasium.Env), "an environment of gymnasium's")
     if not isinstance(env, str) or not (env in known or ":" in env or env.count(".") > 1):
         wrong = f"{env!r}, which is not an environment{nearest(str(env), known)}"
         missing = "missing; name an environment, such as rbc_open"

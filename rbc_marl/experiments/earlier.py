@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Any
 
 from rbc_marl import places
 from rbc_marl.errors import UserError
 from rbc_marl.experiments.build import Experiment, to_yaml
-from rbc_marl.experiments.folder import RunFolder
+from rbc_marl.experiments.folder import RunFolder, iteration_of
 from rbc_marl.experiments.lock import SILENCE, folder_lock
 from rbc_marl.experiments.run import HEADS, Outcome
 from rbc_marl.settings import load_yaml
+from rbc_marl.signatures import torn
 
 # Seconds to wait for the processes of a killed sweep to end, or to be silent for long enough on another machine.
 PATIENCE = SILENCE + 15.0
@@ -39,16 +39,17 @@ def _settings(text: str) -> dict[str, Any]:
 
 def trained_before(folder: RunFolder) -> Outcome | None:
     """A run that ended before its row was written."""
-    if folder.read_info().get("status") != "finished" or not folder.checkpoints():
+    saved, last = folder.checkpoints(), folder.last_results()
+    if folder.read_info().get("status") != "finished" or not saved:
         return None
-    with suppress(OSError, ValueError):  # a torn file: its last iterations are trained again
-        *_, last = (folder.path / "result.json").read_text(encoding="utf-8").splitlines()
-        return Outcome(folder.path, folder.checkpoints()[-1], "finished", results=json.loads(last))
-    return None
+    if last.get("training_iteration") != iteration_of(saved[-1]) or torn(saved[-1]):
+        return None  # its last iterations are trained again
+    return Outcome(folder.path, saved[-1], "finished", results=last)
 
 
 def is_free(folder: RunFolder) -> bool:
-    """Whether nobody else runs it."""
+    """Whether nobody else runs it; then its torn checkpoints are set aside. Otherwise a new run is begun."""
     with suppress(UserError), folder_lock(folder.path, PATIENCE):
+        folder.tidy()
         return True
     return False

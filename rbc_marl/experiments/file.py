@@ -109,6 +109,8 @@ class ExperimentSpec:
     """The file and its bases."""
     overrides: tuple[Override, ...] = ()
     """What has been put in place of the files' values."""
+    trust: bool = False
+    """Whether it may begin from a checkpoint that is not known to be the user's own."""
 
     def with_overrides(self, overrides: Iterable[Override]) -> ExperimentSpec:
         """The same experiment with other values; of two overrides of one setting the later one holds.
@@ -152,7 +154,7 @@ class ExperimentSpec:
             for dotted, key in code.items():
                 folders = [*(file.parent for file in self.files), Path.cwd()]
                 allow_import(dotted, folders, self.places.get(key, f"{self.name}.config.{key}"))
-            experiment = build(self.name, self.source, self.data, self.places, self.spaces)
+            experiment = build(self.name, self.source, self.data, self.places, self.spaces, self.trust)
             return replace(experiment, code=tuple(code))
 
     @contextmanager
@@ -175,13 +177,17 @@ class ExperimentSpec:
 # Reading
 
 
-def load_experiments(path: str | Path, only: str | None = None, *, sets: Sequence[str] = ()) -> list[Experiment]:
+def load_experiments(
+    path: str | Path, only: str | None = None, *, sets: Sequence[str] = (), trust: bool = False
+) -> list[Experiment]:
     """Read and validate the experiments of a file. Classes that it names may lie beside it or in the working folder.
 
     Args:
         path: A YAML file (`.yaml`, `.yml`), a Python file (`.py`), or the name of a preset.
         only: Name of one experiment; None for all, in the file's order.
         sets: Changes such as `"lr=1e-3"`, `"env_config.num_consumers=20"` or `"stop.training_iteration=3"`.
+        trust: Whether they may begin from checkpoints that are not known to be the user's own: their pickles can run
+            any code.
 
     Raises:
         ConfigError: The file is missing or something in it is wrong.
@@ -189,23 +195,24 @@ def load_experiments(path: str | Path, only: str | None = None, *, sets: Sequenc
     path = find_file(path)
     if path.suffix == ".py":
         _one_of([path.stem], only, path)
-        return [_read_python(path, sets)]
+        return [_read_python(path, sets, trust)]
     overrides = read_overrides(sets)
-    return [spec.with_overrides(overrides).build() for spec in read_specs(path, only)]
+    return [spec.with_overrides(overrides).build() for spec in read_specs(path, only, trust=trust)]
 
 
-def read_specs(path: str | Path, only: str | None = None) -> list[ExperimentSpec]:
+def read_specs(path: str | Path, only: str | None = None, *, trust: bool = False) -> list[ExperimentSpec]:
     """Read the experiments of a YAML file as plain data, each file once.
 
     Args:
         path: The file, or the name of a preset.
         only: Name of one experiment; None for all, in the file's order.
+        trust: As in `load_experiments`.
 
     Raises:
         ConfigError: A file is missing, is not YAML or no file of experiments, or bases lead in a circle.
     """
     path, reader = find_file(path), _Reader()
-    return [reader.spec(path, name) for name in _one_of([*reader.file(path)], only, path)]
+    return [replace(reader.spec(path, name), trust=trust) for name in _one_of([*reader.file(path)], only, path)]
 
 
 def _one_of(names: Sequence[str], only: str | None, path: Path) -> Sequence[str]:
@@ -306,7 +313,7 @@ def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[st
 # Python files
 
 
-def _read_python(path: Path, sets: Sequence[str]) -> Experiment:
+def _read_python(path: Path, sets: Sequence[str], trust: bool) -> Experiment:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
     allow_folder(path.parent)
@@ -324,7 +331,7 @@ def _read_python(path: Path, sets: Sequence[str]) -> Experiment:
         raise ConfigError(f"--set {fixed.pop()}: a Python file sets this itself; change it there")
     changed = {override.path[1] for override in overrides if override.path[0] == "config"}
     apply_keys(config, {key: spec.data["config"][key] for key in changed if key in spec.data["config"]}, spec.places)
-    return replace(build_python(name, path, config, spec.data), sets=tuple(sets))
+    return replace(build_python(name, path, config, spec.data, trust), sets=tuple(sets))
 
 
 def _run_python(path: Path) -> dict[str, Any]:

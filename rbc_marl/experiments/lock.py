@@ -20,7 +20,7 @@ from typing import Any
 
 from rbc_marl import places
 from rbc_marl.errors import UserError
-from rbc_marl.experiments.folder import replace_file
+from rbc_marl.files import replace_file
 
 # Seconds between two signs of life, and seconds without one after which the folder of another machine's process is
 # free: network file systems show a change late.

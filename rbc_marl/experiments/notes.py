@@ -9,8 +9,10 @@ from pathlib import Path
 
 from rbc_marl.analysis.described import describe_all
 from rbc_marl.analysis.metrics import QUANTITIES
+from rbc_marl.files import replace_file
+from rbc_marl.provenance import shown
 
-README, METRICS = "README.txt", "metrics.json"
+README, METRICS, MACHINE = "README.txt", "metrics.json", "machine.json"
 _FIRST = ("training_iteration", "time_total_s", "num_env_steps_sampled_lifetime")
 _PLACES = {"env_runners/": 2, "evaluation/env_runners/": 3}
 _ECONOMY = {name: number for number, name in enumerate(QUANTITIES)}
@@ -18,9 +20,11 @@ _ECONOMY = {name: number for number, name in enumerate(QUANTITIES)}
 RUN = {
     "config.yaml": ("the settings in full; of a Python file config.py", "rbc-marl train config.yaml repeats it"),
     "run.json": ("seed, versions, commit, command, status and outcome", 'json.load(open("run.json"))'),
-    "progress.csv": ("a row per iteration, RLlib's own columns last", 'pandas.read_csv("progress.csv")'),
+    "machine.json": ("host, process and paths of whoever made this", "leave it out of what you share"),
+    "progress.csv": ("a row per iteration, of 20 after the first 1,000", 'pandas.read_csv("progress.csv")'),
     "result.json": ("the same as JSON lines, with words", 'pandas.read_json("result.json", lines=True)'),
     "metrics.json": ("words and unit of the columns that this package defines", 'pandas.read_json("metrics.json").T'),
+    "signature.json": ("hashes, by which --resume knows the settings as yours", "nothing else needs it"),
     "checkpoint_*/": ("trained policies, and all it takes to train on", 'rbc_marl.load("checkpoint_001000")'),
     "events.out.*": ("the same numbers for TensorBoard", "tensorboard --logdir ."),
     "economy.png": ("how episodes go after training", "rbc-marl evaluate . --out economy.png draws it again"),
@@ -35,6 +39,7 @@ SWEEP = {
     "deviations.csv": ("a row per deviation, where best responses were asked", 'pandas.read_csv("deviations.csv")'),
     "metrics.json": ("words and unit of the columns that this package defines", 'pandas.read_json("metrics.json").T'),
     "sweep.json": ("what runs, with commands, versions and commits", 'json.load(open("sweep.json"))'),
+    "machine.json": ("host, process and paths of whoever made this", "leave it out of what you share"),
     "rows/": ("the row of each run, as JSON, as soon as it has ended", "a sweep that was stopped goes on from them"),
     "runs/": ("the folder of each run, with its own README.txt", "rbc-marl evaluate runs/ARM-SEED/NAME plays one"),
     "tune-*/": ("the logs of Ray Tune", "nothing needs them"),
@@ -52,7 +57,7 @@ def readme(title: str, files: Mapping[str, tuple[str, str]], command: Sequence[s
         files: By name, what a file is, and how to read or make it.
         command: What was typed; empty: unknown.
     """
-    made = ["", f"Made by: {shlex.join(command)}"] if command else []
+    made = ["", f"Made by: {shlex.join(shown(command))}"] if command else []
     width = max(map(len, files)) + 2
     lines = [line for name, (what, how) in files.items() for line in (f"{name:{width}}{what}", f"{'':{width}}{how}")]
     words = ["Some files exist only where they were asked for, and only once a run has ended."]
@@ -83,4 +88,4 @@ def _rank(column: str) -> tuple[int, int]:
 def write_readme(folder: Path, title: str, files: Mapping[str, tuple[str, str]], command: Sequence[str]) -> None:
     """Write README.txt, unless there is one: what made a folder first made it."""
     if not (folder / README).exists():
-        (folder / README).write_text(readme(title, files, command), encoding="utf-8")
+        replace_file(folder / README, readme(title, files, command))

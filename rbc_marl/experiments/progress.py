@@ -16,7 +16,7 @@ from rich.table import Table
 
 from rbc_marl.analysis.metrics import collapsed
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.experiments.folder import finite
+from rbc_marl.experiments.logs import finite
 from rbc_marl.experiments.stopping import fraction_done
 
 SECONDS_BETWEEN_LINES = 10.0

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from ray.tune.registry import get_trainable_cls
 from rbc_marl.errors import UserError, first_line
 from rbc_marl.own_code import worker_setup
 from rbc_marl.rllib.lost import check_room
+from rbc_marl.signatures import user_key
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray's processes find the modules that this one finds, and no others.
-    here, setup = {str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent)}, worker_setup()
+    here = {str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent)}
+    setup = _worker_setup(options)
     paths = [path for path in dict.fromkeys(str(Path(path).resolve()) for path in sys.path) if path in here]
     runtime_env = {"worker_process_setup_hook": setup} if setup else None
     try:
@@ -112,6 +114,26 @@ def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _worker_setup(options: RayOptions) -> Callable[[], None] | None:
+    """What each process of Ray's runs first; None for nothing. Those of a cluster get the key that checkpoints need.
+
+    It travels through Ray's own store, and is written into no folder of results.
+    """
+    find_modules = worker_setup()
+    key = user_key() if options.address is not None else None
+    if key is None:
+        return find_modules
+
+    def set_up() -> None:
+        from rbc_marl.signatures import use_key
+
+        use_key(key)
+        if find_modules is not None:
+            find_modules()
+
+    return set_up
 
 
 def _where(options: RayOptions, cpus: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rbc_marl import places
 from rbc_marl.errors import UserError
-from rbc_marl.experiments.folder import replace_file
+from rbc_marl.files import replace_file, set_aside
 
 # The column with the hash of all settings that determine a row.
 HASH = "fingerprint"
@@ -89,7 +89,6 @@ def read_json(path: Path, report: Callable[[str], object] = print) -> dict[str, 
         return None
     except ValueError as error:
         problem = str(error)
-    torn = path.with_name(f"{path.name}.torn")
-    path.replace(torn)
+    torn = set_aside(path)
     report(f"{path} is torn ({problem}); it is set aside as {torn.name} and made again")
     return None

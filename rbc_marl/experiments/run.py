@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import numbers
-import os
-import shutil
 import signal
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from rich.console import Console
 
 from rbc_marl import places
 from rbc_marl.analysis.outcomes import BEST, outcome
-from rbc_marl.errors import LostProcessError, UserError, first_line
+from rbc_marl.errors import LostProcessError, StorageError, UserError, first_line
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
-from rbc_marl.experiments.folder import RunFolder, iteration_of, replace_file
+from rbc_marl.experiments.folder import RunFolder, iteration_of
 from rbc_marl.experiments.lock import TakenOverError, folder_lock
 from rbc_marl.experiments.loggers import LoggedRun, Loggers
-from rbc_marl.experiments.notes import RUN, write_readme
+from rbc_marl.experiments.notes import MACHINE, RUN, write_readme
 from rbc_marl.experiments.progress import Progress
 from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_needed, ray_session
 from rbc_marl.experiments.signals import StopRequest
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
-from rbc_marl.provenance import git_commit, versions
+from rbc_marl.files import replace_file
+from rbc_marl.provenance import HIDDEN, git_commit, machine, masked, shown, shown_path, versions
 from rbc_marl.rllib.population import STATE_NAME
+from rbc_marl.signatures import check_trusted, sign
 
 # Files of a run by which those to go on with are found.
 HEADS = ("run.json", "config.yaml", "config.py")
@@ -101,6 +102,7 @@ def train(
         request = stack.enter_context(StopRequest(lambda text: None))
         if folder is not None:
             hold = stack.enter_context(folder_lock(folder.path))
+            _check_start(experiment, folder)
         stack.enter_context(ray_session(options, cpus_needed(experiment.config)))
         try:
             algorithm = stack.enter_context(built_algorithm(experiment.config, options.verbosity))
@@ -115,7 +117,7 @@ def train(
             hold = stack.enter_context(folder_lock(folder.path))
         loggers = stack.enter_context(_loggers(experiment, folder, lambda text: request.notice(text)))
         stack.callback(folder.close)
-        folder.update_info(**run_record(experiment, command))
+        begin_record(folder, experiment, command)
         write_readme(folder.path, f"A run of rbc_marl: {experiment.name}, seed {experiment.seed}.", RUN, command)
         progress = stack.enter_context(Progress(experiment.name, experiment.stop, experiment.env_config, last, console))
         request.notice = progress.notice
@@ -182,7 +184,8 @@ def _run(
         raise
     except Exception as error:
         failure = _failure(error, algorithm.iteration + 1, experiment.name, folder)
-        folder.update_info(status="failed", ended=now(), error=str(failure))
+        with suppress(StorageError):  # a folder that is gone says nothing more
+            folder.update_info(status="failed", ended=now(), error=shown([str(failure)])[0])
         raise failure from error
     status = "finished" if done else "interrupted"
     folder.update_info(status=status, ended=now(), iterations=algorithm.iteration, **became(experiment, results))
@@ -205,11 +208,13 @@ def _failure(error: Exception, iteration: int, name: str, folder: RunFolder) -> 
     if isinstance(error, UserError):
         kind, message = type(error), str(error)
     else:
-        replace_file(folder.path / "error.txt", traceback.format_exc())
+        with suppress(StorageError):
+            replace_file(folder.path / "error.txt", traceback.format_exc())
         where = f"the traceback is in {folder.path / 'error.txt'}"
         kind, message = UserError, f"{name} failed in iteration {iteration}: {reason(error)}; {where}"
     saved = folder.checkpoints()
-    return kind(f"{message}; {f'the last checkpoint is {saved[-1]}' if saved else 'no checkpoint was saved before'}")
+    last = f"the last checkpoint is {saved[-1]}" if saved else "no checkpoint was saved before"
+    return kind(f"{message}; {last}{', from which --resume goes on' if saved and kind is StorageError else ''}")
 
 
 def flat_results(result: Mapping[str, Any], seconds_before: float = 0.0) -> dict[str, Any]:
@@ -251,12 +256,15 @@ def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Ex
             continue
         with folder_lock(folder.path):  # refused while somebody runs it
             places.pull(folder.path)
+            folder.tidy()
+        check_trusted(folder.path, experiment.trust, "the run to resume", whole=False)
         source = folder.path / ("config.py" if experiment.is_python else "config.yaml")
         only = None if experiment.is_python else experiment.name
-        changes = (*info.get("sets", ()), *sets)  # the copy of the file lacks those of earlier resumes
+        # The copy of the file lacks those of earlier resumes; secrets are kept nowhere, and must be given again.
+        changes = (*(text for text in info.get("sets", ()) if HIDDEN not in text), *sets)
         # From its first checkpoint on a run can do without the one that it began from, which may be gone.
         own = ("restore=null",) if folder.checkpoints() else ()
-        began = load_experiments(source, only, sets=(*changes, *own))[0]
+        began = load_experiments(source, only, sets=(*changes, *own), trust=experiment.trust)[0]
         # The copy of a Python file has another name.
         return replace(began, name=experiment.name, sets=changes), folder
     why = f"every run in {home} has finished" if runs else f"{home} holds no run to resume"
@@ -280,46 +288,67 @@ def became(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, str]
 
 
 def _restore(algorithm: Algorithm, experiment: Experiment, folder: RunFolder | None) -> dict[str, Any]:
-    """Put the algorithm where the run stopped.
+    """Put the algorithm where the run stopped, or where its experiment begins.
 
     Returns:
         The results of the last iteration that the checkpoint holds.
     """
     last = next(reversed(folder.checkpoints()), None) if folder is not None else None
+    if (start := last or experiment.restore) is not None:
+        try:
+            algorithm.load_checkpoint(str(start.resolve()))  # as restore_from_path, and tells callbacks
+        except UserError:
+            raise
+        except Exception as error:
+            mend = "rename it, to go on from the one before" if last else "give another"
+            raise UserError(f"{start} cannot be loaded ({reason(error)}); {mend}") from error
+    return {} if folder is None else folder.rewind(iteration_of(last) if last else 0)
+
+
+def _check_start(experiment: Experiment, folder: RunFolder) -> None:
+    """Make a run's folder fit to go on with, and refuse a checkpoint that must not be unpickled."""
+    folder.tidy()
+    last = next(reversed(folder.checkpoints()), None)
     if last is not None and (last / STATE_NAME).is_file():
         raise UserError(f"{last} was written by a sweep that trains runs together; give that sweep again to go on")
-    if (start := last or experiment.restore) is not None:
-        algorithm.load_checkpoint(str(start.resolve()))  # as restore_from_path, and tells callbacks
-    return {} if folder is None else folder.rewind(iteration_of(last) if last else 0)
+    if last is not None:
+        check_trusted(last, experiment.trust, f"the checkpoint to go on from with {experiment.name}")
 
 
 def new_folder(experiment: Experiment) -> RunFolder:
     """A new folder for a run, with its settings."""
     folder = RunFolder.create(experiment.storage / experiment.name, experiment.seed)
-    if experiment.is_python:
-        shutil.copyfile(experiment.source, folder.path / "config.py")
-    else:
-        replace_file(folder.path / "config.yaml", to_yaml(experiment))
+    name = "config.py" if experiment.is_python else "config.yaml"
+    replace_file(folder.path / name, experiment.source.read_bytes() if experiment.is_python else to_yaml(experiment))
+    sign(folder.path, [name])
     return folder
 
 
-def run_record(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]:
-    """What run.json says of a run that begins: what it is, and everything that decides its numbers."""
-    return {
+def begin_record(folder: RunFolder, experiment: Experiment, command: Sequence[str], **more: object) -> None:
+    """Note what begins: in run.json what it is and all that decides its numbers, in machine.json where it runs.
+
+    Args:
+        folder: Of the run.
+        experiment: What is trained.
+        command: What was typed.
+        **more: Further entries of run.json.
+    """
+    replace_file(folder.path / MACHINE, json.dumps(machine(command, experiment.source), indent=1) + "\n")
+    record = {
         "experiment": experiment.name,
         "algorithm": experiment.run,
         "seed": experiment.seed,
         "status": "running",
         "started": now(),
-        "command": list(command),
-        "source": str(experiment.source),
-        "sets": list(experiment.sets),
+        "command": shown(command),
+        "source": shown_path(experiment.source),
+        "sets": [masked(text) for text in experiment.sets],
         "versions": versions(),
         "git_commit": git_commit(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
+        "threads": torch.get_num_threads(),
         "platform": sys.platform,
     }
+    folder.update_info(**record, **more)
 
 
 def now() -> str:

@@ -16,8 +16,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from rbc_marl.analysis.metrics import QUANTITIES
 from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.experiments.folder import replace_file
 from rbc_marl.experiments.trials import KEY
+from rbc_marl.files import replace_file
 from rbc_marl.settings import Section
 
 REPORTS = "reports"

@@ -29,6 +29,7 @@ from rbc_marl.experiments.schedulers import AnyScheduler
 from rbc_marl.experiments.spaces import GRID, Space, Variant, expand, parse_variants
 from rbc_marl.experiments.sweep import Measure, RunSpec, Sweep, interleaved, scripted_types
 from rbc_marl.presets import find_file
+from rbc_marl.provenance import masked
 from rbc_marl.settings import Section, line_numbers, load_yaml_file
 
 MOST_SEEDS = 100_000
@@ -168,12 +169,16 @@ class SweepReader(Generic[F]):
         sets: Further changes, to every run, as a command line has them.
         small: Whether to put the file's ``small`` section in place of what it says otherwise.
         kind: The model of the file.
+        trust: Whether runs may begin from checkpoints that are not known to be the user's own.
 
     Raises:
         ConfigError: Something in the file is missing, unknown or wrong.
     """
 
-    def __init__(self, path: str | Path, sets: Sequence[str], small: bool, kind: type[F]) -> None:
+    def __init__(
+        self, path: str | Path, sets: Sequence[str], small: bool, kind: type[F], trust: bool = False
+    ) -> None:
+        self._trust = trust
         self.path = find_file(path, "sweep")
         self.command = read_overrides(sets)
         for change in self.command:
@@ -291,7 +296,7 @@ class SweepReader(Generic[F]):
         if path.suffix == ".py":
             raise ConfigError(f"{path} is a Python file; a sweep needs a YAML file, which says what decides a run")
         if path not in self._bases:
-            specs = read_specs(path, self.file.experiment)
+            specs = read_specs(path, self.file.experiment, trust=self._trust)
             if len(specs) != 1:
                 names = ", ".join(spec.name for spec in specs)
                 raise ConfigError(f"{path} holds {names}; name one with experiment: in the sweep file")
@@ -384,7 +389,7 @@ def _check_not_taken(change: Override, problem: str) -> None:
 
 def in_words(changes: Sequence[Override]) -> str:
     """Changes as `--set` takes them, for tables."""
-    return " ".join(f"{setting_name(change.path)}={json.dumps(change.value)}" for change in changes)
+    return " ".join(masked(f"{setting_name(change.path)}={json.dumps(change.value)}") for change in changes)
 
 
 def _covers(change: Override, other: Override) -> bool:

@@ -15,7 +15,7 @@ from rbc_marl.experiments.build import Experiment
 from rbc_marl.experiments.folder import RunFolder, iteration_of
 from rbc_marl.experiments.lock import folder_lock
 from rbc_marl.experiments.notes import RUN, write_readme
-from rbc_marl.experiments.run import Outcome, became, new_folder, now, reason, run_record
+from rbc_marl.experiments.run import Outcome, became, begin_record, new_folder, now, reason
 from rbc_marl.rllib.population import STATE_NAME, Population, check_population
 
 # The one criterion that ends all runs of a population at once.
@@ -125,7 +125,7 @@ def train_together(runs: Sequence[Begun]) -> list[Outcome | NonFiniteError]:
             population.restore([run.checkpoint for run in runs if run.checkpoint is not None])
         results = [folder.rewind(population.iteration) for folder in folders]
         for experiment, folder in zip(experiments, folders, strict=True):
-            folder.update_info(**run_record(experiment, ()), population=seeds)
+            begin_record(folder, experiment, (), population=seeds)
             write_readme(folder.path, f"A run of rbc_marl: {experiment.name}, seed {experiment.seed}.", RUN, ())
         try:
             while population.iteration < first.stop[_ITERATIONS] and len(population.failed) < len(runs):
@@ -144,6 +144,7 @@ def _folder(run: Begun, stack: ExitStack) -> RunFolder:
     """The folder of a run, for this process alone."""
     folder = run.folder if run.folder is not None and run.checkpoint is not None else new_folder(run.experiment)
     stack.enter_context(folder_lock(folder.path))
+    folder.tidy()
     stack.callback(folder.close)
     return folder
 

@@ -83,6 +83,8 @@ def load_class(name: str, copy: Path, trust: bool) -> type:
     installed = is_installed(module_name)
     if not installed and not trust:
         raise UserError(f"{name} is code of the checkpoint's own; read it, and run it with --trust (trust=True)")
+    if installed and "__main__" in module_name.split("."):
+        raise UserError(f"{name} is of a program, which an import would run; name a class of another module")
     try:
         same = installed or not copy.is_file() or _current_source(module_name) == copy.read_text(encoding="utf-8")
         module = importlib.import_module(module_name) if same else load_copy(module_name, str(copy))

@@ -8,9 +8,9 @@ installed, ``policies/source/<module>.py`` is a copy of its module, which runs o
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,23 +19,27 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig, parse_config
 from rbc_marl.economy import EconomyState
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
+from rbc_marl.files import put, replace_file, writing
 from rbc_marl.observations import check_encoding
 from rbc_marl.places import opened
 from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.own_class import load_class, name_of, source_of
 from rbc_marl.presets import zoo
+from rbc_marl.signatures import hash_of
 
 FORMAT_VERSION = 1
 INDEX_NAME = "policies.json"
 WEIGHTS_FOLDER = "policies"
 SOURCE_FOLDER = "source"
+# Where the index holds the hash of each file of the weights' folder.
+HASHES = "sha256"
 
 
 @dataclass(frozen=True)
@@ -142,24 +146,25 @@ def save_policies(
         "economy": config.model_dump(mode="json"),
         "info": dict(info or {}),
     }
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".policies-") as scratch:
+    with writing(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".policies-") as scratch:
         new, old = Path(scratch, "new"), Path(scratch, "old")
         new.mkdir()
         for agent_type in AGENT_TYPES:
             weights = {name: x.detach().cpu().contiguous() for name, x in networks[agent_type].state_dict().items()}
-            save_file(weights, new / f"{agent_type}.safetensors")
+            (new / f"{agent_type}.safetensors").write_bytes(save(weights))
         for own in {spec.kind for spec in described.values() if spec.is_own}:
             source = source_of(own)
             if source is not None:
                 copy = _copy_in(new, name_of(own))
                 copy.parent.mkdir(exist_ok=True)
                 copy.write_text(source, encoding="utf-8")
-        Path(scratch, INDEX_NAME).write_text(json.dumps(index, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        index[HASHES] = {path.relative_to(new).as_posix(): hash_of(path) for path in new.rglob("*") if path.is_file()}
+        text = json.dumps(index, indent=2, allow_nan=False) + "\n"
         (folder / INDEX_NAME).unlink(missing_ok=True)
         if (folder / WEIGHTS_FOLDER).exists():
             shutil.move(folder / WEIGHTS_FOLDER, old)
-        os.replace(new, folder / WEIGHTS_FOLDER)
-        os.replace(Path(scratch, INDEX_NAME), folder / INDEX_NAME)
+        put(new, folder / WEIGHTS_FOLDER)
+        replace_file(folder / INDEX_NAME, text)
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -170,7 +175,7 @@ def find_checkpoint(path: str | Path) -> Path:
             (`rbc_marl.presets.zoo`); a folder wins.
 
     Raises:
-        UserError: There is none at ``path``.
+        UserError: There is none at ``path``, or none that is whole.
     """
     path = opened(path)
     if not path.is_dir():
@@ -184,8 +189,9 @@ def find_checkpoint(path: str | Path) -> Path:
         raise UserError(f"{path} {reason}; {mend}")
     if (path / INDEX_NAME).is_file():
         return path
-    whole = [folder for folder in path.glob("checkpoint_*") if (folder / INDEX_NAME).is_file()]
-    if not whole:  # the folder of an experiment holds its runs, named by their time
+    saved = [folder for folder in path.glob("checkpoint_*") if (folder / INDEX_NAME).is_file()]
+    saved = [folder for folder in saved if ".torn" not in folder.name]
+    if not saved:  # the folder of an experiment holds its runs, named by their time
         runs = {index.parents[1] for index in path.glob(f"*/checkpoint_*/{INDEX_NAME}")}
         if runs:
             return find_checkpoint(max(runs, key=lambda run: run.name))
@@ -193,7 +199,12 @@ def find_checkpoint(path: str | Path) -> Path:
             f"{path} holds no policies (neither {INDEX_NAME} nor checkpoint_*/{INDEX_NAME}); "
             "give the folder of a checkpoint or of a run that has saved one"
         )
-    return max(whole, key=lambda folder: (_number(folder.name), folder.name))
+    saved.sort(key=lambda folder: (_number(folder.name), folder.name), reverse=True)
+    for folder in saved:
+        if not (problem := _torn(folder)):
+            return folder
+        print(f"{folder} is torn ({problem}); the newest one that is whole is taken", file=sys.stderr)
+    raise UserError(f"{path} holds no checkpoint that is whole; give another run")
 
 
 def load_policies(
@@ -239,7 +250,30 @@ def load_policies(
             check_fit(network, other[agent_type], agent_type)
         _load_weights(network, folder / WEIGHTS_FOLDER / f"{agent_type}.safetensors")
         network.requires_grad_(False).eval().to(device)
+    if problem := _not_as_saved(folder, index):
+        raise UserError(f"{folder / WEIGHTS_FOLDER / problem} is not what {INDEX_NAME} was saved with; take another")
     return PolicySet(config, encoding, networks, index["info"], specs)
+
+
+def _not_as_saved(folder: Path, index: Mapping[str, Any]) -> str:
+    """The name of a file of the weights' folder that is missing or differs; empty where all are as they were saved."""
+    for name, digest in index.get(HASHES, {}).items():
+        path = folder / WEIGHTS_FOLDER / name
+        if not path.is_file() or hash_of(path) != digest:
+            return str(name)
+    return ""
+
+
+def _torn(folder: Path) -> str:
+    """Why the policies of a checkpoint cannot be whole; empty where they may be."""
+    try:
+        if name := _not_as_saved(folder, _read_index(folder / INDEX_NAME)):
+            return f"{WEIGHTS_FOLDER}/{name} is missing or not what was saved"
+    except ConfigError:
+        raise
+    except UserError as error:
+        return str(error) if "cannot be read" in str(error) else ""
+    return ""
 
 
 def check_finite_weights(weights: Mapping[str, Mapping[str, Any]], what: str) -> None:

@@ -18,8 +18,9 @@ from rbc_marl.analysis.rollouts import Episodes
 from rbc_marl.analysis.studies import FIRST
 from rbc_marl.analysis.tables import columns_of, csv_text, tex_table
 from rbc_marl.errors import UserError
-from rbc_marl.experiments.folder import finite, replace_file
-from rbc_marl.provenance import git_commit, versions
+from rbc_marl.experiments.logs import finite
+from rbc_marl.files import replace_file
+from rbc_marl.provenance import git_commit, shown, versions
 from rbc_marl.report.page import cell_words, charts_of, page
 from rbc_marl.report.sections import Part, Table, comparison_of, part_of
 from rbc_marl.report.sources import read_source
@@ -166,7 +167,7 @@ def _hash(content: bytes) -> str:
 def _provenance(paths: Sequence[str | Path], command: Sequence[str]) -> dict[str, Any]:
     return {
         "about": [str(path) for path in paths],
-        "command": list(command) or sys.argv,
+        "command": shown(list(command) or sys.argv),
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": versions(),
         "git_commit": git_commit(),

@@ -68,6 +68,7 @@ from rbc_marl.rllib.settings import (
     parse_setting,
 )
 from rbc_marl.settings import plain
+from rbc_marl.signatures import sign
 
 
 class EconomyPPOConfig(PPOConfig):
@@ -382,7 +383,7 @@ class EconomyPPO(PPO):
             )
 
     def save_to_path(self, path: str | Path | None = None, *args: object, **kwargs: object) -> str:
-        """Save RLlib's checkpoint and, beside it, the policies (`save_policies`).
+        """Save RLlib's checkpoint and, beside it, the policies (`save_policies`) and the signature of all files.
 
         Returns:
             The checkpoint's path.
@@ -397,6 +398,8 @@ class EconomyPPO(PPO):
             target = str(super().save_to_path(str(Path(path or tempfile.mkdtemp()).resolve()), *args, **kwargs))
             if not self.config.scripted.chosen:  # what follows rules is no network that could be saved
                 self.save_policies(target)
+        if "filesystem" not in kwargs and Path(target).is_dir():
+            sign(Path(target))
         return target
 
     def save_policies(self, folder: str | Path) -> None:

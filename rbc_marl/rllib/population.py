@@ -7,6 +7,7 @@ Every run draws its own numbers, and its results are those of the run alone, but
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase, Schedule
-from rbc_marl.errors import ConfigError, NonFiniteError
+from rbc_marl.errors import ConfigError, NonFiniteError, UserError
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import save_policies
@@ -188,7 +189,9 @@ class Population:
         }
         save_policies(path, economy, encoding, self.networks(run), specs, info)
         state = {"seed": self.seeds[run], "learner": self.learner.state_of(run), "results": self._results.state()}
-        torch.save(state, Path(path) / STATE_NAME)
+        content = io.BytesIO()
+        torch.save(state, content)
+        (Path(path) / STATE_NAME).write_bytes(content.getvalue())  # torch itself hides why it cannot write
 
     def restore(self, paths: Sequence[str | Path]) -> None:
         """Go on where runs were saved, each perhaps in another population.
@@ -198,8 +201,9 @@ class Population:
 
         Raises:
             ConfigError: They are of other seeds, or of different iterations.
+            UserError: One is damaged, or holds more than plain data.
         """
-        states = [torch.load(Path(path) / STATE_NAME, weights_only=True) for path in paths]
+        states = [_read_state(Path(path) / STATE_NAME) for path in paths]
         seeds = tuple(state["seed"] for state in states)
         if seeds != self.seeds:
             raise ConfigError(f"the checkpoints are of seeds {list(seeds)}; give those of {list(self.seeds)}")
@@ -219,6 +223,16 @@ class Population:
                 check_finite_numbers({name: flat[name] for name in names if name in flat}, self.iteration)
             except NonFiniteError as error:
                 self.failed.setdefault(run, error)
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """What `Population.save` kept of a run: tensors and plain data. Code in the file does not run."""
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:  # of a pickle that holds something else, or none
+        problem = f"{path} cannot be loaded ({type(error).__name__})"
+        raise UserError(f"{problem}; rename its folder, to go on from the checkpoint before") from error
+    return state
 
 
 class _Results:

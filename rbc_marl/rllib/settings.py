@@ -399,7 +399,7 @@ def check_restored(checkpoint: Path, config: EconomyPPOConfig, where: str) -> No
     if not (checkpoint / INDEX_NAME).is_file():
         return
     economy, encoding = economy_of(config)
-    try:  # RLlib unpickles the checkpoint next, which runs its code anyway
+    try:  # RLlib unpickles it next, which runs its code anyway: whether it is trusted has been checked
         policies = load_policies(checkpoint, economy=economy.model_dump(mode="json"), trust=True)
     except UserError as error:
         raise ConfigError(f"{where} does not fit this economy: {error}") from None

@@ -178,7 +178,7 @@ def test_a_certificate_belongs_to_its_policies_wherever_they_are(copied, tmp_pat
     assert verify(copied / "results", Path(moved), log=lambda line: None)
     plant(tmp_path / "other", ECONOMY, tempted=2.0)
     message = refusal(copied, checkpoint=tmp_path / "other")
-    assert "belongs to other policies than those in" in message and "firm.safetensors differs" in message
+    assert "belongs to other policies than those in" in message and "policies.json differs" in message
 
 
 def test_other_versions_agree_within_the_intervals_that_are_computed_here(copied):

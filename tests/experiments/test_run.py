@@ -16,6 +16,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -133,7 +134,7 @@ def test_a_run_leaves_its_settings_results_and_checkpoints():
     events = [name for name in names(folder) if name.startswith("events.out")]
     assert len(events) == 1
     files = [".lock", "README.txt", "checkpoint_000004", "config.yaml", *events]
-    files += ["metrics.json", "progress.csv", "result.json", "run.json"]
+    files += ["machine.json", "metrics.json", "progress.csv", "result.json", "run.json", "signature.json"]
     assert names(folder) == sorted(files)
     record = info(folder)
     assert (record["status"], record["seed"], record["iterations"]) == ("finished", 5, 4)
@@ -143,6 +144,18 @@ def test_a_run_leaves_its_settings_results_and_checkpoints():
     assert float(rows(folder)[-1]["env_runners/hours"]) == pytest.approx(outcome.results["env_runners/hours"])
     lines = (folder / "result.json").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["training_iteration"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_what_a_run_says_of_itself_holds_nothing_of_the_machine(in_empty_folder):
+    command = ["rbc-marl", "train", str(in_empty_folder / "tiny.yaml"), "--set", "loggers.wandb.api_key=abc"]
+    folder = train(tiny("stop.training_iteration=1"), command=command, console=quiet()).folder
+    shared = "".join((folder / name).read_text("utf-8") for name in ("run.json", "README.txt", "config.yaml"))
+    assert str(in_empty_folder) not in shared and "abc" not in shared
+    assert not {"host", "pid", "folder"} & info(folder).keys()
+    assert info(folder)["threads"] == torch.get_num_threads()
+    machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
+    assert (machine["host"], machine["pid"]) == (socket.gethostname(), os.getpid())
+    assert machine["command"][2] == command[2] and "abc" not in machine["command"][-1]
 
 
 def test_tensorboard_shows_what_the_table_holds():
