@@ -13,8 +13,9 @@ PACKAGE = ROOT / "rbc_marl"
 # Left to right: a module imports only from its own part and from those to its left, not from others of its own group.
 LAYERS = (
     ("errors",),
+    ("yaml_loader",),
     ("settings",),
-    ("own_code", "presets", "provenance", "schema"),
+    ("memory", "own_code", "presets", "provenance", "schema"),
     ("config",),
     ("economy",),
     ("choices", "observations"),

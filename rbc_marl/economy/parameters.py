@@ -144,6 +144,8 @@ def check_parameters(
         ConfigError: A name or a number cannot be; the message begins with ``parameters.`` and the name.
     """
     checked: dict[str, Number] = {}
+    if not isinstance(parameters, Mapping):
+        raise ConfigError(f"parameters are a {type(parameters).__name__}; give a mapping of names to numbers")
     for name, number in parameters.items():
         place = f"parameters.{name}"
         if isinstance(number, Tensor) and number.dim():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from pydantic import Field
 
+from rbc_marl import memory
 from rbc_marl.config import AGENT_TYPES, EconomyConfig, resolve_config
 from rbc_marl.envs.actions import ActionReader
 from rbc_marl.envs.controlled import ControlledBatch
@@ -23,6 +24,9 @@ from rbc_marl.envs.spaces import action_space, observation_spaces, state_space
 from rbc_marl.errors import ConfigError, nearest, one_of, require
 from rbc_marl.observations import join
 from rbc_marl.settings import Section
+
+# Its name, spaces, generators and infos: Python's own objects.
+BYTES_OF_AN_AGENT = 4000
 
 Observation = NDArray[np.float32]
 Info = dict[str, Any]
@@ -134,6 +138,9 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         self.render_mode = one_of(render_mode, (*self.metadata["render_modes"], None), "render_mode")
         if render_mode == "rgb_array":
             require("matplotlib", "analysis")
+        agents = config.num_consumers + config.num_firms
+        what = f"an environment with {agents:,} agents, each with its spaces,"
+        memory.check(agents * BYTES_OF_AN_AGENT, what, "take VectorEconomy", memory.of_this_machine())
         self.max_cycles = config.horizon if max_cycles is None else max_cycles
         self.agents: list[str] = []
         self._controlled = ControlledBatch(

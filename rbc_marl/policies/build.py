@@ -63,7 +63,7 @@ class NetworkSpec(Section):
     kind: Annotated[Any, PlainValidator(_kind), WithJsonSchema({"type": "string"})] = Field(
         "flat", description='"flat", "equivariant", or the dotted name of a subclass of PolicyNetwork'
     )
-    hidden: Annotated[Many[Annotated[int, Field(gt=0)]], Field(min_length=1)] | None = Field(
+    hidden: Annotated[Many[Annotated[int, Field(gt=0, le=65_536)]], Field(min_length=1, max_length=32)] | None = Field(
         None, description="width of each hidden layer", examples=[[128, 128]]
     )
     ranks_prices: bool = Field(

@@ -41,6 +41,7 @@ from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.modules import EconomyModule, check_evaluation, module_spec
 from rbc_marl.rllib.plain import check_registered, policy_mapping_fn
+from rbc_marl.rllib.ranges import check_ranges
 from rbc_marl.rllib.settings import (
     MERGED_SETTINGS,
     OWN_SETTINGS,
@@ -60,6 +61,7 @@ from rbc_marl.rllib.settings import (
     network_spec,
     parse_setting,
 )
+from rbc_marl.rllib.sizes import check_memory
 from rbc_marl.settings import plain
 
 
@@ -217,6 +219,7 @@ class EconomyPPOConfig(PPOConfig):
         for name in OWN_SETTINGS:
             setattr(self, name, parse_setting(name, getattr(self, name)))
         check_followed(self, _unchanged())
+        check_ranges(vars(self))
         economy, encoding = economy_of(self)
         check_registered(self.env)
         self._check_classes()
@@ -238,6 +241,7 @@ class EconomyPPOConfig(PPOConfig):
             super().training(train_batch_size_per_learner=episodes * economy.horizon // learners)
         if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
             self.minibatch_size = self.train_batch_size_per_learner
+        check_memory(self)
         self._settle_curriculum(economy)
         super().validate()
 

@@ -43,13 +43,12 @@ from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, PhaseTracker
 from rbc_marl.rllib.modules import agent_spaces
 from rbc_marl.rllib.rollout import BehaviourSettings, EpisodeCollector, Rollout, Stream, generator_at
 from rbc_marl.rllib.settings import DEVIATOR, Deviator, agent_type_of, economy_of, module_ids
+from rbc_marl.rllib.sizes import CPU_SLAB
 
 # Name of a figure in RLlib's results: of an env runner, or of one of its modules.
 Figure = str | tuple[str, str]
 # Figures that are no means over episodes.
 EXTREMES: dict[Figure, str] = {EPISODE_RETURN_MIN: "min", EPISODE_RETURN_MAX: "max"}
-# Economies stepped together on a CPU: with more, their tensors leave the cache and each step costs more.
-CPU_SLAB = 128
 
 
 class EconomyEnvRunner(EnvRunner, Checkpointable):
