@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_a
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from rbc_marl.errors import ConfigError, first_line, nearest
+from rbc_marl.errors import ConfigError, first_line, nearest, shown
 from rbc_marl.yaml_loader import MOST_CHARACTERS, Loader
 
 # What a mapping says in place of a value, to take out a key that a file's `base` has.
 UNSET = "unset"
-# Characters of a value in a message.
-LONGEST_SHOWN = 200
 
 T = TypeVar("T")
 
@@ -37,7 +35,10 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any data
     if isinstance(value, range):
         return list(value)
     if hasattr(value, "tolist") and not isinstance(value, type):
-        return value.tolist()
+        try:
+            return value.tolist()
+        except (RuntimeError, TypeError):  # such as a sparse tensor: whoever wanted a number refuses it
+            return value
     return value
 
 
@@ -157,7 +158,8 @@ def explain(error: ValidationError, model: type[Section], data: Any, where: str)
     match first["type"]:
         case "extra_forbidden" | "invalid_key":
             owner = _section_at(model, path[:-1], first["loc"]) or model
-            return f"{place} is not {owner.noun}{nearest(str(path[-1]), owner.names())}"
+            name = str(path[-1] if path else first["loc"][-1])  # a name that is no text has no path
+            return f"{place or name} is not {owner.noun}{nearest(name, owner.names())}"
         case "missing":
             owner = _section_at(model, path[:-1], first["loc"]) or model
             examples = owner.model_fields[str(path[-1])].examples if path[-1] in owner.model_fields else None
@@ -192,12 +194,6 @@ def _of_validator(message: str, place: str, given: object, owner: type[Section] 
     known = owner.model_fields if owner is not None else {}
     is_field = name is not None and (name.group() in known or (isinstance(given, Mapping) and name.group() in given))
     return f"{place}{'.' if is_field else ': '}{message}" if place else message
-
-
-def shown(given: object) -> str:
-    """A value as a file shows it, in one line; of a long one the beginning."""
-    text = " ".join(repr(list(given) if isinstance(given, tuple) else given).split())
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _path(data: Any, problem: Any) -> list[int | str]:  # noqa: ANN401 - plain data, and pydantic's own mapping

@@ -14,7 +14,7 @@ from rbc_marl.choices import check_quantities, check_ranges, check_shapes, decod
 from rbc_marl.config import EconomyConfig, resolve_config
 from rbc_marl.economy import Actions, EconomyState, Flows, Number, initial_state, period
 from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, check_parameters, own_number
-from rbc_marl.errors import ConfigError, first_line, one_of
+from rbc_marl.errors import ConfigError, one_of, shown
 from rbc_marl.observations import Encoding, observe
 from rbc_marl.settings import Section, Seed
 
@@ -41,8 +41,8 @@ def device_of(device: torch.device | str) -> torch.device:
     """
     try:
         known = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"device is {device!r}; give cpu, cuda or cuda:0 ({first_line(error)})") from None
+    except (RuntimeError, TypeError, ValueError):
+        raise ConfigError(f"device is {shown(device)}; give cpu, cuda or cuda:0") from None
     if known.type == "cuda" and (known.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device is {device}, and this machine has {torch.cuda.device_count()} of them; take cpu")
     return known
@@ -119,7 +119,7 @@ class VectorEconomy:
         self.autoreset = settings.autoreset
         self.encoding: str = settings.encoding
         self.parameters: dict[str, Number] = {}
-        self.set_parameters(parameters or {})
+        self.set_parameters({} if parameters is None else parameters)
         self.state: EconomyState | None = None
         self.final_observation: dict[str, Tensor] | None = None
         self.generator = torch.Generator(device=self.device).manual_seed(settings.seed)

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from rbc_marl.choices import check_actions, check_mapping, check_values, head_sizes
 from rbc_marl.config import EconomyConfig
-from rbc_marl.errors import ConfigError, first_line, nearest
-from rbc_marl.settings import Section, shown
+from rbc_marl.errors import ConfigError, first_line, nearest, shown
+from rbc_marl.settings import Section
 
 ActionMode = Literal["multidiscrete", "discrete", "box"]
 MOST_JOINT_CHOICES = 4096

@@ -25,8 +25,11 @@ from rbc_marl.errors import ConfigError, nearest, one_of, require
 from rbc_marl.observations import join
 from rbc_marl.settings import Section
 
-# Its name, spaces, generators and infos: Python's own objects.
-BYTES_OF_AN_AGENT = 4000
+# Of an agent: its name, spaces, generators and infos, Python's own objects; and of each number that it sees, with its
+# bounds. All firms see all firms, so that these grow with the square of their number.
+_BYTES_OF_AN_AGENT, _BYTES_OF_A_NUMBER = 4000, 14
+# Share of a machine's memory that an environment may take before its first step.
+_SHARE = 4
 
 Observation = NDArray[np.float32]
 Info = dict[str, Any]
@@ -75,6 +78,18 @@ def parallel_env(
         train_types=train_types,
         others=others,
     )
+
+
+def _check_agents(config: EconomyConfig) -> None:
+    """Refuse an environment of more agents than Python can hold one by one.
+
+    Raises:
+        ConfigError: There are too many.
+    """
+    agents, machine = config.num_consumers + config.num_firms, memory.of_this_machine()
+    size = agents * (_BYTES_OF_AN_AGENT + _BYTES_OF_A_NUMBER * 6 * config.num_firms)
+    what = f"an environment with {agents:,} agents, each with spaces of its own,"
+    memory.check(size * _SHARE, what, "take VectorEconomy", machine)
 
 
 class EpisodeSettings(Section):
@@ -138,9 +153,7 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         self.render_mode = one_of(render_mode, (*self.metadata["render_modes"], None), "render_mode")
         if render_mode == "rgb_array":
             require("matplotlib", "analysis")
-        agents = config.num_consumers + config.num_firms
-        what = f"an environment with {agents:,} agents, each with its spaces,"
-        memory.check(agents * BYTES_OF_AN_AGENT, what, "take VectorEconomy", memory.of_this_machine())
+        _check_agents(config)
         self.max_cycles = config.horizon if max_cycles is None else max_cycles
         self.agents: list[str] = []
         self._controlled = ControlledBatch(

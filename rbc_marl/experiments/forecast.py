@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rbc_marl import memory
+from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import UserError
 from rbc_marl.rllib.algorithm import EconomyPPOConfig
 from rbc_marl.rllib.population import Population
@@ -15,6 +16,7 @@ from rbc_marl.rllib.sizes import CPU_SLAB, memory_of
 if TYPE_CHECKING:
     from rbc_marl.experiments.build import Experiment
 
+PUBLISHED_DISUTILITY = float(EconomyConfig.model_fields["labour_disutility"].default)
 # Goods demanded in the economies of the iteration that is tried out, and at most in one economy.
 _TRIED, _MOST_TRIED = 1_000_000, 10_000_000
 
@@ -26,9 +28,10 @@ def forecast(experiment: Experiment) -> list[str]:
         return []
     config.validate()
     needed, machine = memory_of(config), memory.of_this_machine()
+    notes = [f"  note: {note}" for note in _notes(experiment.env_config)]
     parts = f"economies {memory.in_words(needed.economies)}, episodes {memory.in_words(needed.rollout)}, "
     parts += f"networks {memory.in_words(needed.networks)}"
-    lines = [f"  memory: about {memory.in_words(needed.total)} in the process that learns ({parts})"]
+    lines = [*notes, f"  memory: about {memory.in_words(needed.total)} in the process that learns ({parts})"]
     if machine is not None and needed.total > machine:
         lines.append(f"  warning: this machine has {memory.in_words(machine)} of memory")
         return lines
@@ -39,6 +42,19 @@ def forecast(experiment: Experiment) -> list[str]:
     whole = f", about {_in_words(seconds * iterations)} in all" if iterations else ""
     tried = "one was tried out on this machine just now"
     return [*lines, f"  time: about {_in_words(seconds)} an iteration{whole} ({tried})"]
+
+
+def _notes(economy: EconomyConfig | None) -> list[str]:
+    """What is possible and seldom meant."""
+    notes = []
+    if economy is not None and economy.interest_rate > 1:
+        rate = economy.interest_rate
+        notes.append(f"interest_rate is {rate:g}, so that savings grow by {rate:.0%} each period; 5% is 0.05")
+    if economy is not None and economy.crra >= 2 and economy.labour_disutility >= PUBLISHED_DISUTILITY:
+        problem = f"with a crra of {economy.crra:g} goods give little utility, and at a labour_disutility of "
+        problem += f"{economy.labour_disutility:g} nobody gains by working; the paper has a crra of 0.1"
+        notes.append(problem)
+    return notes
 
 
 def seconds_of_iteration(config: EconomyPPOConfig) -> float | None:

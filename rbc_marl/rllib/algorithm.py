@@ -34,12 +34,13 @@ from rbc_marl.errors import ConfigError, NonFiniteError
 from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.logit_response import LogitResponse
 from rbc_marl.policies.networks import PolicyNetwork
+from rbc_marl.policies.own_class import name_of
 from rbc_marl.policies.saved import check_finite_weights, save_policies
 from rbc_marl.policies.trembles import Trembles
 from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, CurriculumCallback
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.learner import EconomyPPOLearner
-from rbc_marl.rllib.modules import EconomyModule, check_evaluation, module_spec
+from rbc_marl.rllib.modules import EconomyModule, check_described, check_evaluation, class_name, module_spec
 from rbc_marl.rllib.plain import check_registered, policy_mapping_fn
 from rbc_marl.rllib.ranges import check_ranges
 from rbc_marl.rllib.settings import (
@@ -302,6 +303,17 @@ class EconomyPPO(PPO):
 
     _steps_per_iteration: int | None = None
 
+    def setup(self, config: AlgorithmConfig) -> None:
+        """Build everything.
+
+        Raises:
+            ConfigError: Other networks learn than the settings describe: saved policies would be wrong.
+        """
+        super().setup(config)
+        described = {m: class_name(network_spec(self.config, m), agent_type_of(self.config, m))
+                     for m in module_ids(self.config)}
+        for result in self.learner_group.foreach_learner(_classes_of_networks):
+            check_described(result.get(), described)
     @property
     def steps_per_iteration(self) -> int:
         """Env steps of an iteration of the curriculum: fixed when a run begins, and kept in its checkpoints."""
@@ -434,6 +446,12 @@ class EconomyPPO(PPO):
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
                 group.foreach_env_runner(lambda env_runner: env_runner.set_state(state))
+
+
+def _classes_of_networks(learner: Learner) -> dict[str, str]:
+    """What learns, by module: the class of its network, or of a module that is not ours."""
+    modules = {module_id: learner.module[module_id].unwrapped() for module_id in learner.module.keys()}  # noqa: SIM118
+    return {m: name_of(type(x.network if type(x) is EconomyModule else x)) for m, x in modules.items()}
 
 
 def _tensor(value: object) -> torch.Tensor:

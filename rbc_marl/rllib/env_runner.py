@@ -164,7 +164,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         played = self._collector.collect(
             self.module, count, behaviour, generator, lambda: self._call_of_episode("on_episode_step")
         )
-        self._call_of_episode("on_episode_end")
+        self._call_of_episode("on_episode_end", episode=played[0])
         return played
 
     def phase(self) -> Phase:
@@ -196,14 +196,17 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         kwargs = {"env_runner": self, "metrics_logger": self.metrics, **kwargs}
         make_callback(name, callbacks_objects=callbacks, callbacks_functions=functions, kwargs=kwargs)
 
-    def _call_of_episode(self, *names: str) -> None:
-        """Call callbacks of episodes once for the whole batch, and only where a user wrote one."""
+    def _call_of_episode(self, *names: str, episode: Rollout | None = None) -> None:
+        """Call callbacks of episodes once for the whole batch, and only where a user wrote one.
+
+        There is something to look at where the episodes have ended: the rollout, which has RLlib's `get_return`.
+        """
         for name in names:
             written = [c for c in self._callbacks if getattr(type(c), name) is not getattr(RLlibCallback, name)]
             functions = getattr(self.config, f"callbacks_{name}")
             if written or functions:
                 kwargs = {"env": self._collector.env, "rl_module": self.module, "env_index": 0}
-                self._call(name, written, functions, episode=None, **kwargs)
+                self._call(name, written, functions, episode=episode, **kwargs)
 
     def _log_steps(self, steps: int, episodes: int) -> None:
         """Count what was played; agent steps by agent type, as a thousand agents would make a thousand entries."""
