@@ -22,7 +22,7 @@ FILE  ?= rllib_configs/quickstart.yaml
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all long libraries compat lint bench evidence pictures zoo notebooks docs clean constraints
+.PHONY: help setup train test test-all long libraries compat lint fuzz bench evidence pictures zoo notebooks docs clean constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ compat: $(STAMP)  ## test the oldest and the newest dependencies that are allowe
 lint: $(STAMP)  ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+fuzz: $(STAMP)  ## try 20,000 odd files, words, policies, actions and seeds: half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --hypothesis-profile=fuzz
 
 bench: $(STAMP)  ## measure the speed of the economy, of sampling and of training
 	$(BIN)/rbc-marl bench

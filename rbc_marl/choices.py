@@ -171,16 +171,30 @@ def check_actions(
     Raises:
         ConfigError: The message names the agent type.
     """
+    check_mapping(actions)
     if actions.keys() != shapes.keys():
-        raise ConfigError(f"actions are given for {', '.join(sorted(actions)) or 'nobody'}; give {', '.join(shapes)}")
+        named = ", ".join(map(str, actions)) or "nobody"
+        raise ConfigError(f"actions are given for {named}; give {', '.join(shapes)}")
     for agent_type, shape in shapes.items():
         _check_tensor(f"actions of {agent_type}", actions[agent_type], shape, dtype)
+
+
+def check_mapping(actions: object) -> None:
+    """Refuse actions that are no mapping, at whatever door they come in.
+
+    Raises:
+        ConfigError: They are something else.
+    """
+    if not isinstance(actions, Mapping):
+        raise ConfigError(f"actions are a {type(actions).__name__}; give a mapping, by agent or by agent type")
 
 
 def _check_tensor(name: str, tensor: object, shape: tuple[int, ...], dtype: DType) -> None:
     """Refuse a tensor of the wrong shape or type; ``name``, a plural, begins the message."""
     if not isinstance(tensor, Tensor):
         problem = f"are a {type(tensor).__name__}; give a torch tensor"
+    elif tensor.layout is not torch.strided or tensor.is_quantized:
+        problem = f"are {tensor.layout}, which has no value at every place; give a dense tensor"
     elif tuple(tensor.shape) != shape:
         problem = f"have shape {tuple(tensor.shape)}; they must have shape {shape}"
     elif not _has_dtype(tensor, dtype):

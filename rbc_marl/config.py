@@ -20,8 +20,10 @@ TWO_LEVEL_CAPITAL = (5000.0, 10000.0)
 FIRM_BUDGET_PER_CONSUMER = 22000.0
 
 
-Money = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
+# What is bought for it, and its square, are finite in single precision.
+MOST_MONEY = 1e15
+Money = Annotated[float, Field(ge=0.0, le=MOST_MONEY)]
+Positive = Annotated[float, Field(gt=0.0, le=MOST_MONEY)]
 Exponent = Annotated[float, Field(gt=0.0, le=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Choices = Annotated[Many[Money], Field(min_length=1)]
@@ -42,19 +44,23 @@ class EconomyConfig(Section):
     noun: ClassVar[str] = "a field of an economy"
 
     num_consumers: Annotated[int, Field(ge=1)] = Field(100, description="worker-consumers (C)")
-    num_firms: Annotated[int, Field(ge=1)] = Field(10, description="firms, one good each (F)")
+    num_firms: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10, description="firms, one good each (F)")
     horizon: Annotated[int, Field(ge=1)] = Field(10, description="periods in an episode (T)")
 
     open_economy: bool = Field(True, description="whether firms can export what consumers leave")
     export_price: Money = Field(500.0, description="lowest own price at which a firm can export")
     export_quota: Money = Field(100.0, description="most units a firm can export in a period")
 
-    crra: Annotated[float, Field(ge=0.0)] = Field(0.1, description="relative risk aversion (eta); 1 is logarithmic")
+    crra: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
+        0.1, description="relative risk aversion (eta); 1 is logarithmic"
+    )
     labour_disutility: Money = Field(0.01, description="theta: an hour of work costs theta / 2 of utility")
     labour_disutility_pareto_shape: Positive | None = Field(
         4.0, description="shape of the inverse Pareto quantiles that scale labour_disutility; None: all equal"
     )
-    interest_rate: Money = Field(0.0, description="interest on positive budgets, per period")
+    interest_rate: Annotated[float, Field(ge=0.0, le=1000.0)] = Field(
+        0.0, description="interest on positive budgets, per period"
+    )
     labour_floor: Money = Field(0.0, description="hours below which a firm produces nothing")
     technology: Money = Field(0.01, description="total factor productivity (A)")
     consumer_grant: Money = Field(0.01, description="money each consumer is given per period")

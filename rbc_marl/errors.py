@@ -4,15 +4,45 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
+# Characters.
+LONGEST_MESSAGE = 1_500
+LONGEST_SHOWN = 200
+
+
 class UserError(Exception):
-    """Something the user can mend. The message is one line: what is wrong, where, and what to do about it."""
+    """Something the user can mend. The message is one line: what is wrong, where, and what to do about it.
+
+    Whatever it quotes, from a file or from another library's error, it stays one line that a terminal can show.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks and control characters; of a very long one the beginning and the end."""
+    line = " ".join(text.split())
+    line = line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    if len(line) <= LONGEST_MESSAGE:
+        return line
+    return f"{line[: LONGEST_MESSAGE - 500]} ... {line[-400:]}"
+
+
+def shown(given: object) -> str:
+    """A value as a file shows it, in one line: of a long one the beginning, of an object without a text its kind."""
+    if type(given).__repr__ is object.__repr__ or callable(given):
+        return f"a {type(given).__name__}" if not isinstance(given, type) else repr(given)
+    text = one_line(repr(list(given) if isinstance(given, tuple) else given))
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 class ConfigError(UserError, ValueError):
@@ -58,6 +88,24 @@ def require(module: str, extra: str) -> ModuleType:
         ) from None
 
 
+def check_writable(folder: Path, mend: str) -> None:
+    """Refuse a folder in which nothing can be made, before there is work whose results would be lost.
+
+    Args:
+        folder: It need not exist yet; nothing is left in it.
+        mend: What to do instead.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    existing = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}: {existing}); {mend}") from None
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, for errors of libraries that write paragraphs."""
     lines = str(error).strip().splitlines()
@@ -91,4 +139,4 @@ def one_of(value: object, known: Iterable[T], path: str) -> T:
             return candidate
     names = list(map(str, allowed))
     words = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    raise ConfigError(f"{path} is {value!r}; it must be {words}{nearest(str(value), names)}")
+    raise ConfigError(f"{path} is {shown(value)}; it must be {words}{nearest(str(value), names)}")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_a
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from rbc_marl.errors import ConfigError, first_line, nearest
+from rbc_marl.errors import ConfigError, first_line, nearest, shown
+from rbc_marl.yaml_loader import MOST_CHARACTERS, Loader
 
 # What a mapping says in place of a value, to take out a key that a file's `base` has.
 UNSET = "unset"
@@ -35,7 +36,10 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any data
     if isinstance(value, range):
         return list(value)
     if hasattr(value, "tolist") and not isinstance(value, type):
-        return value.tolist()
+        try:
+            return value.tolist()
+        except (RuntimeError, TypeError):  # such as a sparse tensor: whoever wanted a number refuses it
+            return value
     return value
 
 
@@ -45,6 +49,32 @@ def _as_tuple(value: object) -> object:
 
 Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 """A sequence of a file, kept as a tuple."""
+
+
+GREATEST_SEED = 2**63 - 1
+
+
+def seed_of(value: object, name: str = "seed") -> int:
+    """A seed as Python's own number, at whatever door it comes in: Python's, NumPy's, or a tensor without an axis.
+
+    Raises:
+        ConfigError: It is no whole number, or none that a generator takes.
+    """
+    whole = plain(value)
+    if type(whole) is int and 0 <= whole <= GREATEST_SEED:
+        return whole
+    raise ConfigError(f"{name} is {shown(value)}; it must be a whole number from 0 to 2**63 - 1")
+
+
+def _seed(value: object) -> int:
+    try:
+        return seed_of(value)
+    except ConfigError as error:
+        raise ValueError(str(error).partition("; ")[2]) from None
+
+
+Seed = Annotated[int, BeforeValidator(_seed)]
+"""A seed of a section."""
 
 
 class Section(BaseModel):
@@ -129,7 +159,8 @@ def explain(error: ValidationError, model: type[Section], data: Any, where: str)
     match first["type"]:
         case "extra_forbidden" | "invalid_key":
             owner = _section_at(model, path[:-1], first["loc"]) or model
-            return f"{place} is not {owner.noun}{nearest(str(path[-1]), owner.names())}"
+            name = str(path[-1] if path else first["loc"][-1])  # a name that is no text has no path
+            return f"{place or name} is not {owner.noun}{nearest(name, owner.names())}"
         case "missing":
             owner = _section_at(model, path[:-1], first["loc"]) or model
             examples = owner.model_fields[str(path[-1])].examples if path[-1] in owner.model_fields else None
@@ -142,7 +173,7 @@ def explain(error: ValidationError, model: type[Section], data: Any, where: str)
     if len(phrases) > 1:
         phrases.pop(_PYTHON_OBJECT, None)
     allowed = " or ".join(phrases) + _example(model, path, first)
-    return f"{place or model.__name__} is {_shown(first['input'])}; it must be {allowed}"
+    return f"{place or model.__name__} is {shown(first['input'])}; it must be {allowed}"
 
 
 def _example(model: type[Section], path: Sequence[int | str], problem: Any) -> str:  # noqa: ANN401 - pydantic's own
@@ -159,16 +190,11 @@ def _of_validator(message: str, place: str, given: object, owner: type[Section] 
     One that begins with "it must" or "give" is about the value. One that begins with the name of a field is about that.
     """
     if message.startswith(("it must", "give ", "there is", "there are")):
-        return f"{place} is {_shown(given)}; {message}"
+        return f"{place} is {shown(given)}; {message}"
     name = re.match(r"\w+", message)
     known = owner.model_fields if owner is not None else {}
     is_field = name is not None and (name.group() in known or (isinstance(given, Mapping) and name.group() in given))
     return f"{place}{'.' if is_field else ': '}{message}" if place else message
-
-
-def _shown(given: object) -> str:
-    """A value as a file shows it."""
-    return repr(list(given) if isinstance(given, tuple) else given)
 
 
 def _path(data: Any, problem: Any) -> list[int | str]:  # noqa: ANN401 - plain data, and pydantic's own mapping
@@ -219,6 +245,7 @@ _PHRASES = {
     "finite_number": "a finite number",
     **dict.fromkeys(("callable_type", "is_type", "is_instance_of", "needs_python_object"), _PYTHON_OBJECT),
     "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
     "greater_than_equal": "at least {ge:g}",
     "greater_than": "more than {gt:g}",
     "less_than_equal": "at most {le:g}",
@@ -332,45 +359,6 @@ def runs_when_imported(module: str) -> bool:
 # YAML
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML whose numbers follow YAML 1.2: ``1e-3`` is a number, as it is everywhere else."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - a name, or None
-        """Read a mapping, and refuse a key that stands in it twice: the first value would be lost without a word.
-
-        Before merges (``<<``) are taken in, which put the same key there rightly.
-        """
-        node = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value]
-        for key, _ in reversed(node.value):
-            if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
-        return node
-
-
-def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
-    """A whole number as YAML 1.2 writes it: 010 is ten, and eight is 0o10."""
-    text = loader.construct_scalar(node)
-    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-
-
-# Of what looks like a number to YAML 1.1 some is none to 1.2, such as 1:30 (which was 90).
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$|^0o[0-7]+$|^0x[0-9a-fA-F]+$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
-
-
 def load_yaml_file(path: str | Path) -> dict[str, Any]:
     """Read a YAML file that must hold a mapping. Only plain data is read: no code runs.
 
@@ -392,14 +380,17 @@ def load_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds anythi
         where: What the document is called in an error.
 
     Raises:
-        ConfigError: The text is not YAML.
+        ConfigError: The text is not YAML, or larger than any file of settings.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(f"{where} has {len(text):,} characters; a file of settings has at most {MOST_CHARACTERS:,}")
     try:
-        return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+        return yaml.load(text, Loader=Loader)  # a subclass of SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise ConfigError(f"{where} is not valid YAML{place}: {problem}") from None
 
 
 def dump_yaml(data: Any) -> str:  # noqa: ANN401 - plain data
@@ -428,7 +419,7 @@ def line_numbers(*paths: Path) -> Iterator[None]:
 def _line(path: Path, message: str) -> tuple[int, int] | None:
     """How deep into a file the path goes that a message begins with, and the line there."""
     try:
-        node = yaml.compose(_read(path), Loader=_Loader)
+        node = yaml.compose(_read(path), Loader=Loader)
     except (ConfigError, yaml.YAMLError):
         return None
     rest, depth, line = re.split(r"[ :;,](?![\w.]*\.)", message, maxsplit=1)[0], 0, 0

@@ -9,13 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rbc_marl import memory
 from rbc_marl.choices import check_quantities, check_ranges, check_shapes, decode, sample_indices
 from rbc_marl.config import EconomyConfig, resolve_config
 from rbc_marl.economy import Actions, EconomyState, Flows, Number, initial_state, period
 from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, check_parameters, own_number
-from rbc_marl.errors import ConfigError, one_of
+from rbc_marl.errors import ConfigError, one_of, shown
 from rbc_marl.observations import Encoding, observe
-from rbc_marl.settings import Section
+from rbc_marl.settings import Section, Seed
 
 # Half precision ends at 65,504, where firms begin with millions.
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -27,9 +28,46 @@ class BatchSettings(Section):
     noun: ClassVar[str] = "an argument of a batch"
 
     num_envs: Annotated[int, Field(ge=1)] = 1
-    seed: int = 0
+    seed: Seed = 0
     autoreset: bool = True
     encoding: Encoding = "symlog"
+
+
+def device_of(device: torch.device | str) -> torch.device:
+    """A device that is there.
+
+    Raises:
+        ConfigError: Torch knows none of that name, or this machine has none.
+    """
+    try:
+        known = torch.device(device)
+    except (RuntimeError, TypeError, ValueError):
+        raise ConfigError(f"device is {shown(device)}; give cpu, cuda or cuda:0") from None
+    if known.type == "cuda" and (known.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device is {device}, and this machine has {torch.cuda.device_count()} of them; take cpu")
+    return known
+
+
+# Tensors as large as all demands that there are at a time in a period.
+_PER_GOOD = 8
+
+
+def check_fits(config: EconomyConfig, num_envs: int, device: torch.device, itemsize: int = 4) -> None:
+    """Refuse a batch that memory cannot hold: on a CPU this machine's, elsewhere that of any machine.
+
+    Args:
+        config: The economy.
+        num_envs: How many.
+        device: Where they are.
+        itemsize: Bytes of a quantity.
+
+    Raises:
+        ConfigError: The message says how much it would need.
+    """
+    size = _PER_GOOD * itemsize * num_envs * config.num_consumers * (config.num_firms + 2)
+    what = f"a batch of {num_envs:,} economies of {config.num_consumers:,} consumers and {config.num_firms:,} firms"
+    most = memory.of_this_machine() if device.type == "cpu" else None
+    memory.check(size, what, "make one of the three smaller", most)
 
 
 class VectorEconomy:
@@ -75,12 +113,13 @@ class VectorEconomy:
         settings = BatchSettings.parse(arguments, "")
         self.config = resolve_config(config)
         self.num_envs = settings.num_envs
-        self.device = torch.device(device)
+        self.device = device_of(device)
         self.dtype = one_of(dtype, DTYPES, "dtype")
+        check_fits(self.config, self.num_envs, self.device, self.dtype.itemsize)
         self.autoreset = settings.autoreset
         self.encoding: str = settings.encoding
         self.parameters: dict[str, Number] = {}
-        self.set_parameters(parameters or {})
+        self.set_parameters({} if parameters is None else parameters)
         self.state: EconomyState | None = None
         self.final_observation: dict[str, Tensor] | None = None
         self.generator = torch.Generator(device=self.device).manual_seed(settings.seed)

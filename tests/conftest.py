@@ -22,5 +22,7 @@ torch.set_num_threads(1)
 # `pytest --hypothesis-profile=search` others each time.
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=400, derandomize=True)
+# The campaign of tests/fuzz, ten times as large.
+settings.register_profile("fuzz", deadline=None, max_examples=250, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("default")

@@ -13,8 +13,9 @@ PACKAGE = ROOT / "rbc_marl"
 # Left to right: a module imports only from its own part and from those to its left, not from others of its own group.
 LAYERS = (
     ("errors",),
+    ("yaml_loader",),
     ("files", "settings"),
-    ("own_code", "places", "presets", "provenance", "schema", "signatures"),
+    ("memory", "own_code", "places", "presets", "provenance", "schema", "signatures"),
     ("config",),
     ("economy",),
     ("choices", "observations"),

@@ -17,8 +17,9 @@ from rbc_marl.analysis.indicators import indicators
 from rbc_marl.analysis.metrics import EpisodeMetrics, collapsed, period_quantities
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
-from rbc_marl.errors import ConfigError
+from rbc_marl.errors import ConfigError, shown
 from rbc_marl.policies import Policies
+from rbc_marl.settings import plain, seed_of
 from rbc_marl.vector_env import VectorEconomy
 
 # Economies played side by side: enough to be fast, few enough that the largest economies fit in memory.
@@ -151,9 +152,10 @@ def play(
     Raises:
         ConfigError: A number is out of range.
     """
-    for name, value, least in (("num_episodes", num_episodes, 1), ("slab", slab, 1), ("seed", seed, 0)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be at least {least}")
+    for name, value in (("num_episodes", num_episodes), ("slab", slab)):
+        if type(plain(value)) is not int or value < 1:
+            raise ConfigError(f"{name} is {shown(value)}; it must be a whole number of at least 1")
+    seed = seed_of(seed)
     total = 1 if greedy else num_episodes
     kept, slabs = (record or agents, agents, baskets), []
     for number, start in enumerate(range(0, total, slab)):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, RayAddress, Trust
 from rbc_marl.cli.report import say_report
-from rbc_marl.errors import require
+from rbc_marl.errors import check_writable, require
 from rbc_marl.places import local_path, named, push
 
 
@@ -56,6 +56,8 @@ def best_response(
     sizes = {"seeds": range(seeds), "iterations": iterations, "episodes": episodes}
     settings = settings_from_words(type_ or (), agent or (), checkpoint or (), lr or (), **sizes)
     work, folder = (local_path(out),) * 2 if out else result_folders(path, settings.checkpoints)
+    for each in {work, folder}:
+        check_writable(each, "give another folder with --out FOLDER")
     log = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
     ray_options = RayOptions(ray_address, num_cpus=workers)
     report = best_responses(path, settings, work, workers, log, trust=trust, ray_options=ray_options)

@@ -64,8 +64,11 @@ def check(
     file: File, set_: Set = None, experiment: Name = None, trust: TrustCheckpoint = False, verbose: Verbose = 0
 ) -> None:
     """Validate the experiments of FILE and print what would run."""
-    for one in _load(file, experiment, set_ or [], verbose, trust):
-        print(_describe(one))
+    experiments = _load(file, experiment, set_ or [], verbose, trust)
+    from rbc_marl.experiments.forecast import forecast
+
+    for one in experiments:
+        print("\n".join([_describe(one), *forecast(one)]))
     print(f"next: {_command('train', file, set_ or [], experiment)}")
 
 

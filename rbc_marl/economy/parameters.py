@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig, Money
-from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.errors import ConfigError, nearest, shown
+from rbc_marl.settings import plain
 
 Number = float | Tensor
 """A number of a whole batch, or a tensor: [B] where users give it, a column [..., 1] where formulas read it."""
@@ -129,6 +130,13 @@ def check_number(name: str, number: object, place: str) -> float:
         raise ConfigError(str(error).replace(name, place, 1)) from None
 
 
+def _column(values: list[Any], place: str) -> Tensor:
+    """Numbers of a list, or of an array, as a tensor."""
+    if not all(type(value) in (int, float) for value in values):
+        raise ConfigError(f"{place} is {shown(values)}; give a number, or a list of one for each economy")
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def check_parameters(
     parameters: Mapping[str, object], num_envs: int, device: torch.device, dtype: torch.dtype
 ) -> dict[str, Number]:
@@ -144,8 +152,12 @@ def check_parameters(
         ConfigError: A name or a number cannot be; the message begins with ``parameters.`` and the name.
     """
     checked: dict[str, Number] = {}
+    if not isinstance(parameters, Mapping):
+        raise ConfigError(f"parameters are a {type(parameters).__name__}; give a mapping of names to numbers")
     for name, number in parameters.items():
         place = f"parameters.{name}"
+        if isinstance(values := plain(number), list) and not isinstance(number, Tensor):
+            number = _column(values, place)
         if isinstance(number, Tensor) and number.dim():
             if number.shape != (num_envs,):
                 shape = list(number.shape)

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 
-from rbc_marl.choices import check_actions, check_values, head_sizes
+from rbc_marl.choices import check_actions, check_mapping, check_values, head_sizes
 from rbc_marl.config import EconomyConfig
-from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.errors import ConfigError, first_line, nearest, shown
 from rbc_marl.settings import Section
 
 ActionMode = Literal["multidiscrete", "discrete", "box"]
@@ -259,9 +259,8 @@ class ActionReader:
 
     def _check_agents(self, actions: Mapping[str, Any]) -> None:
         known = [name for names in self._names.values() for name in names]
-        if not isinstance(actions, Mapping):
-            problem = f"actions are a {type(actions).__name__}; give a mapping of agents to actions"
-        elif missing := [name for name in known if name not in actions]:
+        check_mapping(actions)
+        if missing := [name for name in known if name not in actions]:
             more = f" (nor for {len(missing) - 1} more)" if len(missing) > 1 else ""
             problem = f"there is no action for {missing[0]}{more}; every agent acts in every period"
         elif len(actions) > len(known):
@@ -321,7 +320,7 @@ def _gather(actions: list[Any], names: list[str], kind: _Indices | _Positions) -
     """Stack the actions of one type [A, ...]; the usual case is checked as a whole, anything else one by one."""
     try:
         stacked = np.array(actions)
-    except (ValueError, TypeError, RuntimeError):  # of different shapes, or not arrays at all
+    except Exception:  # of different shapes, or not arrays at all: whatever an object does when asked for its numbers
         return _gather_singly(actions, names, kind)
     is_usual = stacked.shape == (len(names), *kind.shape) and stacked.dtype.kind in kind.kinds
     if is_usual and kind.are_inside(stacked).all():
@@ -330,10 +329,25 @@ def _gather(actions: list[Any], names: list[str], kind: _Indices | _Positions) -
 
 
 def _gather_singly(actions: list[Any], names: list[str], kind: _Indices | _Positions) -> NDArray[Any]:
-    arrays = [np.asarray(action) for action in actions]
+    arrays = [as_array(action, f"the action of {name}") for action, name in zip(actions, names, strict=True)]
     for array, name in zip(arrays, names, strict=True):
         _check_action(array, name, kind)
     return np.stack(arrays).astype(kind.dtype)
+
+
+def as_array(values: object, name: str) -> NDArray[Any]:
+    """One agent's action, or the mask of a type, as an array.
+
+    Raises:
+        ConfigError: It cannot be one: lists of different lengths, a sparse tensor, or an array without some values.
+    """
+    try:
+        if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+            raise ValueError("some of its values are missing")
+        return np.asarray(values)
+    except Exception as error:  # whatever the object does when it is asked for its numbers
+        kind = type(values).__name__
+        raise ConfigError(f"{name} is a {kind} that is no array of numbers: {first_line(error)}") from None
 
 
 def _check_action(action: NDArray[Any], name: str, kind: _Indices | _Positions) -> None:
@@ -342,7 +356,7 @@ def _check_action(action: NDArray[Any], name: str, kind: _Indices | _Positions) 
     if action.shape != kind.shape:
         problem = f"has shape {action.shape}; it must be {kind.shape_in_words}"
     elif action.dtype.kind not in kind.kinds:
-        problem = f"is {action.tolist()!r}; it must be {kind.words}"
+        problem = f"is {shown(action.tolist())}; it must be {kind.words}"
     elif len(outside := np.argwhere(~kind.are_inside(action))):
         position = tuple(outside[0].tolist())
         problem = f"is {action[position]}; it must be {kind.range_in_words(position)}"

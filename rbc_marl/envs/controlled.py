@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +22,8 @@ from rbc_marl.envs.actions import (
 from rbc_marl.envs.masks import ActionMasks
 from rbc_marl.envs.others import Others, resolve_others, trained_agents
 from rbc_marl.errors import ConfigError
-from rbc_marl.vector_env import VectorEconomy
+from rbc_marl.settings import seed_of
+from rbc_marl.vector_env import VectorEconomy, check_fits, device_of
 
 
 class StepResult(NamedTuple):
@@ -78,13 +78,17 @@ class ControlledBatch:
             ConfigError: An argument is unknown or out of range.
         """
         settings = ActionSettings.parse({"action_mode": action_mode, "action_mask": action_mask}, "")
+        check_fits(config, num_envs if type(num_envs) is int else 1, device_of(device))  # before there are names
         self.trained = trained_agents(config, train_types)
         if settings.action_mode == "discrete":
             check_joint_choices(config, self.trained)
         self.action_mode: str = settings.action_mode
         self.names = {t: [f"{t}_{i}" for i in numbers] for t, numbers in self.trained.items()}
         self.masks = ActionMasks(config, action_mode, self.names) if settings.action_mask else None
-        self.economy = VectorEconomy(config, num_envs, device, dtype, seed or 0, autoreset=False, encoding=encoding)
+        first_seed = 0 if seed is None else seed
+        self.economy = VectorEconomy(
+            config, num_envs, device, dtype, first_seed, autoreset=False, encoding=encoding
+        )
         self._is_seeded = seed is not None
         self._rows = {t: torch.tensor(numbers, device=self.economy.device) for t, numbers in self.trained.items()}
         self._is_whole = {t: len(self.trained.get(t, ())) == config.agents(t) for t in AGENT_TYPES}
@@ -117,7 +121,7 @@ class ControlledBatch:
     def reset(self, seed: int | None = None) -> dict[str, Tensor]:
         """Start new episodes; a seed restarts the generator of the others' draws. Returns observations of all."""
         if seed is not None:
-            self.economy.generator.manual_seed(operator.index(seed))  # torch takes no integer of NumPy
+            self.economy.generator.manual_seed(seed_of(seed))
         elif not self._is_seeded:
             self.economy.generator.seed()  # or all environments that nobody seeds would draw alike
         self._is_seeded = True

@@ -13,6 +13,7 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.envs.others import Others
 from rbc_marl.envs.pettingzoo import ParallelEconomy, parallel_env
 from rbc_marl.errors import one_of
+from rbc_marl.settings import seed_of
 
 
 class SingleAgentEconomy(gym.Env[Any, Any]):
@@ -84,6 +85,7 @@ class SingleAgentEconomy(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a new episode. A seed restarts the draws of the others; options are accepted and not used."""
+        seed = None if seed is None else seed_of(seed)
         super().reset(seed=seed)
         observations, infos = self.economy.reset(seed=seed)
         return observations[self.agent], infos[self.agent]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rbc_marl.choices import check_values
 from rbc_marl.config import EconomyConfig
-from rbc_marl.envs.actions import index_sizes
+from rbc_marl.envs.actions import as_array, index_sizes
 from rbc_marl.errors import ConfigError, one_of
 
 
@@ -40,9 +40,14 @@ class ActionMasks:
             ConfigError: A type is not played, a mask has the wrong length, or leaves no choice.
         """
         checked = {}
+        if not isinstance(masks, Mapping):
+            raise ConfigError(f"masks are a {type(masks).__name__}; give a mapping by agent type")
         for name, mask in masks.items():
             agent_type = one_of(name, self._sizes, "the agent type of a mask")
-            allowed, length = np.asarray(mask).astype(bool), sum(self._sizes[agent_type])
+            given, length = as_array(mask, f"the mask of {agent_type}"), sum(self._sizes[agent_type])
+            if given.dtype.kind not in "biuf" or not ((given == 0) | (given == 1)).all():
+                raise ConfigError(f"the mask of {agent_type} must hold true and false, or 1 and 0")
+            allowed = given.astype(bool)
             if allowed.shape != (length,):
                 problem = f"has shape {allowed.shape}; it must have ({length},)"
             elif not np.logical_or.reduceat(allowed, self._starts[agent_type]).all():

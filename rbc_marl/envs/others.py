@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.errors import ConfigError, nearest, shown
 from rbc_marl.policies import Policies
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.policies.scripted import RULES, Rules, ScriptedPolicies, UniformPolicies
@@ -43,22 +43,21 @@ def trained_agents(config: EconomyConfig, train_types: Sequence[str] | None) -> 
     """
     if train_types is None:
         train_types = AGENT_TYPES
-    if isinstance(train_types, str) or not train_types:
-        example = train_types or AGENT_TYPES[0]
-        raise ConfigError(f'train_types is {train_types!r}; it must be a list, such as ["{example}"]')
+    if not isinstance(train_types, (list, tuple, set, frozenset)) or not train_types:
+        example = train_types if isinstance(train_types, str) and train_types else AGENT_TYPES[0]
+        raise ConfigError(f'train_types is {shown(train_types)}; it must be a list, such as ["{example}"]')
     numbers: dict[str, set[int]] = {}
     for name in train_types:
         agent_type, _, number = str(name).rpartition("_")
-        if name in AGENT_TYPES:
+        if isinstance(name, str) and name in AGENT_TYPES:
             numbers.setdefault(name, set()).update(range(config.agents(name)))
         elif agent_type in AGENT_TYPES and number.isdecimal() and int(number) < config.agents(agent_type):
             numbers.setdefault(agent_type, set()).add(int(number))
         else:
             ranges = ", ".join(f"{t}_0 to {t}_{config.agents(t) - 1}" for t in ("consumer", "firm"))
-            raise ConfigError(
-                f"train_types holds {name!r}; it must hold agent types ({', '.join(AGENT_TYPES)}) or agents ({ranges}, "
-                f"government_0){nearest(str(name), AGENT_TYPES)}"
-            )
+            allowed = f"agent types ({', '.join(AGENT_TYPES)}) or agents ({ranges}, government_0)"
+            near = nearest(str(name), AGENT_TYPES)
+            raise ConfigError(f"train_types holds {shown(name)}; it must hold {allowed}{near}")
     return {t: tuple(sorted(numbers[t])) for t in AGENT_TYPES if t in numbers}
 
 
@@ -90,10 +89,9 @@ def resolve_others(
         policies = others
     else:
         names = ("random", *RULES, *zoo())
-        raise ConfigError(
-            f"others is {str(others) if isinstance(others, Path) else others!r}; it must be {', '.join(names)}, the "
-            f"folder of a checkpoint or of a run, or policies{nearest(str(others), names)}"
-        )
+        given, near = str(others) if isinstance(others, Path) else shown(others), nearest(str(others), names)
+        allowed = f"{', '.join(names)}, the folder of a checkpoint or of a run, or policies"
+        raise ConfigError(f"others is {given}; it must be {allowed}{near}")
     _check_fit(config, policies, encoding, torch.device(device))
     return policies
 

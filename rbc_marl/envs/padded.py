@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.envs.actions import ActionSettings, action_length, index_sizes
+from rbc_marl.envs.actions import ActionSettings, action_length, as_array, index_sizes
 from rbc_marl.envs.pettingzoo import Info, Observation, ParallelEconomy
 from rbc_marl.envs.spaces import MaskedMultiDiscrete
 from rbc_marl.errors import ConfigError, one_of
@@ -193,7 +193,7 @@ class HomogeneousEconomy(ParallelEnv[str, Any, Any]):
         """The agent's own part of an action of the common space."""
         if name not in self._types:
             return action  # refused inside
-        agent_type, array = self._types[name], np.asarray(action)
+        agent_type, array = self._types[name], as_array(action, f"the action of {name}")
         shape = self._action_spaces[name].shape
         if array.shape != shape:
             expected = f"{shape[0]} numbers" if shape else "one integer"

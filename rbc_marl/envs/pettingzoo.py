@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from pydantic import Field
 
+from rbc_marl import memory
 from rbc_marl.config import AGENT_TYPES, EconomyConfig, resolve_config
 from rbc_marl.envs.actions import ActionReader
 from rbc_marl.envs.controlled import ControlledBatch
@@ -23,6 +24,12 @@ from rbc_marl.envs.spaces import action_space, observation_spaces, state_space
 from rbc_marl.errors import ConfigError, nearest, one_of, require
 from rbc_marl.observations import join
 from rbc_marl.settings import Section
+
+# Of an agent: its name, spaces, generators and infos, Python's own objects; and of each number that it sees, with its
+# bounds. All firms see all firms, so that these grow with the square of their number.
+_BYTES_OF_AN_AGENT, _BYTES_OF_A_NUMBER = 4000, 14
+# Share of a machine's memory that an environment may take before its first step.
+_SHARE = 4
 
 Observation = NDArray[np.float32]
 Info = dict[str, Any]
@@ -71,6 +78,18 @@ def parallel_env(
         train_types=train_types,
         others=others,
     )
+
+
+def _check_agents(config: EconomyConfig) -> None:
+    """Refuse an environment of more agents than Python can hold one by one.
+
+    Raises:
+        ConfigError: There are too many.
+    """
+    agents, machine = config.num_consumers + config.num_firms, memory.of_this_machine()
+    size = agents * (_BYTES_OF_AN_AGENT + _BYTES_OF_A_NUMBER * 6 * config.num_firms)
+    what = f"an environment with {agents:,} agents, each with spaces of its own,"
+    memory.check(size * _SHARE, what, "take VectorEconomy", machine)
 
 
 class EpisodeSettings(Section):
@@ -134,6 +153,7 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         self.render_mode = one_of(render_mode, (*self.metadata["render_modes"], None), "render_mode")
         if render_mode == "rgb_array":
             require("matplotlib", "analysis")
+        _check_agents(config)
         self.max_cycles = config.horizon if max_cycles is None else max_cycles
         self.agents: list[str] = []
         self._controlled = ControlledBatch(

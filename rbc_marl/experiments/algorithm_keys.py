@@ -12,7 +12,6 @@ import functools
 import inspect
 import itertools
 import json
-import math
 import re
 import types
 import typing
@@ -31,6 +30,7 @@ from ray.rllib.utils.from_config import NotProvided
 from rbc_marl.config import EconomyConfig
 from rbc_marl.curriculum import Curriculum
 from rbc_marl.errors import ConfigError, first_line
+from rbc_marl.rllib.ranges import out_of_range
 from rbc_marl.settings import Section, explain, load_named
 
 # Methods of AlgorithmConfig, in the order in which they are called.
@@ -65,16 +65,6 @@ REPLACED = {"probe_economies": "trembles"}
 SCHEDULED = ("lr", "entropy_coeff")
 # Keys that hold a class, which a file names by its dotted path, and the kind of class.
 CLASSES: dict[str, type] = {"callbacks_class": RLlibCallback, "env_runner_cls": EnvRunner, "learner_class": Learner}
-# What the numbers may be, both ends included; RLlib checks few of them.
-RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("gamma", "lambda_"), (0.0, 1.0)),
-    **dict.fromkeys(("lr", "clip_param", "entropy_coeff", "vf_loss_coeff", "vf_clip_param"), (0.0, math.inf)),
-    **dict.fromkeys(("kl_coeff", "grad_clip", "seed"), (0.0, math.inf)),
-    **dict.fromkeys(("num_env_runners", "num_learners", "evaluation_num_env_runners"), (0.0, math.inf)),
-    **dict.fromkeys(("num_epochs", "minibatch_size", "train_batch_size"), (1.0, math.inf)),
-    **dict.fromkeys(("train_batch_size_per_learner", "num_envs_per_env_runner"), (1.0, math.inf)),
-    "evaluation_interval": (1.0, math.inf),
-}
 _UNIONS = (typing.Union, types.UnionType)
 
 
@@ -192,7 +182,7 @@ def check_value(key: Key, value: Any, path: str) -> Any:  # noqa: ANN401 - keys 
         _adapter(key).validate_json(json.dumps(value, default=repr), strict=True)
     except ValidationError as error:
         raise ConfigError(explain(error, Section, value, path)) from None
-    if problem := _out_of_range(key.name, value):
+    if problem := _out_of_schedule(key.name, value) or out_of_range(key.name, value):
         raise ConfigError(f"{path} {problem}")
     return value
 
@@ -210,19 +200,13 @@ def _called(key: str, value: Any, path: str) -> Iterator[tuple[str, str]]:  # no
             yield from _called(key, given, path)
 
 
-def _out_of_range(name: str, value: Any) -> str:  # noqa: ANN401 - keys have many types
-    """What is wrong with a number, or with one of a schedule; empty for nothing."""
-    numbers = [value]
-    if isinstance(value, list) and name in SCHEDULED:
-        for point in value:
-            if not (isinstance(point, list) and len(point) == 2 and all(type(part) in (int, float) for part in point)):
-                return f"holds {point!r}; a schedule is a list of [env step, value] pairs"
-        numbers = [point[1] for point in value]
-    low, high = RANGES.get(name, (-math.inf, math.inf))
-    for number in numbers:
-        if type(number) in (int, float) and not low <= number <= high:
-            allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-            return f"is {number!r}; it must be {allowed}"
+def _out_of_schedule(name: str, value: object) -> str:
+    """What is wrong with a schedule of a coefficient; empty for nothing, and where there is none."""
+    for point in value if isinstance(value, list) and name in SCHEDULED else ():
+        if not (isinstance(point, list) and len(point) == 2 and all(type(part) in (int, float) for part in point)):
+            return f"holds {point!r}; a schedule is a list of [env step, value] pairs"
+        if problem := out_of_range(name, point[1]):
+            return problem
     return ""
 
 

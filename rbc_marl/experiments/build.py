@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from rbc_marl.experiments.algorithm_keys import (
     set_keys,
 )
 from rbc_marl.experiments.loggers import parse_loggers
-from rbc_marl.experiments.spaces import SPACES, Space
+from rbc_marl.experiments.spaces import SEED, SPACES, Space, check_spaces
 from rbc_marl.experiments.stopping import parse_stop
 from rbc_marl.observations import ENCODINGS
 from rbc_marl.provenance import without_secrets
@@ -61,6 +62,8 @@ def _checkpoint(text: str) -> str:
 
 Folder = Annotated[str, AfterValidator(_folder)]
 Checkpoint = Annotated[str, AfterValidator(_checkpoint)]
+Frequency = Annotated[int, Field(ge=0, le=10**12)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class CheckpointSettings(Section):
@@ -68,8 +71,8 @@ class CheckpointSettings(Section):
 
     noun: ClassVar[str] = "a setting of checkpoints"
 
-    checkpoint_frequency: Annotated[int, Field(ge=0)] = Field(default=0, description="iterations between two; 0: none")
-    num_to_keep: Annotated[int, Field(ge=1)] | None = Field(default=None, description="of the newest; null: all")
+    checkpoint_frequency: Frequency = Field(default=0, description="iterations between two; 0: none")
+    num_to_keep: Count | None = Field(default=None, description="of the newest; null: all")
     checkpoint_at_end: bool = Field(default=True, description="one more when the run stops")
 
 
@@ -170,12 +173,18 @@ def build(
         ConfigError: Something is wrong.
     """
     settings = ExperimentSettings.parse(data, name)
+    check_spaces(spaces, settings.num_samples, name)
     examples: dict[str, Any] = {**data, "config": data.get("config", {})}
     for path, space in spaces.items():
         examples = with_value(examples, path, space.examples()[0])
     config, keys, economy = configured(name, settings.run, settings.env, examples["config"], places)
+    config_class: type = type(config)
+    seed = known_keys(config_class)["seed"]
     for path, space in spaces.items():
         for value in space.examples()[1:]:
+            if path == SEED:  # many, of which none can disagree with other settings
+                check_value(seed, value, places.get("seed", f"{name}.config.seed"))
+                continue
             configured(name, settings.run, settings.env, with_value(examples, path, value)["config"], places)
         keys = with_value(keys, [everyday(path[1]), *path[2:]], space.plain())
     return _experiment(name, source, settings, config, economy, keys, spaces, trust)
@@ -388,8 +397,9 @@ def _finish(config: AlgorithmConfig, where: str) -> None:
     try:
         config.copy(copy_frozen=False).validate()
     except Exception as error:
-        reason = f".{error}" if isinstance(error, ConfigError) else f": {first_line(error)}"
-        raise ConfigError(f"{where}.config{reason}") from error
+        name = re.match(r"\w+", str(error))  # of ours most begin with a setting, some with what is wrong of several
+        begins = isinstance(error, ConfigError) and name is not None and hasattr(config, name.group())
+        raise ConfigError(f"{where}.config{'.' if begins else ': '}{first_line(error)}") from error
 
 
 def _check_env(env: object, where: str) -> None:

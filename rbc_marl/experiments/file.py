@@ -7,6 +7,7 @@ what is wrong (`open-economy.config.lr_shedule`), its line, and how to mend it.
 
 from __future__ import annotations
 
+import re
 import runpy
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,12 @@ _MISPLACED = {
     "local_dir": "is a name of older RLlib versions; write storage_path",
     **dict.fromkeys(SECTIONS, "is not a setting of an experiment; it belongs under config"),
 }
+MOST_EXPERIMENTS = 100
+# Names of folders: no separators of paths, nothing that a shell reads as an option or a pattern.
+LONGEST_NAME = 120
+_PLAIN_NAME = re.compile(r"\w(?:[\w .,+=()%-]*[\w+)%])?")
+# What Windows takes for devices, with any ending.
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{number}" for name in ("COM", "LPT") for number in range(1, 10))}
 # Keys whose values can name classes of one's own.
 _CODE = (*CLASSES, "curriculum", "networks", "deviator")
 
@@ -222,10 +229,18 @@ def _one_of(names: Sequence[str], only: str | None, path: Path) -> Sequence[str]
 
 
 def folder_problem(name: object, what: str) -> str:
-    """Why a name cannot be that of, say, "an arm", whose results get a folder of that name; empty where it can."""
+    """Why a name cannot be that of, say, "an arm", whose results get a folder of that name; empty where it can.
+
+    Such a folder can be made on every system, named in every shell without quotes that mislead, and moved to another.
+    """
     text = str(name)
-    is_fit = text and "/" not in text and not text.startswith(".") and text.isprintable()
-    return "" if is_fit else f"{text!r} cannot name {what}; its results get a folder of that name"
+    shown = repr(text if len(text) <= LONGEST_NAME else f"{text[:20]}...")
+    if len(text.encode()) > LONGEST_NAME:
+        return f"{shown} cannot name {what}; a name has at most {LONGEST_NAME} bytes"
+    if _PLAIN_NAME.fullmatch(text) and text.partition(".")[0].strip().upper() not in _DEVICES:
+        return ""
+    mend = "letters, digits, spaces inside and any of . , + = - _ ( ) % make one"
+    return f"{shown} cannot name {what}; its results get a folder of that name: {mend}"
 
 
 class _Reader:
@@ -241,6 +256,8 @@ class _Reader:
             self._files[key] = {str(name): value for name, value in load_yaml_file(path).items()}
         if not self._files[key]:
             raise ConfigError(f"{path} is empty; it must hold an experiment: a name, and under it run, env and config")
+        if (count := len(self._files[key])) > MOST_EXPERIMENTS:
+            raise ConfigError(f"{path} holds {count:,} experiments; at most {MOST_EXPERIMENTS} can stand in one file")
         return self._files[key]
 
     def spec(self, path: Path, name: str, before: tuple[tuple[Path, str], ...] = ()) -> ExperimentSpec:

@@ -27,7 +27,12 @@ SPACES: dict[str, int | None] = {
     **{"randint": 2, "lograndint": 2, "qrandint": 3, "randn": 2},
 }
 LONGEST_NAME = 100
-MOST_VARIANTS = 100_000
+# Every choice of a list, and every variant, is checked before anything starts: in seconds.
+MOST_CHOICES = 250
+MOST_VARIANTS = 1_000
+MOST_SEEDS = 10_000
+MOST_RUNS = 50_000
+SEED = ("config", "seed")
 # Columns of a sweep's table that no setting can be called by.
 COLUMNS = {*QUANTITIES, *INDICATORS, *COMPOSITION, "arm", "outcome", "group", "equilibrium", "iterations", "seconds"}
 COLUMNS |= {"changes", "error"}
@@ -98,7 +103,7 @@ def parse_variants(variants: Mapping[str, Any], where: str) -> dict[str, Space]:
     spaces = {}
     for key, values in variants.items():
         if isinstance(values, list) and values:
-            spaces[key] = Space(GRID, tuple(values))
+            spaces[key] = _space(GRID, values, f"{where}.{key}")
             continue
         if not isinstance(values, Mapping):
             mend = "give a list of values or a distribution, {loguniform: [1e-4, 1e-2]}; one value belongs in set"
@@ -148,8 +153,7 @@ def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str
     lists = {key: space.arguments for key, space in spaces.items() if space.is_grid}
     if samples > 1 and len(lists) == len(spaces):
         raise ConfigError(f"{where} has no distribution to draw {samples} samples from; leave out samples")
-    if (count := samples * math.prod(map(len, lists.values()))) > MOST_VARIANTS:
-        raise ConfigError(f"{where} makes {count:,} variants; at most {MOST_VARIANTS:,} can run")
+    check_count(samples * math.prod(map(len, lists.values())), where)
     draws = {key: space.draws(key, samples, draw_seed) for key, space in spaces.items() if not space.is_grid}
     columns = _columns(list(spaces))
     listed = tuple(columns[key] for key in lists)
@@ -164,9 +168,35 @@ def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str
     return variants
 
 
+def check_count(variants: int, where: str, seeds: int = 1) -> None:
+    """Refuse more variants of an experiment than can be checked, or more runs of them than can be told apart.
+
+    Raises:
+        ConfigError: There are too many.
+    """
+    if variants > MOST_VARIANTS:
+        raise ConfigError(f"{where} makes {variants:,} variants; at most {MOST_VARIANTS:,} can run")
+    if variants * seeds > MOST_RUNS:
+        raise ConfigError(f"{where} makes {variants * seeds:,} runs; a sweep has at most {MOST_RUNS:,}")
+
+
+def check_spaces(spaces: Mapping[tuple[str, ...], Space], samples: int, where: str) -> None:
+    """Refuse search spaces of an experiment that make too many runs; a list of seeds makes runs, no variants.
+
+    Raises:
+        ConfigError: There are too many.
+    """
+    lists = {path: len(space.arguments) for path, space in spaces.items() if space.is_grid}
+    seeds = lists.pop(SEED, 1)
+    check_count(samples * math.prod(lists.values()), where, seeds)
+
+
 def _space(kind: str, arguments: Any, where: str) -> Space:  # noqa: ANN401 - from a file
     """A search space, whose arguments are checked."""
     given, count = arguments if isinstance(arguments, list) else [], SPACES[kind]
+    most = MOST_SEEDS if where.endswith(f"config.seed.{kind}") else MOST_CHOICES
+    if len(given) > most:
+        raise ConfigError(f"{where} has {len(given):,} values; a list to search has at most {most:,}")
     numbers = [a for a in given if isinstance(a, int | float) and not isinstance(a, bool) and math.isfinite(a)]
     problem = ""
     if not given:

@@ -26,16 +26,26 @@ from rbc_marl.experiments.file import (
     setting_path,
 )
 from rbc_marl.experiments.schedulers import AnyScheduler
-from rbc_marl.experiments.spaces import GRID, Space, Variant, expand, parse_variants
+from rbc_marl.experiments.spaces import (
+    GRID,
+    MOST_SEEDS,
+    SEED,
+    Space,
+    Variant,
+    check_count,
+    check_spaces,
+    expand,
+    parse_variants,
+)
 from rbc_marl.experiments.sweep import Measure, RunSpec, Sweep, interleaved, scripted_types
 from rbc_marl.presets import find_file
 from rbc_marl.provenance import masked
+from rbc_marl.rllib.ranges import GREATEST_SEED
 from rbc_marl.settings import Section, line_numbers, load_yaml_file
 
-MOST_SEEDS = 100_000
 # Settings that a sweep sets itself, and what to use instead.
 TAKEN = {
-    ("config", "seed"): "seeds: in the sweep file",
+    SEED: "seeds: in the sweep file",
     ("storage_path",): "--out on the command line",
     ("num_samples",): "samples: in the sweep file",
 }
@@ -58,6 +68,8 @@ def _seeds(given: object) -> object:
             given = range(first, first + count)
     if not isinstance(given, list | tuple | range) or not given or not all(type(s) is int and s >= 0 for s in given):
         raise ValueError("give a list of whole numbers, or {from: 100, count: 20}")
+    if len(given) > MOST_SEEDS or max(given) > GREATEST_SEED:
+        raise ValueError(f"give at most {MOST_SEEDS:,} seeds, each at most {GREATEST_SEED:,}")
     if len(set(given)) < len(given):
         raise ValueError("give each seed once")
     return tuple(given)
@@ -218,6 +230,7 @@ class SweepReader(Generic[F]):
         _check_apart([self._override(key, None, place, "vary") for key in spaces])
         variants = expand(spaces, self.file.samples, self.file.draw_seed, place)
         arms = self.file.arms or {"": None}
+        check_count(len(arms) * len(variants), self.name)
         return [
             ArmSpec(
                 name=",".join(filter(None, [name, variant.name])),
@@ -244,6 +257,8 @@ class SweepReader(Generic[F]):
             ConfigError: A run could not end, or would leave nothing to evaluate.
         """
         asha = self.file.scheduler.asha if self.file.scheduler else None
+        most_seeds = max((len(arm.arm.seeds or self.file.seeds) for arm in arms), default=1)
+        check_count(len(arms), self.name, most_seeds)
         runs = []
         with line_numbers(self.path):
             for arm in arms:
@@ -360,14 +375,15 @@ def sweep_of(spec: ExperimentSpec) -> Sweep:
         ConfigError: A run is not valid.
     """
     samples, spaces = int(spec.data.get("num_samples", 1)), dict(spec.spaces)
-    of_seed = spaces.pop(("config", "seed"), None) or Space(GRID, (spec.data["config"].get("seed") or 0,))
+    check_spaces(spaces, samples, spec.name)
+    of_seed = spaces.pop(SEED, None) or Space(GRID, (spec.data["config"].get("seed") or 0,))
     draws_seeds = not of_seed.is_grid
     seeds = of_seed.draws("seed", samples, 0) if draws_seeds else list(dict.fromkeys(of_seed.arguments))
     is_drawn = any(not space.is_grid for space in spaces.values())
     by_name = {setting_name(path): space for path, space in spaces.items()}
     count = 1 if draws_seeds and not is_drawn else samples
     runs: list[RunSpec] = []
-    draw_seed = 0 if ("config", "seed") in spec.spaces else int(seeds[0])
+    draw_seed = 0 if SEED in spec.spaces else int(seeds[0])
     for variant in expand(by_name, count, draw_seed, spec.name):
         changes = [Override(setting_path(key), value, f"{spec.name}.{key}", key) for key, value in variant.values]
         varied = spec.with_overrides([*changes, Override(("num_samples",), 1, "a sweep")])

@@ -20,7 +20,11 @@ from rbc_marl.settings import Many, Section, load_named
 
 DEFAULT_HIDDEN = {"flat": (128, 128), "equivariant": (32, 32)}
 NETWORKS = tuple(DEFAULT_HIDDEN)
-_EQUIVARIANT = {"consumer": EquivariantConsumer, "firm": EquivariantFirm, "government": EquivariantGovernment}
+_EQUIVARIANT: dict[str, type[PolicyNetwork]] = {
+    "consumer": EquivariantConsumer,
+    "firm": EquivariantFirm,
+    "government": EquivariantGovernment,
+}
 _MEANT = f"it must be {' or '.join(NETWORKS)}, or name a subclass of PolicyNetwork as package.module.Class"
 
 
@@ -63,7 +67,7 @@ class NetworkSpec(Section):
     kind: Annotated[Any, PlainValidator(_kind), WithJsonSchema({"type": "string"})] = Field(
         "flat", description='"flat", "equivariant", or the dotted name of a subclass of PolicyNetwork'
     )
-    hidden: Annotated[Many[Annotated[int, Field(gt=0)]], Field(min_length=1)] | None = Field(
+    hidden: Annotated[Many[Annotated[int, Field(gt=0, le=65_536)]], Field(min_length=1, max_length=32)] | None = Field(
         None, description="width of each hidden layer", examples=[[128, 128]]
     )
     ranks_prices: bool = Field(
@@ -149,7 +153,8 @@ class NetworkSpec(Section):
         if self.is_own:
             return _own_network(self.kind, config, agent_type, encoding, sizes, self.settings)
         self.check_options(agent_type)
-        return self._class_of(agent_type)(config, agent_type, encoding, sizes, hidden=self.hidden, **self._options)
+        build: Callable[..., PolicyNetwork] = self.class_of(agent_type)
+        return build(config, agent_type, encoding, sizes, hidden=self.hidden, **self._options)
 
     def check_options(self, agent_type: str) -> None:
         """Refuse options that the network of an agent type does not have.
@@ -158,11 +163,15 @@ class NetworkSpec(Section):
             ConfigError: There is one.
         """
         for name in self._options:
-            if not self.is_own and name not in inspect.signature(self._class_of(agent_type)).parameters:
+            if not self.is_own and name not in inspect.signature(self.class_of(agent_type)).parameters:
                 kind = f"the {self.kind} network of the {agent_type}"
                 raise ConfigError(f"networks.{agent_type}.{name} is not a setting of {kind}; leave it out")
 
-    def _class_of(self, agent_type: str) -> Callable[..., PolicyNetwork]:
+    def class_of(self, agent_type: str) -> type[PolicyNetwork]:
+        """The class of an agent type's network."""
+        if self.is_own:
+            own: type[PolicyNetwork] = self.kind
+            return own
         return FlatNetwork if self.kind == "flat" else _EQUIVARIANT[agent_type]
 
 

@@ -328,7 +328,7 @@ def _read_index(path: Path) -> dict[str, Any]:
     """The checked top level of ``policies.json``."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); take another checkpoint") from None
     if not isinstance(index, dict) or "format_version" not in index:
         raise UserError(f"{path} has no format_version, so it was not written by this package; take another checkpoint")

@@ -44,8 +44,9 @@ from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.finite import check_finite_results
 from rbc_marl.rllib.learner import EconomyPPOLearner
 from rbc_marl.rllib.lost import check_room, naming_lost_learners
-from rbc_marl.rllib.modules import EconomyModule, check_evaluation, module_spec
+from rbc_marl.rllib.modules import EconomyModule, check_described, check_evaluation, classes_of_networks, module_spec
 from rbc_marl.rllib.plain import check_registered, policy_mapping_fn
+from rbc_marl.rllib.ranges import check_ranges
 from rbc_marl.rllib.rollout import Rollout
 from rbc_marl.rllib.sampling import sample_shares
 from rbc_marl.rllib.settings import (
@@ -67,6 +68,7 @@ from rbc_marl.rllib.settings import (
     network_spec,
     parse_setting,
 )
+from rbc_marl.rllib.sizes import check_memory
 from rbc_marl.settings import plain
 from rbc_marl.signatures import sign
 
@@ -227,6 +229,7 @@ class EconomyPPOConfig(PPOConfig):
         for name in OWN_SETTINGS:
             setattr(self, name, parse_setting(name, getattr(self, name)))
         check_followed(self, _unchanged())
+        check_ranges(vars(self))
         economy, encoding = economy_of(self)
         check_registered(self.env)
         self._check_classes()
@@ -248,6 +251,7 @@ class EconomyPPOConfig(PPOConfig):
             super().training(train_batch_size_per_learner=episodes * economy.horizon // learners)
         if self.num_learners and self.minibatch_size is None:  # RLlib counts the minibatches of learner processes
             self.minibatch_size = self.train_batch_size_per_learner
+        check_memory(self)
         self._settle_curriculum(economy)
         super().validate()
 
@@ -309,13 +313,16 @@ class EconomyPPO(PPO):
     _steps_per_iteration: int | None = None
 
     def setup(self, config: AlgorithmConfig) -> None:
-        """RLlib's, which waits without an end for processes that Ray has no room for: that is refused.
+        """Build everything.
 
         Raises:
-            UserError: Ray has no room.
+            UserError: Ray has no room for the processes, for which RLlib would wait without an end.
+            ConfigError: Other networks learn than the settings describe: saved policies would be wrong.
         """
         check_room(config)
         super().setup(config)
+        for result in self.learner_group.foreach_learner(lambda learner: classes_of_networks(learner.module)):
+            check_described(result.get(), self.config)
 
     @property
     def steps_per_iteration(self) -> int:

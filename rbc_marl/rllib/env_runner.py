@@ -43,13 +43,12 @@ from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, PhaseTracker
 from rbc_marl.rllib.modules import agent_spaces
 from rbc_marl.rllib.rollout import BehaviourSettings, EpisodeCollector, Rollout, Stream, generator_at
 from rbc_marl.rllib.settings import DEVIATOR, Deviator, agent_type_of, economy_of, module_ids
+from rbc_marl.rllib.sizes import CPU_SLAB
 
 # Name of a figure in RLlib's results: of an env runner, or of one of its modules.
 Figure = str | tuple[str, str]
 # Figures that are no means over episodes.
 EXTREMES: dict[Figure, str] = {EPISODE_RETURN_MIN: "min", EPISODE_RETURN_MAX: "max"}
-# Economies stepped together on a CPU: with more, their tensors leave the cache and each step costs more.
-CPU_SLAB = 128
 
 
 class EconomyEnvRunner(EnvRunner, Checkpointable):
@@ -186,7 +185,7 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         played = self._collector.collect(
             self.module, count, behaviour, generator, lambda: self._call_of_episode("on_episode_step")
         )
-        self._call_of_episode("on_episode_end")
+        self._call_of_episode("on_episode_end", episode=played[0])
         return played
 
     def phase(self) -> Phase:
@@ -218,14 +217,17 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         kwargs = {"env_runner": self, "metrics_logger": self.metrics, **kwargs}
         make_callback(name, callbacks_objects=callbacks, callbacks_functions=functions, kwargs=kwargs)
 
-    def _call_of_episode(self, *names: str) -> None:
-        """Call callbacks of episodes once for the whole batch, and only where a user wrote one."""
+    def _call_of_episode(self, *names: str, episode: Rollout | None = None) -> None:
+        """Call callbacks of episodes once for the whole batch, and only where a user wrote one.
+
+        There is something to look at where the episodes have ended: the rollout, which has RLlib's `get_return`.
+        """
         for name in names:
             written = [c for c in self._callbacks if getattr(type(c), name) is not getattr(RLlibCallback, name)]
             functions = getattr(self.config, f"callbacks_{name}")
             if written or functions:
                 kwargs = {"env": self._collector.env, "rl_module": self.module, "env_index": 0}
-                self._call(name, written, functions, episode=None, **kwargs)
+                self._call(name, written, functions, episode=episode, **kwargs)
 
     def _log_steps(self, steps: int, episodes: int) -> None:
         """Count what was played; agent steps by agent type, as a thousand agents would make a thousand entries."""

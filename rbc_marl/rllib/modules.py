@@ -19,13 +19,16 @@ from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig, parse_config
 from rbc_marl.errors import ConfigError
 from rbc_marl.observations import bounds
-from rbc_marl.policies.build import build_network
+from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.distributions import FactorisedCategorical
 from rbc_marl.policies.networks import PolicyNetwork
+from rbc_marl.policies.own_class import name_of
 from rbc_marl.policies.saved import check_fit
 from rbc_marl.rllib.settings import agent_type_of, economy_of, module_ids, network_spec
 
 if TYPE_CHECKING:
+    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+
     from rbc_marl.rllib.algorithm import EconomyPPOConfig
 
 
@@ -119,6 +122,35 @@ def module_spec(config: EconomyPPOConfig, module_id: str, inference_only: bool =
             "network": spec if spec.is_own else spec.model_dump(mode="json"),
         },
     )
+
+
+def class_name(spec: NetworkSpec, agent_type: str) -> str:
+    """The class of a network that settings describe, as ``module:Class``."""
+    return name_of(spec.class_of(agent_type))
+
+
+def classes_of_networks(modules: MultiRLModule) -> dict[str, str]:
+    """What learns, by module: the class of its network, or of a module that is not ours."""
+    own = {module_id: modules[module_id].unwrapped() for module_id in modules.keys()}  # noqa: SIM118 - no mapping
+    return {m: name_of(type(x.network if type(x) is EconomyModule else x)) for m, x in own.items()}
+
+
+def check_described(learning: Mapping[str, str], config: EconomyPPOConfig) -> None:
+    """Refuse to learn with other networks than settings describe: those that are saved would not be those that learnt.
+
+    Args:
+        learning: Class by module, as `classes_of_networks` gives them.
+        config: Describes them.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    described = {m: class_name(network_spec(config, m), agent_type_of(config, m)) for m in module_ids(config)}
+    for module_id in (*described, *learning):
+        here, there = learning.get(module_id), described.get(module_id)
+        if here != there:
+            mend = f"name it in networks: training(networks={{{module_id!r}: MyNetwork}})"
+            raise ConfigError(f"the {module_id} learns with {here}, and networks.{module_id} describes {there}; {mend}")
 
 
 def check_evaluation(config: EconomyPPOConfig) -> None:

@@ -41,11 +41,12 @@ from rbc_marl.policies.slabs import keep_freed_memory
 from rbc_marl.policies.stacked import mask_each_run, state_of
 from rbc_marl.rllib.algorithm import EconomyPPOConfig
 from rbc_marl.rllib.callbacks import CurriculumCallback, PhaseTracker
-from rbc_marl.rllib.env_runner import CPU_SLAB, EXTREMES, Figure, episode_figures
+from rbc_marl.rllib.env_runner import EXTREMES, Figure, episode_figures
 from rbc_marl.rllib.finite import check_finite_numbers
 from rbc_marl.rllib.population_learner import Numbers, PopulationLearner
 from rbc_marl.rllib.rollout import BehaviourSettings, EpisodeCollector, Rollout, Stream, generator_at
 from rbc_marl.rllib.settings import DEVIATOR, agent_type_of, economy_of, module_ids, network_spec
+from rbc_marl.rllib.sizes import CPU_SLAB
 
 # Of what a run needs to go on, in its checkpoints.
 STATE_NAME = "population.pt"

@@ -83,6 +83,10 @@ class Rollout:
         """Agent steps: env steps times agents."""
         return sum(actions.shape[0] * actions.shape[1] * actions.shape[2] for actions in self.actions.values())
 
+    def get_return(self) -> float:
+        """Return of an episode as RLlib counts it, over all periods and agents: its mean over the economies."""
+        return float(sum(rewards.sum() for rewards in self.rewards.values()) / self.economies)
+
     def __getitem__(self, steps: slice) -> Rollout:
         """Some of the episodes, given in env steps.
 

@@ -77,7 +77,7 @@ def economy_of(config: AlgorithmConfig) -> tuple[EconomyConfig, str]:
 
 # The settings of EconomyPPO that RLlib's PPO does not have
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(ge=1e-12, le=1e15)]
 Count = Annotated[int, Field(ge=1)]
 
 

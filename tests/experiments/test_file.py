@@ -296,7 +296,7 @@ def test_a_mistake_is_refused_with_its_place_and_its_mend(write, change, message
             "cart.config.model.fcnet_hiddens.1 is '4'; it must be a whole number",
         ),
         ("minibatch_size=1000", "cart.config: `minibatch_size` (1000) must be <= `train_batch_size_per_learner` (200)"),
-        ("grad_clip_by=foo", "cart.config.grad_clip_by: `grad_clip_by` (foo) must be one of"),
+        ("grad_clip_by=foo", "cart.config.grad_clip_by is 'foo'; it must be value or norm or global_norm"),
         ("env=CartPol-v1", "cart.env is 'CartPol-v1', which is not an environment; did you mean \"CartPole-v1\"?"),
         ("huber_delta=1", "cart.config.huber_delta is not a setting of PPO"),
     ],
