@@ -430,9 +430,9 @@ class EconomyPPO(PPO):
         for module_id in module_ids(self.config):
             agent_type = agent_type_of(self.config, module_id)
             networks[module_id] = build_network(economy, agent_type, encoding, network_spec(self.config, module_id))
-            networks[module_id].load_state_dict(
-                {name.removeprefix("network."): _tensor(value) for name, value in weights[module_id].items()}
-            )
+            # Arrays from another process cannot be written to, and torch wants its own to be: they are copied.
+            state = {name.removeprefix("network."): np.array(x) for name, x in weights[module_id].items()}
+            networks[module_id].load_state_dict({name: torch.from_numpy(x) for name, x in state.items()})
         return networks
 
     def start_from(self, networks: Mapping[str, PolicyNetwork]) -> None:
@@ -498,8 +498,3 @@ class EconomyPPO(PPO):
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
                 group.foreach_env_runner(lambda env_runner: env_runner.set_state(state))
-
-
-def _tensor(value: object) -> torch.Tensor:
-    # Arrays from another process cannot be written to, and torch wants its own to be.
-    return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
