@@ -274,7 +274,8 @@ def _name_cells(set_ticks: Any, names: Sequence[Place]) -> None:  # noqa: ANN401
 
 
 def _name_axes(chart: Chart, axes: Any, places: dict[str, list[Place]]) -> None:  # noqa: ANN401
-    axes.set_title(chart.title, fontsize="medium")
+    # Fixed in place: matplotlib would measure all ticks again to see whether any stand above the chart.
+    axes.set_title(chart.title, fontsize="medium", y=1.0)
     if any(isinstance(layer, Boxes) for layer in chart.layers):
         axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
         axes.set_axis_off()

@@ -180,20 +180,9 @@ def test_runs_stand_side_by_side(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_whose_deviations_were_checked_says_who_gains_how_much(tmp_path):
-    folder = make_run(tmp_path / "run")
-    rows = [deviation("firm", 1.0), deviation("consumer", 9.0, agent=1)]
-    write_json(folder / "best_response" / "report.json", {"rows": rows, "checkpoints": [], "settings": {}})
-    (folder / "best_response" / "rows.csv").touch()
-    report = write_report([folder])
-    gain = "The best deviations found gain consumer 1 alone 9.00% and firms 1.00% over the baseline return"
-    assert report.verdict[1] == f"{gain}: beyond the paper's bounds for consumer 1 alone."
-    assert report.verdict[0].startswith("The economy is ") and len(report.verdict) == 3
-    assert " ".join(report.verdict).replace("'", "&#x27;") in report.page.read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_the_end_of_training_plays_the_economy_once_for_its_picture_and_its_report(tmp_path, monkeypatch, capsys):
+def test_training_ends_with_a_verdict_on_deviations_and_plays_once_for_picture_and_report(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr("rbc_marl.analysis.drawing.save", lambda charts, path, **_: path)
     played = []
 
@@ -203,8 +192,16 @@ def test_the_end_of_training_plays_the_economy_once_for_its_picture_and_its_repo
 
     monkeypatch.setattr("rbc_marl.report.sections.play", count)
     folder = make_run(tmp_path / "run")
+    rows = [deviation("firm", 1.0), deviation("consumer", 9.0, agent=1)]
+    write_json(folder / "best_response" / "report.json", {"rows": rows, "checkpoints": [], "settings": {}})
+    (folder / "best_response" / "rows.csv").touch()
     experiments._report_run(Outcome(folder, folder / "checkpoint_000004", "finished"), "again", has_report=True)
     assert len(played) == 1 and played[0].num_episodes == 256
     lines = capsys.readouterr().out.splitlines()
     assert f"picture: {folder / 'economy.png'}" in lines and f"report: {folder / 'report' / 'report.html'}" in lines
-    assert "256 episodes" in (folder / "report" / "report.html").read_text(encoding="utf-8")
+    first, second, third = json.loads((folder / "report" / "numbers.json").read_text())["parts"][0]["verdict"]
+    gain = "The best deviations found gain consumer 1 alone 9.00% and firms 1.00% over the baseline return"
+    assert second == f"{gain}: beyond the paper's bounds for consumer 1 alone."
+    assert first.startswith("The economy is ") and "choosing goods by price" in third
+    page = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert " ".join([first, second, third]).replace("'", "&#x27;") in page and "256 episodes" in page
