@@ -77,7 +77,8 @@ def machines(tmp_path_factory):
 
         def start(before=""):
             there = joined()
-            ports = [f"--{name}-port=0" for name in ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export")]
+            names = ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export")
+            ports = [f"--{name}-port=0" for name in names]  # each machine has its own, but here it is one
             words = f"exec {RAY} start --address={address} --num-cpus=1 --block --disable-usage-stats {' '.join(ports)}"
             shell = ["unshare", "-m", "sh", "-c", f"{before} && {words}"] if before else ["sh", "-c", words]
             out = folder / f"node{len(started)}.log"

@@ -303,7 +303,7 @@ def test_an_iteration_without_samples_is_not_counted():
     check(2, 64, 1)  # it has only not answered yet
     check(0, 64, 0)
     for steps in (64, None):
-        with pytest.raises(LostProcessError, match="^all 2 env runners are lost$"):
+        with pytest.raises(LostProcessError, match=r"^all 2 env runners are lost$"):
             check(2, steps, 0)
 
 
