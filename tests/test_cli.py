@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rbc_marl import cli
+from rbc_marl.errors import LostProcessError
 
 ROOT = Path(__file__).parents[1]
 
@@ -147,12 +148,33 @@ def test_every_command_explains_itself(capsys, command):
         (["compare", "a", "b", "--out", "x.xlsx"], "x.xlsx does not end in .csv, .tex, .json, .png, .pdf or .svg"),
         (["compare", "a", "b", "--out", "no/such/x.tex"], "no/such is not a folder; make it first, or write elsewhere"),
         (["evaluate", "open_rbc", "--fix", "wage=12"], "wage is 12.0; it must be 0.0, 11.0, 22.0, 33.0 or 44.0"),
+        *(
+            ([*words, "memory://x/y.csv"], f"{where} is 'memory://x/y.csv'; it must be a path, or begin with file://")
+            for where, *words in (
+                ("--out", "sweep", "taxes", "--dry-run", "--out"),
+                ("--out", "best-response", "open_rbc", "--out"),
+                ("--out", "report", "open_rbc", "--out"),
+                ("--out", "evaluate", "open_rbc", "--out"),
+                ("--out", "compare", "open_rbc", "quickstart", "--out"),
+                ("the path", "evaluate"),
+            )
+        ),
         (["evaluate", ".", "--out", "x.json"], "x.json does not end in .parquet, .csv, .png, .pdf or .svg; call it x."),
     ],
 )
 def test_an_error_is_one_line_with_the_mend_and_leaves_nothing(capsys, in_empty_folder, arguments, message):
     assert refusal(capsys, *arguments).startswith(message)
     assert [path.name for path in in_empty_folder.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_run_that_lost_a_process_says_the_command_that_goes_on(capsys, in_empty_folder, monkeypatch):
+    def lose(*args, **kwargs):
+        raise LostProcessError("1 of 2 learners is lost")
+
+    monkeypatch.setattr("rbc_marl.experiments.run.train", lose)
+    status, out, err = in_process(capsys, "train", "tiny.yaml")
+    assert status == 2 and err == "rbc-marl: 1 of 2 learners is lost\n"
+    assert out.splitlines()[-1] == "next: rbc-marl train tiny.yaml --resume"
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(capsys):

@@ -322,7 +322,8 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
         most = max(run.iterations for run in missing)
         scheduler = tune_scheduler(asha, int(most), root, {run.key: run.record for run in sweep.runs})
     bundles = {key: by_key[key].bundles for key in together}
-    run_trials(work, [*together], folder, workers, ended, reported=reported, bundles=bundles, scheduler=scheduler)
+    how: dict[str, Any] = {"reported": reported, "bundles": bundles, "scheduler": scheduler, "report": report}
+    run_trials(work, [*together], folder, workers, ended, **how)
 
 
 def _alike(sweep: Sweep, run: RunSpec, folder: Path) -> Hashable:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+import ray
 import torch
 from ray import tune
 from ray.tune.experiment import Trial
@@ -30,6 +31,8 @@ KEY = "key"
 ERROR = "ended_by"
 # How often a trial begins again, from what is kept of it, after its process or machine was lost.
 LOST = 10
+# Seconds between two looks at whether any machine is left.
+LOOK = 10.0
 
 
 class Job(Protocol):
@@ -83,7 +86,7 @@ def run_jobs(
         return {"line": _do(missing[key], RowStore(root))["line"]}
 
     if missing and workers:
-        run_trials(work, list(missing), folder, workers, ended)
+        run_trials(work, list(missing), folder, workers, ended, report=report)
     elif missing:
         for job in missing.values():
             ended(job.key, _do(job, store))
@@ -116,6 +119,7 @@ def run_trials(
     reported: Callable[[str, dict[str, Any]], None] | None = None,
     bundles: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
     scheduler: TrialScheduler | None = None,
+    report: Callable[[str], None] = print,
 ) -> None:
     """Do pieces of work as trials of Ray Tune, each with one thread.
 
@@ -128,6 +132,7 @@ def run_trials(
         reported: Told of every report.
         bundles: By key, what the processes of a trial need, its own first; None: one CPU each.
         scheduler: Tune's, which may end trials early.
+        report: Told when no machine is left to work.
 
     Raises:
         UserError: A trial failed.
@@ -156,7 +161,7 @@ def run_trials(
             name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=str(folder.resolve()),
             verbose=0,
-            callbacks=[_Listener(ended, reported)],
+            callbacks=[_Listener(ended, reported, report)],
             failure_config=tune.FailureConfig(max_failures=LOST),
         ),
     )
@@ -176,11 +181,22 @@ def _error(result: tune.Result) -> str:
 class _Listener(tune.Callback):
     """Passes on what Tune says of trials. Tune keeps a copy of it, which has nobody to tell."""
 
-    def __init__(self, ended: Callable[..., None], reported: Callable[..., None] | None) -> None:
-        self.ended, self.reported = ended, reported
+    def __init__(
+        self, ended: Callable[..., None], reported: Callable[..., None] | None, report: Callable[[str], None]
+    ) -> None:
+        self.ended, self.reported, self.report = ended, reported, report
+        self._looked, self._is_stranded = time.monotonic(), False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
+        if time.monotonic() - self._looked < LOOK:
+            return
+        is_stranded = not ray.cluster_resources().get("CPU")
+        if is_stranded and not self._is_stranded:
+            self.report("no machine is left to work: waiting for one (Ctrl-C stops, the same command goes on)")
+        self._looked, self._is_stranded = time.monotonic(), is_stranded
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object

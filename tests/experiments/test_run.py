@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,10 +22,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rbc_marl.errors import NonFiniteError, UserError
+from rbc_marl.errors import LostProcessError, NonFiniteError, UserError
 from rbc_marl.experiments.file import load_experiments
 from rbc_marl.experiments.folder import RunFolder
-from rbc_marl.experiments.run import StopRequest, train, unfinished_run
+from rbc_marl.experiments.run import StopRequest, _check_sampled, train, unfinished_run
 
 pytestmark = [
     pytest.mark.usefixtures("ray_running"),
@@ -303,6 +304,20 @@ def test_only_an_unfinished_run_that_nobody_runs_is_resumed():
         other.kill()  # it cannot let go of the folder itself
         other.communicate()
     assert unfinished_run(tiny())[1].path == outcome.folder  # process 1, which runs, is somebody else
+
+
+def test_an_iteration_without_samples_is_not_counted():
+    def check(runners, steps, healthy):
+        group = SimpleNamespace(num_healthy_remote_workers=lambda: healthy)
+        algorithm = SimpleNamespace(config=SimpleNamespace(num_env_runners=runners), env_runner_group=group)
+        _check_sampled(algorithm, steps, 64)
+
+    check(2, 96, 0)
+    check(2, 64, 1)  # it has only not answered yet
+    check(0, 64, 0)
+    for steps in (64, None):
+        with pytest.raises(LostProcessError, match=r"^all 2 env runners are lost$"):
+            check(2, steps, 0)
 
 
 def test_a_run_begins_from_a_checkpoint_that_the_file_names():
