@@ -112,7 +112,7 @@ def test_what_was_interrupted_goes_on_in_its_folder_with_the_settings_it_began_w
         unfinished_study(asked)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(json.dumps({began.name: dict(began.data)}), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"sweep to resume is .*, whose files can run any code, and it has no signatu"):
+    with pytest.raises(ConfigError, match=r"sweep to resume is .*, whose files can run any code, and it has no sig"):
         unfinished_study(spec())
     sign(folder, ["config.yaml"])
     store = RowStore(folder)
