@@ -117,7 +117,7 @@ def stranger(folder: Path, *, whole: bool = True) -> str:
         return "it was signed where no key could be kept"
     if key is None:
         return f"{key_file()}, the key that it would be checked with, can be neither read nor made"
-    if not hmac.compare_digest(signed["hmac"], _hmac(signed["files"], key)):
+    if not hmac.compare_digest(signed["hmac"].encode(), _hmac(signed["files"], key).encode()):
         return f"it was not signed with this user's key ({VARIABLE if os.environ.get(VARIABLE) else key_file()})"
     if whole and (added := set(_files(folder)) - signed["files"].keys()):
         return f"{min(added)} was added after it was saved"

@@ -74,6 +74,8 @@ def test_what_runs_when_it_is_imported_is_not_imported(write, monkeypatch, setti
     "keys",
     [
         "replay_buffer_config: {type: os.abort}",
+        "replay_buffer_config: {type: subprocess.Popen}",
+        "replay_buffer_config: {type: torch.utils.data.DataLoader}",
         "policy_mapping_fn: {type: os.abort}",
         "input: http.server.test",
         "input_config: {inner: [{type: os.abort}]}",

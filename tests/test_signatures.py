@@ -65,7 +65,13 @@ def forged(folder):
     (folder / "signature.json").write_text(json.dumps(content), encoding="utf-8")
 
 
+def sign_as(folder, mac):
+    content = json.loads((folder / "signature.json").read_text(encoding="utf-8"))
+    (folder / "signature.json").write_text(json.dumps({**content, "hmac": mac}), encoding="utf-8")
+
+
 CASES = {
+    "odd": (lambda path: sign_as(path, "\xe9"), "it was not signed with this user's key"),
     "no signature": (lambda path: (path / "signature.json").unlink(), "it has no signature.json"),
     "forged": (forged, "it was not signed with this user's key"),
     "added": (lambda path: (path / "new.pkl").write_bytes(b""), "new.pkl was added after it was saved"),

@@ -341,6 +341,8 @@ def _read_index(path: Path) -> dict[str, Any]:
     for name, kind in (("economy", dict), ("networks", dict), ("encoding", str), ("info", dict)):
         if not isinstance(index.get(name), kind):
             raise UserError(f"{path}: {name} is missing or not a {kind.__name__}; take another checkpoint")
+    if not isinstance(index.get(HASHES, {}), dict):
+        raise UserError(f"{path}: {HASHES} is not a dict; take another checkpoint")
     for agent_type in AGENT_TYPES:
         if agent_type not in index["networks"]:
             raise UserError(f"{path}: networks lacks {agent_type}; it must describe {', '.join(AGENT_TYPES)}")

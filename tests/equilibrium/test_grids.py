@@ -16,6 +16,7 @@ from rbc_marl.experiments.lock import folder_lock
 from rbc_marl.experiments.rows import RowStore
 from rbc_marl.experiments.sweep_file import sweep_of
 from rbc_marl.policies.saved import find_checkpoint, load_policies
+from rbc_marl.signatures import sign
 
 FILE = """
 tiny:
@@ -111,6 +112,9 @@ def test_what_was_interrupted_goes_on_in_its_folder_with_the_settings_it_began_w
         unfinished_study(asked)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(json.dumps({began.name: dict(began.data)}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"sweep to resume is .*, whose files can run any code, and it has no sig"):
+        unfinished_study(spec())
+    sign(folder, ["config.yaml"])
     store = RowStore(folder)
     for run in study.runs:
         again, same, _ = unfinished_study(spec())

@@ -192,6 +192,7 @@ def test_an_index_that_is_not_one_is_refused(checkpoint, text):
         ({"networks": {"consumer": "flat", "firm": "flat"}}, "lacks government"),
         ({"networks": {**SPECS, "firm": "flatt"}}, "flatt"),
         ({"info": [1]}, "info is missing or not a dict"),
+        ({"sha256": [1]}, "sha256 is not a dict"),
     ],
 )
 def test_an_index_that_does_not_fit_is_refused_by_its_field(checkpoint, changes, message):
