@@ -7,6 +7,7 @@ import pytest
 from rbc_marl.equilibrium.study import load_study
 from rbc_marl.errors import ConfigError
 from rbc_marl.experiments.file import folder_problem, load_experiments
+from rbc_marl.policies.build import NetworkSpec
 from rbc_marl.rllib.algorithm import EconomyPPOConfig
 
 TINY = """
@@ -146,3 +147,10 @@ def test_sweeps_that_nobody_can_run_are_refused_soon(write, seeds, rest, message
 def test_a_file_of_too_many_experiments_is_refused_before_the_first_is_built(write):
     text = "".join(TINY.format(name=f"e{i}") for i in range(101))
     assert "holds 101 experiments; at most 100 can stand in one file" in refusal(write(text))
+
+
+@pytest.mark.parametrize("kind", ["flat", "equivariant"])
+def test_widths_that_are_null_are_the_usual_ones(write, kind):
+    networks = f"networks={{consumer: {{kind: {kind}, hidden: null}}}}"
+    (experiment,) = load_experiments(write(TINY.format(name="e")), sets=[networks])
+    assert experiment.config.networks.consumer == NetworkSpec.of(kind)
