@@ -14,6 +14,7 @@ from tests.rllib.small import built, small_config
 @pytest.mark.slow
 def test_weights_and_rollouts_are_counted_as_they_are_made():
     config = small_config(economies=8)
+    config.validate()
     with built(config) as algorithm:
         learnt = algorithm.learner_group.get_weights()
         (rollout,) = algorithm.env_runner.sample()
