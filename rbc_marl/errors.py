@@ -24,8 +24,8 @@ class UserError(Exception):
     Whatever it quotes, from a file or from another library's error, it stays one line that a terminal can show.
     """
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(one_line(message))
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
 
 
 def one_line(text: str) -> str:

@@ -160,7 +160,8 @@ def explain(error: ValidationError, model: type[Section], data: Any, where: str)
         case "extra_forbidden" | "invalid_key":
             owner = _section_at(model, path[:-1], first["loc"]) or model
             name = str(path[-1] if path else first["loc"][-1])  # a name that is no text has no path
-            return f"{place or name} is not {owner.noun}{nearest(name, owner.names())}"
+            whole = place if path else f"{place}.{name}".strip(".")
+            return f"{whole} is not {owner.noun}{nearest(name, owner.names())}"
         case "missing":
             owner = _section_at(model, path[:-1], first["loc"]) or model
             examples = owner.model_fields[str(path[-1])].examples if path[-1] in owner.model_fields else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -187,7 +188,10 @@ def test_debug_shows_the_traceback_wherever_it_stands(capsys):
 def test_check_says_what_would_run_and_runs_nothing(capsys, in_empty_folder):
     status, out, _ = in_process(capsys, "check", "tiny.yaml", "--set", "lr={grid_search: [1e-3, 1e-2]}")
     assert status == 0
-    assert out.splitlines() == [
+    memory, time = [line for line in out.splitlines() if line.startswith(("  memory: ", "  time: "))]
+    assert re.fullmatch(r"  memory: about 5\d\d MB in the process that learns \(economies .*, networks .*\)", memory)
+    assert re.fullmatch(r"  time: about .* an iteration, about .* in all \(one was tried out on this .*\)", time)
+    assert [line for line in out.splitlines() if line not in (memory, time)] == [
         "tiny: EconomyPPO on rbc_open",
         "  economy: open, 3 consumers, 2 firms, 1 government, 3 periods an episode",
         "  stops at: training_iteration 2",
@@ -209,6 +213,15 @@ def test_check_says_which_numbers_of_the_economy_move_and_where_they_end(capsys,
     lines = out.splitlines()
     assert f"  curriculum: {quota}" in lines
     assert "  curriculum: crra from 0.5 to 0.1 between iterations 0 and 4" in lines
+
+
+def test_check_has_a_word_for_numbers_that_are_seldom_meant(capsys, in_empty_folder):
+    sets = ["--set", "env_config.interest_rate=5", "--set", "env_config.crra=2", "--set", "num_learners=1"]
+    status, out, _ = in_process(capsys, "check", "tiny.yaml", *sets)
+    notes = [line for line in out.splitlines() if line.startswith("  note: ")]
+    assert status == 0 and "  time: " not in out  # of several processes none is tried out
+    assert notes[0] == "  note: interest_rate is 5, so that savings grow by 500% each period; 5% is 0.05"
+    assert notes[1].startswith("  note: with a crra of 2 goods give little utility") and len(notes) == 2
 
 
 def test_check_says_whose_code_a_file_runs(capsys, in_empty_folder):

@@ -6,7 +6,17 @@ import json
 
 import pytest
 
-from rbc_marl.errors import ConfigError, MissingExtraError, UserError, nearest, one_of, require
+from rbc_marl.errors import (
+    LONGEST_MESSAGE,
+    ConfigError,
+    MissingExtraError,
+    UserError,
+    check_writable,
+    nearest,
+    one_of,
+    require,
+    shown,
+)
 
 
 def test_a_library_that_is_there_is_returned():
@@ -59,3 +69,31 @@ def test_a_value_that_is_not_known_is_refused_with_what_is_allowed(value, known,
 def test_a_known_value_comes_back():
     assert one_of("firm", ("consumer", "firm"), "kind") == "firm"
     assert one_of(None, ("firm", None), "kind") is None
+
+
+def test_a_message_is_one_line_whatever_it_quotes():
+    message = str(ConfigError("lr: Validation failed\n  because:\n\x1b[2Ja\u2028b\x00"))
+    assert message == "lr: Validation failed because: \\x1b[2Ja b\\x00"
+    assert message.isprintable()
+
+
+def test_a_message_of_many_causes_keeps_its_beginning_and_its_end():
+    message = str(UserError("file.yaml: " + "a cause, " * 1000 + "mend it"))
+    assert len(message) <= LONGEST_MESSAGE and message.startswith("file.yaml: a cause") and message.endswith("mend it")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [((1, 2), "[1, 2]"), ("a\nb", r"'a\nb'"), (object(), "a object"), (print, "a builtin_function_or_method")],
+)
+def test_values_in_messages_are_short_and_have_no_addresses(value, text):
+    assert shown(value) == text
+    assert len(shown("x" * 10_000)) < 300
+
+
+def test_a_folder_that_cannot_be_written_is_refused_and_nothing_is_left(tmp_path):
+    check_writable(tmp_path / "a" / "b", "give --out")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/a cannot be written \(Not a directory: .*file\); give --out FOLDER"):
+        check_writable(tmp_path / "file" / "a", "give --out FOLDER")

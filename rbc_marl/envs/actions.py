@@ -318,6 +318,8 @@ class _Positions:
 
 def _gather(actions: list[Any], names: list[str], kind: _Indices | _Positions) -> NDArray[Any]:
     """Stack the actions of one type [A, ...]; the usual case is checked as a whole, anything else one by one."""
+    if any(isinstance(action, np.ma.MaskedArray) for action in actions):  # of which NumPy takes what is missing as well
+        return _gather_singly(actions, names, kind)
     try:
         stacked = np.array(actions)
     except Exception:  # of different shapes, or not arrays at all: whatever an object does when asked for its numbers

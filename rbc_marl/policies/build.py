@@ -87,7 +87,8 @@ class NetworkSpec(Section):
             return data
         kind = data.get("kind", "flat")
         if isinstance(kind, str) and kind in NETWORKS:
-            return {"hidden": DEFAULT_HIDDEN[kind], **data}
+            usual = {"hidden": DEFAULT_HIDDEN[kind]} if data.get("hidden") is None else {}
+            return {**data, **usual}
         is_own = isinstance(kind, type) or (isinstance(kind, str) and _is_dotted(kind))
         return {"kind": kind, "settings": {k: v for k, v in data.items() if k != "kind"}} if is_own else data
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -183,3 +184,15 @@ def test_a_command_that_is_killed_goes_on_and_ends_as_an_uninterrupted_one(run_f
     whole = start(*words, "--out", "whole")
     assert whole.wait(timeout=1200) == 0
     assert json.loads(Path("whole", "report.json").read_text(encoding="utf-8"))["rows"] == resumed
+
+
+def test_a_run_that_cannot_be_written_is_refused_before_anything_trains(capsys, run_folder, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("rbc_marl.errors.tempfile.TemporaryFile", refuse)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["best-response", str(run_folder), "--iterations", "1"])
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2 and len(message.splitlines()) == 1
+    assert "cannot be written (Read-only file system" in message and "give another folder with --out FOLDER" in message

@@ -238,6 +238,20 @@ def test_callbacks_are_called_once_per_batch_of_rollouts():
             assert float(result["env_runners"]["my_time"]) == 4.0  # at the horizon
 
 
+def test_the_end_of_episodes_comes_with_their_return():
+    """RLlib's examples ask the episode for its return; here it is the rollout of the whole batch."""
+    seen = {}
+
+    def at_the_end(*, episode, metrics_logger, **kwargs):
+        seen["return"], seen["steps"] = episode.get_return(), len(episode)
+
+    config = small_config().callbacks(on_episode_end=at_the_end, on_episode_start=lambda **kw: seen.update(kw))
+    with built(config) as algorithm:
+        result = algorithm.train()
+    assert seen["return"] == pytest.approx(result["env_runners"]["episode_return_mean"], rel=1e-5)
+    assert seen["steps"] == ROWS and seen["episode"] is None  # at the start there is nothing yet
+
+
 def test_callbacks_can_be_functions():
     seen = []
     config = small_config().callbacks(
