@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
@@ -26,6 +28,14 @@ from rbc_marl.policies.imposed import Imposed
 from rbc_marl.presets import zoo
 
 DOCS = Path(__file__).resolve().parent
+# Sweeps of the page about the curriculum, and what is drawn of them.
+CELLS = {
+    "curriculum": "open",
+    "curriculum_closed": "closed",
+    "curriculum_flat": "flat networks",
+    "curriculum_paper": "paper's learner",
+}
+DRAWN = ("comparison-welfare_total", "comparison-consumer_return")
 TUTORIAL = DOCS.parent / "tutorials" / "01_see_an_economy.py"
 
 
@@ -33,6 +43,22 @@ def draw(path: Path, charts: Sequence[Chart], columns: int = 3, title: str = "")
     """Draw charts into a file, and print its name and the captions, from which its alt text is written."""
     print(save(charts, path, columns, title))
     print("\n".join(f"  {chart.caption}" for chart in charts))
+
+
+def of_evidence(name: str) -> list[dict[str, Any]]:
+    """The rows of a committed table."""
+    table = pd.read_csv(DOCS / "evidence" / f"{name}.csv")
+    return [{str(column): value for column, value in row.items()} for row in table.to_dict("records")]
+
+
+def of_curricula() -> list[Chart]:
+    """With a curriculum and without: a row of charts per quantity, a column per economy."""
+    charts = {name: {chart.name: chart for chart in sweeps.comparison(of_evidence(name))} for name in CELLS}
+    return [
+        replace(charts[name][drawn], name=f"{name}-{drawn}", title=f"{cell}: {charts[name][drawn].title}")
+        for drawn in DRAWN
+        for name, cell in CELLS.items()
+    ]
 
 
 def by_tutorial(folder: Path) -> None:
@@ -49,8 +75,8 @@ def main(to: Path = DOCS) -> None:
     """
     (to / "evidence").mkdir(exist_ok=True)
     for name, figure in (("market", sweeps.market), ("closed", sweeps.comparison)):
-        table = pd.read_csv(DOCS / "evidence" / f"{name}.csv")
-        draw(to / "evidence" / f"{name}.png", figure(table.to_dict("records")))
+        draw(to / "evidence" / f"{name}.png", figure(of_evidence(name)))
+    draw(to / "evidence" / "curriculum.png", of_curricula(), columns=len(CELLS))
     certificate = json.loads((zoo()["open_rbc"] / "best_response" / "certificate.json").read_text(encoding="utf-8"))
     charts = deviations.best_responses(deviations.certificate_rows(certificate))
     draw(to / "evidence" / "equilibria.png", charts, columns=1)

@@ -186,6 +186,8 @@ def best_responses(
     from rbc_marl.experiments.lock import folder_lock
 
     profiles = find_profiles(checkpoint, settings.checkpoints, reference, trust)
+    for profile in profiles:  # what is refused leaves no folder behind
+        settings.deviators(profile.economy)
     with folder_lock(folder):
         places.pull(folder)
         report = best_responses_to(profiles, settings, folder, workers, log, ray_options=ray_options)

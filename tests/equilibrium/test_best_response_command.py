@@ -44,7 +44,7 @@ SMALL = ["run", "--agent", "firm:1", "--seeds", "1", "--episodes", "40", "--work
     ("arguments", "message"),
     [
         (["nothing"], "nothing does not exist; give the folder of a checkpoint or of a run"),
-        (["."], "run" + os.sep),
+        (["run/checkpoint_000006"], "run" + os.sep),
         (["run", "--checkpoint", "5"], "run has no checkpoint of iteration 5; it has kept 3, 6"),
         (["run", "--checkpoint", "last"], "--checkpoint last: give the number of an iteration, or all"),
         (["run", "--type", "consumers"], "types.0 is 'consumers'; it must be 'consumer', 'firm' or 'government'; did"),
@@ -56,7 +56,7 @@ SMALL = ["run", "--agent", "firm:1", "--seeds", "1", "--episodes", "40", "--work
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_trains(capsys, run_folder, arguments, message):
-    if arguments == ["."]:
+    if arguments == ["run/checkpoint_000006"]:
         (run_folder / "checkpoint_000006" / "policies" / "firm.safetensors").write_bytes(b"damaged")
         message = f"run{os.sep}checkpoint_000006{os.sep}policies{os.sep}firm.safetensors is damaged"
     with pytest.raises(SystemExit) as caught:
