@@ -249,7 +249,7 @@ def test_rewards_of_the_plain_path_are_divided_by_the_scale_of_their_type():
     ("scale", "message"),
     [
         ({"firms": 1.0}, r'reward_scale\.firms is not an agent type; did you mean "firm"'),
-        ({"firm": 0}, r"reward_scale\.firm is 0; it must be more than 0"),
+        ({"firm": 0}, r"reward_scale\.firm is 0; it must be at least 1e-12"),
         ({"firm": True}, r"reward_scale\.firm is True"),
         (5.0, r"reward_scale is 5\.0; it must be a mapping"),
     ],

@@ -400,7 +400,7 @@ def test_a_dictionary_changes_what_it_names_and_leaves_the_rest(settings, attrib
     ("settings", "message"),
     [
         ({"rules": "nonsense"}, "rules is"),
-        ({"huber_delta": -1}, "huber_delta is -1; it must be more than 0"),
+        ({"huber_delta": -1}, "huber_delta is -1; it must be at least 1e-12"),
         ({"use_critic": False}, "use_critic is False"),
         ({"use_gae": False}, "use_gae is False"),
         ({"networks": {"banker": "flat"}}, "networks.banker is not an agent type"),
