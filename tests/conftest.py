@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,10 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 # Checkpoints of tests are signed with a key of their own, and the configuration folder of whoever tests stays as it is.
 os.environ["RBC_MARL_KEY"] = "of the tests"
+
+# Whoever started the tests with nohup does not decide what a closed terminal does to a run.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Small tensors: threads would only wait for each other, and for the other workers of pytest-xdist.
 torch.set_num_threads(1)
