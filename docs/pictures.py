@@ -30,8 +30,7 @@ from rbc_marl.presets import zoo
 DOCS = Path(__file__).resolve().parent
 # Sweeps of the page about the curriculum, and what is drawn of them.
 CELLS = {
-    "curriculum": "open",
-    "curriculum_closed": "closed",
+    "curriculum": "quickstart",
     "curriculum_flat": "flat networks",
     "curriculum_paper": "paper's learner",
 }
