@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def find_file(name: str | Path, kind: str = "experiment", folder: Path = Path())
         ConfigError: There is no such file.
     """
     path = folder / Path(name).expanduser()
-    if path.is_file():
+    if os.path.isfile(path):  # a name that is too long is no file; `Path.is_file` raises
         return path
     presets = preset_files(kind)
     preset = presets.get(str(name).removesuffix(".yaml"))
