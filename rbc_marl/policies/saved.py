@@ -265,14 +265,17 @@ def _not_as_saved(folder: Path, index: Mapping[str, Any]) -> str:
 
 
 def _torn(folder: Path) -> str:
-    """Why the policies of a checkpoint cannot be whole; empty where they may be."""
+    """Why the policies of a checkpoint cannot be whole; empty where they may be.
+
+    What an index says that is whole is for `load_policies` to judge.
+    """
     try:
-        if name := _not_as_saved(folder, _read_index(folder / INDEX_NAME)):
-            return f"{WEIGHTS_FOLDER}/{name} is missing or not what was saved"
-    except ConfigError:
-        raise
-    except UserError as error:
-        return str(error) if "cannot be read" in str(error) else ""
+        index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return f"{INDEX_NAME} cannot be read as JSON: {error}"
+    hashes = index.get(HASHES) if isinstance(index, dict) else None
+    if isinstance(hashes, dict) and (name := _not_as_saved(folder, index)):
+        return f"{WEIGHTS_FOLDER}/{name} is missing or not what was saved"
     return ""
 
 

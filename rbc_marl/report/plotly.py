@@ -11,19 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rbc_marl.analysis import charts
-from rbc_marl.analysis.placing import (
-    MOST_NUMBERS,
-    WIDEST_ARROW,
-    bar_positions,
-    cell_digits,
-    cell_text,
-    colours_of,
-    places_of,
-    positions,
-    stages,
-    word,
-)
+from rbc_marl.analysis import charts, placing
 
 Figure = dict[str, Any]
 
@@ -62,9 +50,9 @@ def figure(chart: charts.Chart) -> Figure:
 
     Texts are escaped: plotly reads tags in them.
     """
-    places = {axis: places_of(chart, axis) for axis in ("x", "y")}
+    places = {axis: placing.places_of(chart, axis) for axis in ("x", "y")}
     drawing = _Drawing(chart, places)
-    for number, (layer, colour) in enumerate(zip(chart.layers, colours_of(chart.layers), strict=True)):
+    for number, (layer, colour) in enumerate(zip(chart.layers, placing.colours_of(chart.layers), strict=True)):
         drawing.add(layer, charts.COLOURS[colour], colour, number)
     drawing.reach()
     layout = _layout(chart, places) | {"shapes": drawing.shapes, "annotations": drawing.annotations}
@@ -93,7 +81,7 @@ class _Drawing:
         self.data: list[Figure] = []
         self.shapes: list[Figure] = []
         self.annotations: list[Figure] = []
-        self.stages, _ = stages(chart)  # what their numbers mean stands in the caption
+        self.stages, _ = placing.stages(chart)  # what their numbers mean stands in the caption
 
     def add(self, layer: object, colour: str, number: int, place: int) -> None:
         """Add a layer; ``number`` is that of its colour, ``place`` its own among the layers."""
@@ -145,7 +133,8 @@ class _Drawing:
         )  # fmt: skip
 
     def _points(self, points: charts.Points, colour: str) -> None:
-        x, y = _numbers(positions(points.x, self.places["x"])), _numbers(positions(points.y, self.places["y"]))
+        x = _numbers(placing.positions(points.x, self.places["x"]))
+        y = _numbers(placing.positions(points.y, self.places["y"]))
         symbol = _SYMBOLS[points.marker]
         thick = {"line": {"width": 2, "color": colour}} if points.marker == "cross" else {}
         hollow = list(points.hollow) or [False] * len(x)
@@ -164,7 +153,7 @@ class _Drawing:
 
     def _bars(self, bars: charts.Bars, colour: str) -> None:
         along = "y" if bars.is_horizontal else "x"
-        places, width = bar_positions(self.chart, bars, self.places[along])
+        places, width = placing.bar_positions(self.chart, bars, self.places[along])
         where, sizes = _numbers(places), _numbers(bars.sizes)
         patterns = ["/" if is_hatched else "" for is_hatched in bars.hatched]
         value = "x" if bars.is_horizontal else "y"
@@ -172,7 +161,7 @@ class _Drawing:
             "type": "bar", along: where, value: sizes, "width": width, "showlegend": False,
             "orientation": "h" if bars.is_horizontal else "v",
             "marker": {"color": colour, "pattern": {"shape": patterns, "fgcolor": PAPER, "fillmode": "overlay"}},
-            "text": [_text(word(place)) for place in bars.places], "textposition": "none",
+            "text": [_text(placing.word(place)) for place in bars.places], "textposition": "none",
             "hovertemplate": f"%{{text}}: %{{{value}}}<extra>{_text(bars.label)}</extra>",
         }  # fmt: skip
         if bars.low is not None:
@@ -184,8 +173,8 @@ class _Drawing:
 
     def _cells(self, cells: charts.Cells) -> None:
         values = [_numbers(row) for row in cells.values]
-        is_small = sum(map(len, values)) <= MOST_NUMBERS
-        columns, rows = ([_text(word(place)) for place in names] for names in (cells.columns, cells.rows))
+        is_small = sum(map(len, values)) <= placing.MOST_NUMBERS
+        columns, rows = ([_text(placing.word(place)) for place in names] for names in (cells.columns, cells.rows))
         names = [[f"{row}, {column}" for column in columns] for row in rows]
         scale = [[i / 2, colour] for i, colour in enumerate(_GROUNDS[cells.colour])]
         trace: Figure = {
@@ -199,8 +188,8 @@ class _Drawing:
         if cells.starts_at_zero:
             trace |= {"zmin": min(*known, 0.0), "zmax": max(known)}
         if is_small:
-            digits = cell_digits(known)
-            texts = [["" if value is None else cell_text(value, digits) for value in row] for row in values]
+            digits = placing.cell_digits(known)
+            texts = [["" if value is None else placing.cell_text(value, digits) for value in row] for row in values]
             trace |= {"text": texts, "texttemplate": "%{text}"}
         self.data.append(trace)
         for row, column, marker in cells.marks:
@@ -236,7 +225,7 @@ class _Drawing:
     def _arrows(self, arrows: charts.Arrows, colour: str) -> None:
         largest = max(arrows.sizes, default=0.0) or 1.0
         for (x0, y0), (x1, y1), size in zip(arrows.starts, arrows.ends, arrows.sizes, strict=True):
-            width = 1.0 + WIDEST_ARROW * size / largest
+            width = 1.0 + placing.WIDEST_ARROW * size / largest
             ends = {"x": x1, "y": y1, "ax": x0, "ay": y0, "xref": "x", "yref": "y", "axref": "x", "ayref": "y"}
             look = {"arrowhead": 2, "arrowwidth": width, "arrowsize": 0.3 + 1.2 / width}
             arrow = {"text": "", "showarrow": True, "arrowcolor": _rgba(colour, 0.7)}
@@ -288,7 +277,8 @@ def _axis(chart: charts.Chart, axis: str, places: Sequence[charts.Place]) -> Fig
     if names:
         step = 1 if len(names) <= 12 or not cells else max(len(names) // 10, 1)
         ticks = range(0, len(names), step)
-        found |= {"tickvals": list(ticks), "ticktext": [_text(word(names[i])) for i in ticks], "zeroline": False}
+        words = [_text(placing.word(names[i])) for i in ticks]
+        found |= {"tickvals": list(ticks), "ticktext": words, "zeroline": False}
         ends = [len(names) - 0.5, -0.5] if axis == "y" else [-0.5, len(names) - 0.5]
         found |= {"range": ends, "showgrid": not cells}
     elif axis == "y" and chart.starts_at_zero:
