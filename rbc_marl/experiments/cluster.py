@@ -47,7 +47,7 @@ def check_room_of_runs(runs: Sequence[Sequence[Resources]]) -> None:
 
 
 def check_machines(folder: Path, *needed: Path) -> None:
-    """Refuse machines of the cluster that cannot do this process's work.
+    """Refuse machines of the cluster that cannot do this process's work; one that is lost meanwhile does none.
 
     Args:
         folder: Where results go; all machines must write there, or reach its address.
@@ -70,9 +70,11 @@ def check_machines(folder: Path, *needed: Path) -> None:
         for node in others:
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             sent = look.options(scheduling_strategy=strategy).remote(mark, [path.resolve() for path in paths])
-            answers[f"machine {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"] = sent
-        for name, answer in answers.items():
-            _check(name, _answer(name, answer))
+            answers[node["NodeID"]] = (f"machine {node['NodeManagerHostname']} ({node['NodeManagerAddress']})", sent)
+        for node_id, (name, answer) in answers.items():
+            told = _answer(node_id, name, answer)
+            if told is not None:
+                _check(name, told)
     finally:
         mark.unlink(missing_ok=True)
 
@@ -94,10 +96,13 @@ def _look(mark: Path, paths: Sequence[Path]) -> dict[str, Any]:
     return {"problem": problem, "versions": versions(), "python": platform.python_version()}
 
 
-def _answer(name: str, answer: ray.ObjectRef[Any]) -> dict[str, Any]:
+def _answer(node_id: str, name: str, answer: ray.ObjectRef[Any]) -> dict[str, Any] | None:
+    """What a machine told; None where it has left the cluster."""
     try:
         told: dict[str, Any] = ray.get(answer, timeout=ANSWER)
     except Exception as error:
+        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
+            return None
         cause = getattr(error, "cause", None) or error
         mend = "install this package there, in the same versions, or take the machine out of the cluster"
         raise UserError(f"{name} cannot work ({type(cause).__name__}: {first_line(cause)}); {mend}") from None

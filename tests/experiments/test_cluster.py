@@ -66,11 +66,11 @@ def test_a_machine_looks_for_what_the_work_reads(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def machines(tmp_path_factory):
+def machines():
     """A cluster of a head without cores, and what starts further machines of one core."""
-    started, folder = [], tmp_path_factory.mktemp("ray")
-    log = folder / "session_latest" / "logs" / "gcs_server.out"
-    with head_node(folder, cpus=0) as address:
+    started = []
+    with head_node(cpus=0) as (address, folder):
+        log = folder / "session_latest" / "logs" / "gcs_server.out"
 
         def joined():
             return log.read_text(encoding="utf-8", errors="replace").count("Registering new node. ")

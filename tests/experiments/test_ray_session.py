@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from contextlib import contextmanager
@@ -38,11 +40,13 @@ def environment(token=None, **changes):
 
 
 @contextmanager
-def head_node(folder, token=None, cpus=CPUS):
-    """The address of a cluster in a folder and with a port of its own."""
+def head_node(token=None, cpus=CPUS):
+    """The address and the folder of a cluster with a port of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    # Paths of sockets have at most 107 bytes: pytest's folders can be too long for Ray's names below them.
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     ray = Path(sys.executable).with_name("ray")
     words = ["start", "--head", "--block", f"--port={port}", f"--num-cpus={cpus}", f"--temp-dir={folder}"]
     words += ["--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
@@ -56,19 +60,20 @@ def head_node(folder, token=None, cpus=CPUS):
         while "--block" not in log.read_text() and head.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
         assert head.poll() is None, log.read_text()
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", folder
     finally:
         os.killpg(head.pid, signal.SIGTERM)  # only what was started here
         try:
-            head.wait(30)
+            head.wait(5)
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster():
     """The address of a cluster with tokens."""
-    with head_node(tmp_path_factory.mktemp("ray"), TOKEN) as address:
+    with head_node(TOKEN) as (address, _):
         yield address
 
 
