@@ -12,6 +12,7 @@ from rbc_marl import ConfigError, UserError, preset
 from rbc_marl.analysis.charts import Arrows, Bars, Boxes, Cells, Line, Span
 from rbc_marl.analysis.figures import episodes as figures
 from rbc_marl.analysis.figures import off_path, training
+from rbc_marl.analysis.figures.numbers import estimated
 from rbc_marl.analysis.indicators import gini
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.shopping import shopping
@@ -184,6 +185,13 @@ def test_the_prices_of_all_others_leave_a_firms_own_price_alone():
     charts = named(off_path.policy_functions(Keeping(), seed=1, agent_types=("firm",)))
     posted = charts["price-by-prices"].layers[0].y
     assert len(set(posted)) == 1 and posted == charts["price-by-stock"].layers[0].y[:6]
+
+
+def test_intervals_of_few_samples_do_not_reach_below_nothing():
+    line = estimated([0.0, 1.0], [torch.tensor([0.0, 0.0, 0.0, 1.0]), torch.tensor([4.0, 5.0, 6.0])])
+    assert line.y == [0.25, 5.0] and line.low[0] == 0.0
+    assert line.high[0] == pytest.approx(0.25 + 1.96 * 0.5 / 2)
+    assert line.low[1] == pytest.approx(5 - 1.96 / 3**0.5)
 
 
 def test_revenue_under_imposed_taxes_is_nothing_without_and_grows_with_the_corporate_tax():

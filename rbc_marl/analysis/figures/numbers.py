@@ -42,10 +42,16 @@ def banded(x: Sequence[float], values: Tensor, label: str = "", *, has_dots: boo
 
 
 def estimated(x: Sequence[float], samples: Sequence[Tensor], label: str = "") -> Line:
-    """Means and their 95% intervals as a band; one tensor of independent samples [N] for each x."""
+    """Means of what is never negative, and their 95% intervals as a band.
+
+    Args:
+        x: Where they stand.
+        samples: One tensor of independent samples [N] for each x.
+        label: What the line is called.
+    """
     means = [float(sample.double().mean()) for sample in samples]
     halves = [_HALF * float(sample.double().std()) / math.sqrt(len(sample)) for sample in samples]
-    low = [mean - half for mean, half in zip(means, halves, strict=True)]
+    low = [max(mean - half, 0.0) for mean, half in zip(means, halves, strict=True)]  # of few samples it reaches below
     high = [mean + half for mean, half in zip(means, halves, strict=True)]
     return Line(list(x), plain(means), label, plain(low), plain(high), has_dots=True)
 
