@@ -32,6 +32,9 @@ tiny:
 """
 
 
+LONG = "a" * 5000
+
+
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -176,6 +179,28 @@ def test_a_run_that_lost_a_process_says_the_command_that_goes_on(capsys, in_empt
     status, out, err = in_process(capsys, "train", "tiny.yaml")
     assert status == 2 and err == "rbc-marl: 1 of 2 learners is lost\n"
     assert out.splitlines()[-1] == "next: rbc-marl train tiny.yaml --resume"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", LONG],
+        ["report", LONG],
+        ["verify", LONG],
+        ["compare", LONG, "quickstart"],
+        ["best-response", LONG],
+        ["check", LONG],
+        ["sweep", LONG],
+        ["train", LONG],
+        ["evaluate", "quickstart", "--out", f"{LONG}.png"],
+        ["report", "quickstart", "--out", LONG],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG"),
+)
+def test_a_name_too_long_for_a_file_is_said_in_a_line(capsys, arguments):
+    status, _, err = in_process(capsys, *arguments)
+    assert status == 2 and len(err.splitlines()) == 1
+    assert "Error" not in err and ("too long" in err or "does not exist" in err)
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(capsys):

@@ -12,7 +12,7 @@ from rbc_marl.cli.experiments import check, sweep, train
 from rbc_marl.cli.options import app
 from rbc_marl.cli.package import bench, presets, schema
 from rbc_marl.cli.report import report
-from rbc_marl.errors import UserError
+from rbc_marl.errors import UserError, first_line, shown
 
 COMMANDS = (train, evaluate, compare, report, check, presets, schema, sweep, best_response, verify, bench)
 for command in COMMANDS:  # the order of --help
@@ -39,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         sys.stderr.close()
         status = 141
+    except OSError as error:  # of a file that nothing above it knows more of: a name too long, a disk that is gone
+        if debug:
+            raise
+        file = f"{shown(str(error.filename))} " if error.filename else "a file "
+        status = _fail(f"{file}cannot be used: {error.strerror or first_line(error)}; name another file")
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors have it, whichever click it brings
             if debug:
