@@ -49,7 +49,6 @@ test-all: test long  ## run everything: `make test`, then `make long`
 
 long: $(STAMP)  ## run the tests marked long and those of the third-party libraries: many minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/economy -m "not slow" --numprocesses 2 --hypothesis-profile=long
 	PYTHON=$(BIN)/python .ci/libraries
 
 libraries: $(STAMP)  ## test the third-party libraries, each in an environment of its own: minutes
@@ -64,8 +63,9 @@ lint: $(STAMP)  ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-fuzz: $(STAMP)  ## try 20,000 odd files, words, policies, actions and seeds: half an hour
+fuzz: $(STAMP)  ## try 20,000 odd files, words, policies, actions and seeds, and many economies: an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --hypothesis-profile=fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/economy -m "not slow" --numprocesses 2 --hypothesis-profile=long
 
 bench: $(STAMP)  ## measure the speed of the economy, of sampling and of training
 	$(BIN)/rbc-marl bench

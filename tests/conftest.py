@@ -23,7 +23,7 @@ if hasattr(signal, "SIGHUP"):
 # Small tensors: threads would only wait for each other, and for the other workers of pytest-xdist.
 torch.set_num_threads(1)
 
-# Examples are few but always the same, so that a failure is never a matter of luck. `make long` tries more of them, and
+# Examples are few but always the same, so that a failure is never a matter of luck. `make fuzz` tries more of them, and
 # `pytest --hypothesis-profile=search` others each time.
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=400, derandomize=True)
