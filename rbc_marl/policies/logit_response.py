@@ -98,9 +98,10 @@ def logit_response_loss(
     work, employer = work.log_softmax(-1), employer.log_softmax(-1)
     with torch.no_grad():
         wage = (employer.exp() * values.net_wage.unsqueeze(1)).sum(-1)
-        hour = values.later * wage - 0.5 * values.labour_disutility
+        pay, theta = (values.later * wage).unsqueeze(-1), values.labour_disutility.unsqueeze(-1)
         worked = values.later * ((work.exp() * hours).sum(-1) + IDLE_HOURS)
-        work_values, employer_values = hour.unsqueeze(-1) * hours, worked.unsqueeze(-1) * values.net_wage.unsqueeze(1)
+        work_values = config.disutility.net(pay, hours, theta)
+        employer_values = worked.unsqueeze(-1) * values.net_wage.unsqueeze(1)
     basket = head_loss(goods, values.consumption, settings.basket * factor, settings.uniform).sum(-1)
     at_work = head_loss(work, work_values, settings.work * factor, settings.uniform)
     at_work = at_work + head_loss(employer, employer_values, settings.work * factor, settings.uniform)
