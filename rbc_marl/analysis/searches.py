@@ -193,7 +193,7 @@ class _RequestRecorder:
 
     def __call__(self, state: EconomyState, indices: Mapping[str, Tensor], flows: Flows) -> None:
         """Keep a period."""
-        self.markets.append(market_of(state, flows))
+        self.markets.append(market_of(self.config, state, flows))
         self.requested.append(decode(self.config, **indices, dtype=state.price.dtype).demand)
 
     def values(self) -> Tensor:

@@ -7,13 +7,14 @@ other choices. What a choice does to later periods goes through money alone, at 
 Left out is what comes back to a consumer of its own spending and wages, through transfers and dividends: of each unit
 of money at most one part in C, for all C consumers share what firms pay in tax and as dividends.
 
-Utility must be a sum over goods, so that the value of a good's units depends on the others through money alone; and the
-tax on wages flat, so that an hour is worth the same whatever was earned before it (`lacks_own_values`).
+Utility must be a sum over goods, so that the value of a good's units depends on the others through money alone
+(`lacks_own_values`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,8 @@ class Market(NamedTuple):
     price: Tensor
     """[..., F] in force, before the tax on consumption."""
     net_wage: Tensor
-    """[..., F] wage in force after income tax."""
+    """[..., F] wage in force after income tax; where the tax on wages is not flat, [..., F, H] what each of the hours
+    that can be chosen pays after tax."""
     inventory: Tensor
     """[..., F] units for sale."""
     total_demand: Tensor
@@ -50,9 +52,7 @@ class Market(NamedTuple):
 
 def lacks_own_values(config: EconomyConfig) -> str:
     """The part of an economy with which choices have no values of their own, such as "utility ghh"; empty for none."""
-    if not isinstance(config.utility, AdditiveUtility):
-        return config.utility.title
-    return "" if isinstance(config.wage_tax, Flat) else config.wage_tax.title
+    return "" if isinstance(config.utility, AdditiveUtility) else config.utility.title
 
 
 def require_own_values(config: EconomyConfig, what: str) -> None:
@@ -66,14 +66,18 @@ def require_own_values(config: EconomyConfig, what: str) -> None:
         ConfigError: The message names the part.
     """
     if part := lacks_own_values(config):
-        raise ConfigError(f"{what} needs a utility that is a sum over goods and a flat wage_tax, and has {part}")
+        raise ConfigError(f"{what} needs a utility that is a sum over goods, and has {part}; leave it unset")
 
 
-def market_of(state: EconomyState, flows: Flows) -> Market:
+def market_of(config: EconomyConfig, state: EconomyState, flows: Flows) -> Market:
     """What consumers met in one period, from the state at its start and what happened in it."""
+    net_wage = state.wage * (1.0 - state.income_tax.unsqueeze(-1))
+    if not isinstance(config.wage_tax, Flat):
+        pay = state.wage.unsqueeze(-1) * _table(config.hours_choices, state.wage.dtype, state.wage.device)
+        net_wage = pay - config.wage_tax.paid(pay, state.income_tax.view(-1, 1, 1))
     return Market(
         price=state.price,
-        net_wage=state.wage * (1.0 - state.income_tax.unsqueeze(-1)),
+        net_wage=net_wage,
         inventory=state.inventory,
         total_demand=flows.total_demand,
         budget=state.consumer_budget,
@@ -161,6 +165,12 @@ def consumption_values(
     spending = scales * spent_on_others.unsqueeze(-1) + price.unsqueeze(-1) * own
     value = _utility_of_others(utility, numbers, reach, scales) + utility.of_good(own, numbers)
     return value - later.unsqueeze(-1).unsqueeze(-1) * spending
+
+
+@lru_cache(maxsize=16)
+def _table(choices: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # whoever asks first, others may need gradients
+        return torch.tensor(choices, dtype=dtype).to(device)
 
 
 def _additive(config: EconomyConfig) -> AdditiveUtility:

@@ -208,7 +208,7 @@ class Played:
         for t in range(config.horizon):
             actions = decode(config, **random_indices(config, 3, seed=t), dtype=torch.float64)[:envs]
             after, flows = period(config, state, actions, parameters)
-            steps.append(market_of(state, flows))
+            steps.append(market_of(config, state, flows))
             asked.append(actions.demand)
             state = after
         self.market, self.requested = Market(*map(torch.stack, zip(*steps, strict=True))), torch.stack(asked)
