@@ -193,7 +193,7 @@ class EconomyConfig(Section):
         Raises:
             ConfigError: A change is unknown or makes the configuration invalid.
         """
-        return EconomyConfig(**{**self.model_dump(), **changes})
+        return EconomyConfig(**{**dict(self), **changes})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> EconomyConfig:

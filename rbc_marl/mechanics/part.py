@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from rbc_marl.errors import ConfigError, nearest
@@ -52,6 +52,13 @@ class Part(Section):
             return {CLASS: name_of(type(self)), **self.parameters()}
         kind = str(getattr(self, "kind", ""))
         return {"kind": kind, **self.parameters()} if self.parameters() else kind
+
+    def __str__(self) -> str:
+        """As a file has it."""
+        described = self.described()
+        if isinstance(described, str):
+            return described
+        return f"{{{', '.join(f'{name}: {value}' for name, value in described.items())}}}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Classes that a checkpoint brought along are loaded from its copy again, in whatever process this arrives."""
@@ -153,9 +160,9 @@ class Choice:
         return f"it must be {names}, a mapping with kind and parameters, or name a class as package.module.Class"
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Read by `read`; written as plain data, but in Python a part of one's own stays the object that it is."""
+        """Read by `read`; written as `Part.described`."""
         del source, handler
-        written = core_schema.plain_serializer_function_ser_schema(_written, info_arg=True)
+        written = core_schema.plain_serializer_function_ser_schema(_written)
         return core_schema.no_info_plain_validator_function(self.read, serialization=written)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -167,7 +174,5 @@ class Choice:
         return {"anyOf": [{"type": "string", "examples": names}, *kinds, own]}
 
 
-def _written(part: Part | str, info: SerializationInfo) -> object:
-    if isinstance(part, str):
-        return part
-    return part if part.is_own and info.mode == "python" else part.described()
+def _written(part: Part | str) -> str | dict[str, Any]:
+    return part if isinstance(part, str) else part.described()
