@@ -9,6 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.mechanics.labour import DisutilityPart, Linear
+from rbc_marl.mechanics.part import Part
+from rbc_marl.mechanics.production import CobbDouglas, ProductionPart
+from rbc_marl.mechanics.taxes import Equal, Flat, TransfersPart, WageTaxPart
+from rbc_marl.mechanics.utility import Crra, UtilityPart
+from rbc_marl.mechanics.welfare import Weighted, WelfarePart
 from rbc_marl.settings import Many, Section, dump_yaml, load_yaml_file
 
 AGENT_TYPES = ("consumer", "firm", "government")
@@ -65,6 +71,14 @@ class EconomyConfig(Section):
     technology: Money = Field(0.01, description="total factor productivity (A)")
     consumer_grant: Money = Field(0.01, description="money each consumer is given per period")
     dividend_share: Fraction = Field(0.0, description="share of positive profit after tax paid out to consumers alike")
+    depreciation: Fraction = Field(0.0, description="share of capital that wears out in a period")
+    consumption_tax: Money = Field(0.0, description="tax on goods, per unit of money that their seller gets")
+
+    utility: UtilityPart = Field(Crra(), description="utility: crra, basket, cara or ghh, or a class of one's own")
+    disutility: DisutilityPart = Field(Linear(), description="disutility of labour: linear or power, or a class")
+    production: ProductionPart = Field(CobbDouglas(), description="production: cobb_douglas or ces, or a class")
+    wage_tax: WageTaxPart = Field(Flat(), description="tax on wages: flat or brackets, or a class")
+    transfers: TransfersPart = Field(Equal(), description="who gets the taxes: equal, poorest or by_income, or a class")
 
     initial_price: Money = Field(1000.0, description="price in force in the first period")
     initial_wage: Money = Field(0.0, description="wage in force in the first period")
@@ -88,7 +102,9 @@ class EconomyConfig(Section):
     income_tax_choices: Fractions = Field((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), description="income tax rates")
     corporate_tax_choices: Fractions = Field((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), description="corporate tax rates")
 
-    welfare: Literal["total", "consumers"] = Field("total", description="what the government maximises")
+    welfare: WelfarePart = Field(
+        "total", description="what the government maximises: total, consumers, rawls, atkinson, nash, weighted, a class"
+    )
     firm_welfare_weight: Money = Field(0.0025, description="weight of firms' rewards in total welfare")
     revenue_bonus: Money = Field(0.0, description="share of revenue added to a solvent firm's reward")
     consumer_debt_penalty: Money = Field(0.0, description="weight of a consumer's final debt in its last reward")
@@ -109,7 +125,33 @@ class EconomyConfig(Section):
                 raise ValueError(
                     f"{name} has {len(value)} values; there are {count} {agents}: give one each, or a single number"
                 )
+        if isinstance(self.welfare, Weighted) and len(self.welfare.weights) > self.num_consumers:
+            raise ValueError(
+                f"welfare has {len(self.welfare.weights)} weights; there are {self.num_consumers} consumers: give one "
+                "each, or fewer"
+            )
         return self
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Its parts by field; a welfare of a name alone is none."""
+        return {name: value for name, value in self if isinstance(value, Part)}
+
+    @property
+    def own_parts(self) -> dict[str, Part]:
+        """Those of its parts that are classes of one's own, by field."""
+        return {name: part for name, part in self.parts.items() if part.is_own}
+
+    @property
+    def departure(self) -> str:
+        """What of its mechanics is not as published, such as "utility ghh"; empty where all is."""
+        published = {name: field.default for name, field in EconomyConfig.model_fields.items()}
+        parts = [part.title for name, part in self.parts.items() if part != published[name]]
+        return next(iter(parts + [n for n in ("depreciation", "consumption_tax") if getattr(self, n)]), "")
+
+    def for_processes(self) -> dict[str, Any]:
+        """Its fields for another process: plain data, but parts of one's own as they are, which find their code."""
+        return {**self.model_dump(mode="json"), **self.own_parts}
 
     def agents(self, agent_type: str) -> int:
         """Number of agents of a type ("consumer", "firm" or "government")."""
@@ -151,7 +193,7 @@ class EconomyConfig(Section):
         Raises:
             ConfigError: A change is unknown or makes the configuration invalid.
         """
-        return EconomyConfig(**{**self.model_dump(), **changes})
+        return EconomyConfig(**{**dict(self), **changes})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> EconomyConfig:

@@ -13,6 +13,7 @@ from rbc_marl import memory
 from rbc_marl.choices import check_quantities, check_ranges, check_shapes, decode, sample_indices
 from rbc_marl.config import EconomyConfig, resolve_config
 from rbc_marl.economy import Actions, EconomyState, Flows, Number, initial_state, period
+from rbc_marl.economy.audit import try_parts
 from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, check_parameters, own_number
 from rbc_marl.errors import ConfigError, one_of, shown
 from rbc_marl.observations import Encoding, observe
@@ -107,7 +108,7 @@ class VectorEconomy:
             parameters: Numbers in place of the configuration's own; see `set_parameters`.
 
         Raises:
-            ConfigError: An argument is out of range or unknown.
+            ConfigError: An argument is out of range or unknown, or a part of one's own cannot be called.
         """
         arguments = {"num_envs": num_envs, "seed": seed, "autoreset": autoreset, "encoding": encoding}
         settings = BatchSettings.parse(arguments, "")
@@ -116,6 +117,7 @@ class VectorEconomy:
         self.device = device_of(device)
         self.dtype = one_of(dtype, DTYPES, "dtype")
         check_fits(self.config, self.num_envs, self.device, self.dtype.itemsize)
+        try_parts(self.config)
         self.autoreset = settings.autoreset
         self.encoding: str = settings.encoding
         self.parameters: dict[str, Number] = {}

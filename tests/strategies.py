@@ -76,13 +76,40 @@ def economies(draw: st.DrawFn) -> EconomyConfig:
     )
 
 
+PARTS: dict[str, list[object]] = {
+    "utility": [
+        "crra", "cara", {"kind": "cara", "aversion": 2.0}, "basket", {"kind": "basket", "substitution": 0.3},
+        {"kind": "basket", "substitution": 4.0}, {"kind": "basket", "substitution": 1e3}, "ghh",
+        {"kind": "ghh", "substitution": 1e3},
+    ],
+    "disutility": ["linear", "power", {"kind": "power", "exponent": 4.5, "usual": 100.0}],
+    "production": ["cobb_douglas", "ces", {"kind": "ces", "substitution": 3.0}, {"kind": "ces", "substitution": 0.1}],
+    "wage_tax": [
+        "flat", "brackets", {"kind": "brackets", "thresholds": [100.0, 9000.0], "rates": [0.0, 0.5, 1.0]},
+        {"kind": "brackets", "thresholds": [100.0, 9000.0], "factors": [0.5, 1.0, 3.0]},
+    ],
+    "transfers": [
+        "equal", "poorest", {"kind": "poorest", "share": 0.1}, "by_income", {"kind": "by_income", "limit": 1.0},
+    ],
+    "welfare": [
+        "total", "consumers", "rawls", "atkinson", {"kind": "atkinson", "aversion": 20.0, "least": -100.0},
+        {"kind": "atkinson", "aversion": 0.0}, "nash", {"kind": "weighted", "weights": [2.0], "firms": 0.1},
+    ],
+    "depreciation": [0.0, 0.1, 1.0],
+    "consumption_tax": [0.0, 0.2, 3.0],
+}  # fmt: skip
+"""Parts of every kind, and the two numbers beside them."""
+
+
 @st.composite
-def situations(draw: st.DrawFn, num_envs: int = 2) -> Situation:
-    """An economy anywhere, with quantities that need not lie on its grids.
+def situations(draw: st.DrawFn, num_envs: int = 2, *, parts: bool = False) -> Situation:
+    """An economy anywhere, with quantities that need not lie on its grids; with parts other mechanics, too.
 
     Hypothesis chooses the economy and the kind of each quantity; the numbers come from a seed that it chooses.
     """
     config = draw(economies())
+    if parts:
+        config = config.replace(**{name: draw(st.sampled_from(kinds)) for name, kinds in PARTS.items()})
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     envs, consumers, firms = num_envs, config.num_consumers, config.num_firms
 

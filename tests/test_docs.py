@@ -19,6 +19,8 @@ from rbc_marl.curriculum import Curriculum
 from rbc_marl.equilibrium.best_response import BestResponseSettings
 from rbc_marl.equilibrium.study import StudyFile
 from rbc_marl.experiments.build import ExperimentSettings
+from rbc_marl.mechanics import BASES
+from rbc_marl.mechanics.part import Choice
 from rbc_marl.rllib.algorithm import EconomyPPOConfig
 from rbc_marl.rllib.settings import PER_MODULE
 
@@ -45,6 +47,18 @@ def test_the_fields_of_an_economy_are_all_there_with_their_defaults():
     fields = EconomyConfig.model_fields
     expected = [f"| `{name}` | {shown(one.default)} | {one.description} |" for name, one in fields.items()]
     assert rows(section("economy.md", "Every number")) == expected
+
+
+def test_the_parts_of_an_economy_are_all_there_with_their_parameters():
+    expected = {}
+    for role in BASES:
+        (choice,) = (one for one in EconomyConfig.model_fields[role].metadata if isinstance(one, Choice))
+        expected |= {(role, name): set(kind.model_fields) - {"kind"} for name, kind in choice.known.items()}
+    cells = [row.split("|") for row in rows(section("settings.md", "Parts of an economy"))]
+    found = {
+        (field.strip(" `"), kind.strip(" `")): set(re.findall(r"`(\w+)`", text)) for _, field, kind, text, _ in cells
+    }
+    assert found == expected
 
 
 def own_settings():

@@ -151,7 +151,7 @@ def compare(policies: Mapping[str, Policies], episodes: int = 256, seed: int = 0
         seed: Of all draws.
 
     Raises:
-        ConfigError: There are fewer than two economies or episodes, or utility is curved differently in them.
+        ConfigError: There are fewer than two economies or episodes, or utility differs in them.
     """
     if len(policies) < 2:
         raise ConfigError("one economy cannot be compared; give another policy, or the same with something imposed")

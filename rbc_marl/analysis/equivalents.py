@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rbc_marl.analysis.best_responses import CONFIDENCE
 from rbc_marl.analysis.rollouts import Episodes
-from rbc_marl.economy.markets import utility_of
+from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError
 
 _BISECTIONS = 40
@@ -37,11 +37,17 @@ def consumption_equivalent(
 
     Returns:
         ``gain``, the share, and ``low`` and ``high``, the ends of its 95% interval over pairs of episodes (the gain
-        itself where there is one pair). None where no share makes up for the difference, as where nobody consumes.
+        itself where there is one pair). None where no share makes up for the difference, as where nobody consumes; and
+        where hours and goods cannot be told apart, as in the utility `Ghh`.
 
     Raises:
         ConfigError: The episodes hold no baskets, their numbers differ, or utility is curved differently in the two.
     """
+    if home.config.utility != other.config.utility:
+        raise ConfigError(
+            f"{home.config.utility.title} of one economy is not the {other.config.utility.title} of the other; "
+            "utilities can be compared where they are the same"
+        )
     if home.config.crra != other.config.crra:
         raise ConfigError(
             f"crra is {home.config.crra:g} in one economy and {other.config.crra:g} in the other; "
@@ -51,14 +57,16 @@ def consumption_equivalent(
         counts = f"{home.num_episodes} episodes cannot be paired with {other.num_episodes}"
         raise ConfigError(f"{counts}; play as many of each")
     chosen = slice(None) if consumers is None else list(consumers)
-    units, crra = _baskets(other)[:, :, chosen].double(), other.config.crra
+    units, config = _baskets(other)[:, :, chosen].double(), other.config
     _baskets(home)  # refused where there are none
+    if not config.utility.is_separable:
+        return None
     here, there = (episodes.returns["consumer"].double()[:, chosen].mean(dim=1) for episodes in (home, other))
-    disutility = _lifetime(units, crra) - there
+    disutility = _lifetime(units, config) - there
 
     def gains(scale: float) -> Tensor:
         """[N] utility of scaled consumption in the other economy, beyond that at home."""
-        return _lifetime(units * scale, crra) - disutility - here
+        return _lifetime(units * scale, config) - disutility - here
 
     def gain(scale: float) -> float:
         return float(gains(scale).mean())
@@ -88,6 +96,8 @@ def _baskets(episodes: Episodes) -> Tensor:
     return episodes.baskets
 
 
-def _lifetime(units: Tensor, crra: float) -> Tensor:
-    """[N] utility of consumption of the mean consumer over each episode."""
-    return utility_of(units, crra).sum(dim=(1, 3)).mean(dim=1)
+def _lifetime(units: Tensor, config: EconomyConfig) -> Tensor:
+    """[N] utility of consumption [N, T, C, F] of the mean consumer over each episode."""
+    goods = config.utility.of_goods(units.flatten(0, 1).transpose(1, 2), config)  # [N T, C]
+    per_period: Tensor = goods.unflatten(0, units.shape[:2])
+    return per_period.sum(1).mean(1)

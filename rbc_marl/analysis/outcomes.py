@@ -3,8 +3,8 @@
 Open economies collapse where hardly anybody works, and are held against rule-based ones. In closed economies without
 dividends money circulates once, for firms never spend their profits: the money of consumers pays for a few hours only,
 and rules that do better drive firms into debt without end. A closed economy is dead only if nothing is sold, and is
-held against a planner's welfare; beside that stand the money that firms end up with, the labour share, and periods with
-trade.
+held against a planner's welfare, where its parts allow for one; beside that stand the money that firms end up with, the
+labour share, and periods with trade.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from rbc_marl.analysis.metrics import collapsed
-from rbc_marl.analysis.planner import plan
+from rbc_marl.analysis.planner import lacks_plan, plan
 from rbc_marl.analysis.rollouts import evaluate
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.mechanics.welfare import Welfare
 from rbc_marl.policies.scripted import RULES, ScriptedPolicies
 
 # A living open economy reaches at least this share of the welfare of the rule-based one.
@@ -71,14 +72,21 @@ def outcome(
         return COLLAPSED
     if not config.open_economy and means["middle_sales"] < NO_SALES:
         return DEAD
-    if not config.open_economy and means["welfare_consumers"] < PLANNER_SHARE * plan(config).welfare:
+    is_planned = not config.open_economy and not lacks_plan(config)
+    if is_planned and means["welfare_consumers"] < PLANNER_SHARE * plan(config).welfare:
         return IMPAIRED
     for welfare in welfares or (config.welfare,):
         judged = config.model_copy(update={"welfare": welfare})
         enough = IMPAIRED_SHARE * reference_welfare(judged, rules) if config.open_economy else 0.0
-        if means[f"welfare_{welfare}"] >= max(enough, 0.0):
+        # Sums of logarithms, of whatever else somebody defines, need not be above 0 where people live.
+        if means[welfare_quantity(judged)] >= (enough if isinstance(welfare, Welfare) else max(enough, 0.0)):
             return LIVING
     return IMPAIRED
+
+
+def welfare_quantity(config: EconomyConfig) -> str:
+    """The reported quantity that the government of an economy maximises: a sum over the episode."""
+    return "government_return" if isinstance(config.welfare, Welfare) else f"welfare_{config.welfare}"
 
 
 def reason(config: EconomyConfig, became: str, values: Mapping[str, float | None], rules: str = BEST) -> str:
@@ -112,4 +120,4 @@ def reference_welfare(config: EconomyConfig, rules: str = BEST) -> float:
     """Welfare of the rule-based economy, as the configuration defines welfare: mean of 256 episodes with seed 0."""
     if rules == BEST:
         return max(reference_welfare(config, name) for name in CANDIDATES)
-    return evaluate(ScriptedPolicies(config, rules), 256, 0).means[f"welfare_{config.welfare}"]
+    return evaluate(ScriptedPolicies(config, rules), 256, 0).means[welfare_quantity(config)]

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import initial_state
-from rbc_marl.economy.markets import utility_of
+from rbc_marl.errors import ConfigError
+from rbc_marl.mechanics.labour import Linear
+from rbc_marl.mechanics.production import CobbDouglas
+from rbc_marl.mechanics.utility import AdditiveUtility
 
 _BISECTIONS = 60
 
@@ -28,6 +31,13 @@ class Plan(NamedTuple):
     """Per consumer and period, over all periods."""
 
 
+def lacks_plan(config: EconomyConfig) -> str:
+    """The part of an economy for which there is no planner, such as "production ces"; empty where there is one."""
+    known = {"utility": AdditiveUtility, "disutility": Linear, "production": CobbDouglas}
+    parts = [config.parts[name].title for name, base in known.items() if not isinstance(config.parts[name], base)]
+    return next(iter(parts), "a depreciation" if config.depreciation else "")
+
+
 @lru_cache(maxsize=32)
 def plan(config: EconomyConfig) -> Plan:
     """The planner's best allocation in every period but the last, whose goods nobody could have.
@@ -37,7 +47,14 @@ def plan(config: EconomyConfig) -> Plan:
 
     Hours go to the firms until another one brings as much everywhere, and no more than it costs whoever minds least
     among those who have hours left.
+
+    Raises:
+        ConfigError: The economy has a part for which there is no planner.
     """
+    if part := lacks_plan(config):
+        raise ConfigError(f"there is no planner with {part}; hold the economy against a rule-based one")
+    utility_part = config.utility
+    assert isinstance(utility_part, AdditiveUtility)
     state = initial_state(config, 1, "cpu", torch.float64)
     exponent, capital = state.labour_exponent[0], state.capital[0]
     # An hour costs half the disutility: whoever minds least works first.
@@ -53,7 +70,7 @@ def plan(config: EconomyConfig) -> Plan:
         for _ in range(_BISECTIONS):
             hours = (low + high) / 2
             units = scale * hours**exponent / config.num_consumers
-            brings = (1.0 + units) ** -config.crra * exponent * scale * hours ** (exponent - 1.0)
+            brings = utility_part.marginal(units, config) * exponent * scale * hours ** (exponent - 1.0)
             low, high = torch.where(brings > value, hours, low), torch.where(brings > value, high, hours)
         return high
 
@@ -70,5 +87,5 @@ def plan(config: EconomyConfig) -> Plan:
     units = scale * hours**exponent / config.num_consumers
     taken = (hours.sum() - most * torch.arange(len(costs))).clamp(min=0.0, max=most)
     periods = config.horizon - 1
-    utility = config.num_consumers * float(utility_of(units, config.crra).sum()) - float((taken * costs).sum())
+    utility = config.num_consumers * float(utility_part.of_good(units, config).sum()) - float((taken * costs).sum())
     return Plan(max(periods * utility, 0.0), periods * float(hours.sum()) / config.num_consumers / config.horizon)

@@ -228,7 +228,7 @@ def _play_slab(
 
 def _of_consumers(state: EconomyState, employer: Tensor, flows: Flows) -> dict[str, Tensor]:
     """What every consumer does and has in a period, [B, C] each."""
-    same = {"transfer": flows.transfer, "dividend": flows.dividends.sum(dim=1) / employer.shape[1]}
+    dividend = flows.dividends.sum(dim=1, keepdim=True) / employer.shape[1]
     return {
         "hours": flows.hours,
         "employer": employer,
@@ -237,7 +237,8 @@ def _of_consumers(state: EconomyState, employer: Tensor, flows: Flows) -> dict[s
         "spending": flows.spending,
         "wage_income": flows.wage_income,
         "income_tax_paid": flows.income_tax_paid,
-        **{name: values.unsqueeze(1).expand(employer.shape) for name, values in same.items()},
+        "transfer": flows.transfers,
+        "dividend": dividend.expand(employer.shape),
         "interest": flows.consumer_interest,
         "budget": state.consumer_budget,
         "utility": flows.utility,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from rbc_marl.analysis.situations import decide
 from rbc_marl.economy import initial_state
-from rbc_marl.economy.baskets import best_baskets
-from rbc_marl.economy.markets import utility_of
+from rbc_marl.economy.baskets import best_utility
+from rbc_marl.economy.markets import with_consumption_tax
 from rbc_marl.policies import Policies
 
 # Situations of random prices, and as many for each price of the demand curve.
@@ -96,11 +96,12 @@ def shopping(
     draw = torch.randint(len(prices), (situations, config.num_firms), generator=generator, device=device)
     price = table[draw]
     units = baskets(policies, price, money, wage, generator)
+    price = with_consumption_tax(price, config.consumption_tax)
     spending = (units * price.unsqueeze(1)).sum(-1, keepdim=True)
     even = torch.full_like(units, max(config.consumption_choices))
     even *= (spending / (even * price.unsqueeze(1)).sum(-1, keepdim=True)).clamp(max=1.0)
-    best = best_baskets(config, price.unsqueeze(1), spending)
-    got, blind, ideal = (float(utility_of(basket, config.crra).sum()) for basket in (units, even, best))
+    ideal = float(best_utility(config, price, spending.squeeze(-1)).sum())
+    got, blind = (float(config.utility.of_goods(basket.transpose(1, 2), config).sum()) for basket in (units, even))
     demand = demand_curve(policies, situations, generator, money, wage)
     means = {own: float(units.mean()) for own, units in demand.items()}
     possible = ideal - blind
@@ -162,5 +163,5 @@ def baskets(
         time=torch.full_like(state.time, config.horizon // 2),
     )
     demand = decide(policies, state, generator, torch.float64).demand
-    cost = (demand * price.unsqueeze(1)).sum(-1, keepdim=True)
+    cost = (demand * with_consumption_tax(price, config.consumption_tax).unsqueeze(1)).sum(-1, keepdim=True)
     return demand * (money / cost).clamp(max=1.0).nan_to_num(nan=1.0)

@@ -16,14 +16,17 @@ of period s. For any multipliers at all
     + sum_{t,f} max_c [u(c) - (mu_t p_tf + lambda_t p'_tf) c] + sum_t max_h h (lambda_t w_t - theta / 2)
 
 is no less than the best return (weak duality): c = q^(-1/eta) - 1 within its limits solves the first maximum, and the
-second is at one of its ends. Descent looks for multipliers of a small bound; a poor search gives a larger, valid one.
+second is at one of its ends. Other utilities have other solutions, as long as they are sums over goods, and so have
+other disutilities of labour (`lacks_bounds`). Descent looks for multipliers of a small bound; a poor search gives a
+larger, valid one.
 
 What the consumer itself does to the pool and to dividends within a period counts in its favour. Of the income tax on
-its own pay a share 1/C comes back. Of what it spends firms pass on at most k, their tax and the dividend of the rest,
-and 1/C of that comes back; and if it leaves the employer that it had, no more than k/C of its pay. w and p' are net of
-that, and income is what it was without the tax on its own pay. A penalty on debt can only lower a return, and is left
-out. What the consumer's choices do to what others choose, and through firms' stocks to later periods, is not in the
-bound: it is measured, as the difference of the bounds along the paths with and without a deviation.
+its own pay, and of the tax on what it buys, a share 1/C comes back. Of what it spends firms pass on at most k, their
+tax and the dividend of the rest, and 1/C of that comes back; and if it leaves the employer that it had, no more than
+k/C of its pay. w and p' are net of that, and income is what it was without the tax on its own pay. A penalty on debt
+can only lower a return, and is left out. What the consumer's choices do to what others choose, and through firms'
+stocks to later periods, is not in the bound: it is measured, as the difference of the bounds along the paths with and
+without a deviation.
 """
 
 from __future__ import annotations
@@ -37,7 +40,11 @@ from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
-from rbc_marl.economy.markets import utility_of
+from rbc_marl.economy.baskets import units_at
+from rbc_marl.economy.markets import with_consumption_tax
+from rbc_marl.errors import ConfigError
+from rbc_marl.mechanics.taxes import Equal, Flat
+from rbc_marl.mechanics.utility import AdditiveUtility
 
 STEPS = 400
 # Of the logarithms of multipliers, in the first step; it falls to 0.
@@ -47,11 +54,23 @@ _RATE = 0.3
 ROUNDING = 2e-6
 
 
+def lacks_bounds(config: EconomyConfig) -> str:
+    """The part of an economy for which there are no bounds, such as "wage_tax brackets"; empty where there are."""
+    zero = torch.zeros(())
+    is_known = {
+        "utility": isinstance(config.utility, AdditiveUtility),
+        "disutility": config.disutility.best_hours(zero, zero, 0.0, 0.0) is not None,
+        "wage_tax": isinstance(config.wage_tax, Flat),
+        "transfers": isinstance(config.transfers, Equal),
+    }
+    return next((config.parts[name].title for name, known in is_known.items() if not known), "")
+
+
 class PricePath(NamedTuple):
     """What consumers take as given: N episodes, A consumers, T periods, F goods, in float64."""
 
     price: Tensor
-    """[N, 1, T, F] in force."""
+    """[N, 1, T, F] in force, with the tax on consumption."""
     price_after_tax: Tensor
     """[N, 1, T, F] less what of it comes back from the pool at most."""
     pay: Tensor
@@ -79,12 +98,14 @@ class PathRecorder:
         share = 1.0 / config.num_consumers
         income_tax, corporate_tax = state.income_tax.double()[:, None], state.corporate_tax.double()[:, None]
         passed_on = corporate_tax + config.dividend_share * (1.0 - corporate_tax)
+        on_goods = config.consumption_tax
         received = flows.transfer + flows.dividends.sum(1) * share
         pay, price = flows.wage_income.double()[:, who], state.price.double()[:, None]
+        bought = with_consumption_tax(price, on_goods)
         own = (passed_on - income_tax) * pay * share
         period = PricePath(
-            price=price,
-            price_after_tax=price * (1.0 - share * passed_on.unsqueeze(-1)),
+            price=bought,
+            price_after_tax=bought - price * share * (passed_on.unsqueeze(-1) + on_goods),
             pay=(1.0 - (1.0 - share) * income_tax) * state.wage.double().amax(1, keepdim=True),
             income=config.consumer_grant + received.double()[:, None] + own,
             labour_disutility=state.labour_disutility.double()[:, who],
@@ -112,7 +133,12 @@ def upper_bounds(config: EconomyConfig, path: PricePath, steps: int = STEPS) -> 
     Returns:
         The bounds [N, A], in utility, and the values of money at the end of each period that belong to them
         [N, A, T], in utility per unit of money.
+
+    Raises:
+        ConfigError: The economy has a part for which there are no bounds.
     """
+    if part := lacks_bounds(config):
+        raise ConfigError(f"there are no upper bounds with {part}; compare with the best deviation that was found")
     shape = path.income.shape
     positive = path.price > 0.0
     typical = (path.price.sum((2, 3)) / positive.sum((2, 3)).clamp(min=1)).clamp(min=1e-6)
@@ -150,16 +176,19 @@ def dual(config: EconomyConfig, path: PricePath, multipliers: Tensor) -> tuple[T
     later = multipliers @ growth  # [N, A, T]
     start = path.money.clamp(min=0.0).unsqueeze(-1) * (1.0 + config.interest_rate) ** torch.arange(growth.shape[0])
     cost = multipliers.unsqueeze(-1) * path.price + later.unsqueeze(-1) * path.price_after_tax
-    exponent = -1.0 / config.crra if config.crra > 0.0 else -torch.inf
-    units = (cost**exponent - 1.0).clamp(min=0.0, max=max(config.consumption_choices))
-    gain = later * path.pay - 0.5 * path.labour_disutility
-    hours = torch.where(gain > 0.0, max(config.hours_choices), min(config.hours_choices))
-    utility = utility_of(units, config.crra)
-    bound = (utility - cost * units).sum((-1, -2)) + (hours * gain).sum(-1)
+    assert isinstance(config.utility, AdditiveUtility)
+    units = units_at(config, cost, max(config.consumption_choices))
+    pay, ends = later * path.pay, (min(config.hours_choices), max(config.hours_choices))
+    hours = config.disutility.best_hours(pay, path.labour_disutility, *ends)
+    assert hours is not None
+    utility = config.utility.of_good(units, config)
+    bound = (utility - cost * units).sum((-1, -2))
+    bound = bound + config.disutility.net(pay, hours, path.labour_disutility).sum(-1)
     bound = bound + (multipliers * start).sum(-1) + (later * path.income).sum(-1)
     earned = path.income + path.pay * hours - (path.price_after_tax * units).sum(-1)
     slack = start + earned @ growth.T - (path.price * units).sum(-1)
-    rounding = ROUNDING * (utility.sum((-1, -2)) + (0.5 * path.labour_disutility * hours).sum(-1) + 1.0)
+    effort = config.disutility.effort(hours, path.labour_disutility)
+    rounding = ROUNDING * (utility.sum((-1, -2)) + effort.sum(-1) + 1.0)
     return bound + rounding, slack
 
 

@@ -104,7 +104,7 @@ class BareLoop:
                 before, state = observation, self.env.require_state()
                 observation, rewards, _, flows = self.env.step(indices)
                 rewards["government"] = rewards["government"].unsqueeze(-1)
-                market = market_of(state, flows)._asdict() if self.logit_response is not None else {}
+                market = market_of(self.env.config, state, flows)._asdict() if self.logit_response is not None else {}
             for column, values in zip(columns, (before, actions, logp, rewards, trembled, market), strict=True):
                 for key, value in values.items():
                     column.setdefault(key, []).append(value)

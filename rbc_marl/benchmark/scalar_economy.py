@@ -20,6 +20,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from rbc_marl.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -137,7 +139,12 @@ def start(config: EconomyConfig, labour_disutility_scale: float = 1.0) -> State:
     Args:
         config: The economy.
         labour_disutility_scale: Factor on the disutility of labour, as curricula anneal it.
+
+    Raises:
+        ConfigError: Its mechanics are not the published ones.
     """
+    if config.departure:
+        raise ConfigError(f"the scalar economy is the published one, without {config.departure}; use the batched one")
     count, shape = config.num_consumers, config.labour_disutility_pareto_shape
     consumers = []
     for i in range(count):

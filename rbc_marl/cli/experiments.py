@@ -61,14 +61,27 @@ def train(
 
 
 def check(
-    file: File, set_: Set = None, experiment: Name = None, trust: TrustCheckpoint = False, verbose: Verbose = 0
+    file: File,
+    set_: Set = None,
+    experiment: Name = None,
+    economy: Annotated[
+        bool,
+        typer.Option("--economy", help="Play it with extreme choices: do its books balance, is work worth it?"),
+    ] = False,
+    trust: TrustCheckpoint = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Validate the experiments of FILE and print what would run."""
     experiments = _load(file, experiment, set_ or [], verbose, trust)
-    from rbc_marl.experiments.forecast import forecast
+    from rbc_marl.experiments.forecast import bookkeeping, forecast
 
     for one in experiments:
-        print("\n".join([_describe(one), *forecast(one)]))
+        if economy and one.env_config is not None:
+            print("\n".join([f"{one.name}:", *bookkeeping(one.env_config)]))
+        elif economy:
+            raise ConfigError(f"{one.name}.env is {one.config.env}, which is no economy of this package")
+        else:
+            print("\n".join([_describe(one), *forecast(one)]))
     print(f"next: {_command('train', file, set_ or [], experiment)}")
 
 

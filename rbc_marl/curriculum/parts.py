@@ -170,6 +170,8 @@ class Courses(Part):
     technology: Course | None = None
     consumer_grant: Course | None = None
     dividend_share: Course | None = None
+    depreciation: Course | None = None
+    consumption_tax: Course | None = None
     firm_welfare_weight: Course | None = None
     revenue_bonus: Course | None = None
     consumer_debt_penalty: Course | None = None

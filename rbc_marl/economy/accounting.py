@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.government import consumption_tax
 from rbc_marl.economy.parameters import Number, numbers_of
 from rbc_marl.economy.state import Actions, EconomyState, Flows
 
@@ -34,18 +35,23 @@ def residuals(
         - ``consumption`` [B, F], units: what consumers obtained - what the firm sold them.
         - ``labour`` [B], hours: worked by consumers - worked for firms.
         - ``wages`` [B], money: received by consumers - paid by firms.
-        - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer + dividends - spending + interest -
-          closing budget.
+        - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer + dividends - spending - tax on
+          consumption + interest - closing budget.
         - ``firm_money`` [B, F]: opening budget + revenue - wages - investment - tax - dividends + interest - closing
           budget.
-        - ``capital`` [B, F]: opening capital + investment - closing capital.
-        - ``taxes`` [B], money: collected - paid out to consumers.
+        - ``capital`` [B, F]: opening capital - depreciation + investment - closing capital.
+        - ``taxes`` [B], money: paid by consumers and firms - paid out to consumers.
+        - ``tax_pool`` [B], money: paid by consumers and firms - what the pool is said to hold.
         - ``money`` [B]: all budgets at the start + what enters from outside (grants, interest, exports) - what leaves
           into capital - all budgets at the end.
     """
-    grant = numbers_of(config, parameters).consumer_grant
+    numbers = numbers_of(config, parameters)
+    grant = numbers.consumer_grant
     grants = (grant.squeeze(-1) if isinstance(grant, Tensor) else grant) * config.num_consumers
-    taxes_paid = flows.income_tax_paid.sum(1) + flows.corporate_tax_paid.sum(1)
+    on_goods = consumption_tax(flows.spending, numbers.consumption_tax)
+    on_goods = 0.0 * flows.spending if on_goods is None else on_goods
+    taxes_paid = flows.income_tax_paid.sum(1) + flows.corporate_tax_paid.sum(1) + on_goods.sum(1)
+    worn_out = state.capital * numbers.depreciation
     interest = flows.consumer_interest.sum(1) + flows.firm_interest.sum(1)
     opening = state.consumer_budget.sum(1) + state.firm_budget.sum(1)
     closing = next_state.consumer_budget.sum(1) + next_state.firm_budget.sum(1)
@@ -59,9 +65,10 @@ def residuals(
         + grant
         + flows.wage_income
         - flows.income_tax_paid
-        + flows.transfer.unsqueeze(-1)
+        + flows.transfers
         + flows.dividends.sum(1, keepdim=True) / config.num_consumers
         - flows.spending
+        - on_goods
         + flows.consumer_interest
         - next_state.consumer_budget,
         "firm_money": state.firm_budget
@@ -72,7 +79,8 @@ def residuals(
         - flows.dividends
         + flows.firm_interest
         - next_state.firm_budget,
-        "capital": state.capital + flows.investment - next_state.capital,
-        "taxes": taxes_paid - flows.transfer * config.num_consumers,
+        "capital": state.capital - worn_out + flows.investment - next_state.capital,
+        "taxes": taxes_paid - flows.transfers.sum(1),
+        "tax_pool": taxes_paid - flows.tax_pool,
         "money": opening + grants + interest + export_income - flows.investment.sum(1) - closing,
     }

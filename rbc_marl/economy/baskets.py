@@ -13,16 +13,19 @@ import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
-from rbc_marl.economy.markets import utility_of
+from rbc_marl.economy.markets import sum_over_goods
+from rbc_marl.mechanics.utility import AdditiveUtility, Crra
 
 _BISECTIONS = 60
+# Where utility is no sum over goods, the best basket is put together of so many parts of a unit.
+_PARTS = 10
 
 
 class UnitSteps(NamedTuple):
     """Steps from one number of units of a good to the next one that can be asked for, the best value first.
 
     Utility is concave, so that the first n steps are the best basket for their cost. S steps are F goods times one less
-    than the numbers of units.
+    than the numbers of units. Utility is here what goods come to, hours aside (`rbc_marl.mechanics.Utility.of_goods`).
     """
 
     rank: Tensor
@@ -58,7 +61,7 @@ def unit_steps(config: EconomyConfig, price: Tensor, supply: Tensor | None = Non
 
     Args:
         config: The economy.
-        price: [B, F], at least 0. Of equal steps the first good's comes first.
+        price: [B, F] that consumers pay, at least 0. Of equal steps the first good's comes first.
         supply: [B, F] most units of each good that a consumer will get. What is beyond it keeps its place, costs
             nothing and brings nothing. None: no end.
 
@@ -66,8 +69,10 @@ def unit_steps(config: EconomyConfig, price: Tensor, supply: Tensor | None = Non
         The steps, in float64.
     """
     units = torch.tensor(sorted(config.consumption_choices), dtype=torch.float64, device=price.device)
+    if not isinstance(config.utility, AdditiveUtility):
+        return _greedy_steps(config, price.double(), units, None if supply is None else supply.double())
     price = price.double().unsqueeze(-1)  # [B, F, 1]
-    gain, cost = utility_of(units, config.crra).diff(), price * units.diff()
+    gain, cost = config.utility.of_good(units, config).diff(), price * units.diff()
     # Rounding must not put a good's second unit before its first.
     value = (gain / cost).cummin(-1).values if len(units) > 1 else cost
     part = torch.ones_like(cost)
@@ -85,8 +90,63 @@ def unit_steps(config: EconomyConfig, price: Tensor, supply: Tensor | None = Non
     )
 
 
+def _greedy_steps(config: EconomyConfig, price: Tensor, units: Tensor, supply: Tensor | None) -> UnitSteps:
+    """`unit_steps` where what a unit is worth depends on the other goods: each time the best one for its money.
+
+    Args:
+        config: The economy.
+        price: [B, F].
+        units: [K] rising.
+        supply: [B, F], or None.
+    """
+    (batch, goods), steps = price.shape, price.shape[1] * (len(units) - 1)
+    taken = torch.zeros(batch, goods, dtype=torch.int64, device=price.device)
+    ranks = torch.zeros(batch, goods, len(units) - 1, dtype=torch.int64, device=price.device)
+    path = [taken]
+    for step in range(steps):
+        more = (taken + 1).clamp(max=len(units) - 1)
+        basket = units[taken].unsqueeze(-1).expand(-1, -1, goods).clone()  # [B, F, one case for each good]
+        basket.diagonal(dim1=1, dim2=2).copy_(units[more])
+        gain = config.utility.of_goods(basket, config) - config.utility.of_goods(units[taken].unsqueeze(-1), config)
+        value = torch.where(more > taken, gain / (price * (units[more] - units[taken])), -torch.inf)
+        best = value.nan_to_num(nan=0.0, neginf=-torch.inf).argmax(1, keepdim=True)
+        ranks.view(batch, -1).scatter_(1, best * (len(units) - 1) + taken.gather(1, best), step)
+        taken = taken.scatter_add(1, best, torch.ones_like(best))
+        path.append(taken)
+    got = units[torch.stack(path, dim=2)]  # [B, F, S + 1]
+    if supply is not None:
+        got = torch.minimum(got, supply.unsqueeze(-1).clamp(min=float(units[0])))
+    cost, utility = sum_over_goods(got, price), config.utility.of_goods(got, config)
+    gain, paid = utility.diff(dim=1), cost.diff(dim=1)
+    value = torch.where(paid > 0.0, gain / paid, torch.where(gain > 0.0, torch.inf, 0.0))
+    last = torch.zeros_like(value[:, :1]) if steps else utility * 0.0
+    return UnitSteps(ranks, cost.cummax(1).values, utility - utility[:, :1], torch.cat([value, last], dim=1))
+
+
+def best_utility(config: EconomyConfig, price: Tensor, spending: Tensor) -> Tensor:
+    """The most that goods can come to for some spending, parts of units allowed, where nothing runs out.
+
+    Args:
+        config: The economy.
+        price: [B, F] above 0 that consumers pay.
+        spending: [B, C] money.
+
+    Returns:
+        [B, C] what goods come to, hours aside. Where utility is no sum over goods, to within parts of a tenth of a
+        unit.
+    """
+    if isinstance(config.utility, AdditiveUtility):
+        units = best_baskets(config, price.unsqueeze(1), spending.unsqueeze(-1))
+        return config.utility.of_goods(units.transpose(1, 2), config)
+    most = max(config.consumption_choices)
+    units = torch.linspace(0.0, most, round(most * _PARTS) + 1, dtype=torch.float64, device=price.device)
+    return _greedy_steps(config, price, units, None).utility_of(spending)
+
+
 def best_baskets(config: EconomyConfig, price: Tensor, spending: Tensor) -> Tensor:
     """Units of the most utility for some spending, parts of units allowed: equal marginal utility of money.
+
+    Utility must be a sum over goods.
 
     Args:
         config: The economy.
@@ -97,18 +157,40 @@ def best_baskets(config: EconomyConfig, price: Tensor, spending: Tensor) -> Tens
         [..., F] units, up to the most that can be asked for.
     """
     most = max(config.consumption_choices)
-    if config.crra == 0.0:
+    utility = config.utility
+    assert isinstance(utility, AdditiveUtility)  # whoever asks has looked
+    if isinstance(utility, Crra) and config.crra == 0.0:
         return cheapest_first(price, spending, most)
     low, high = torch.full_like(spending, -40.0), torch.full_like(spending, 40.0)  # log marginal utility of money
 
     def basket(log_multiplier: Tensor) -> Tensor:
-        return (torch.exp(-(log_multiplier + price.log()) / config.crra) - 1.0).clamp(0.0, most)
+        if isinstance(utility, Crra):  # in logarithms, where no power is out of range
+            return (torch.exp(-(log_multiplier + price.log()) / config.crra) - 1.0).clamp(0.0, most)
+        return units_at(config, (log_multiplier + price.log()).exp(), most)
 
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         is_over = (basket(middle) * price).sum(-1, keepdim=True) > spending
         low, high = torch.where(is_over, middle, low), torch.where(is_over, high, middle)
     return basket(high)
+
+
+def units_at(config: EconomyConfig, marginal: Tensor, most: float) -> Tensor:
+    """Units of a good, from 0 to the most, whose marginal utility is so much: of any shape.
+
+    By the formula of the utility, which must be a sum over goods; by bisection where it has none.
+    """
+    utility = config.utility
+    assert isinstance(utility, AdditiveUtility)
+    units = utility.units_at(marginal, config)
+    if units is not None:
+        return units.clamp(min=0.0, max=most)
+    low, high = torch.zeros_like(marginal), torch.full_like(marginal, most)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        is_worth_more = utility.marginal(middle, config) > marginal
+        low, high = torch.where(is_worth_more, middle, low), torch.where(is_worth_more, high, middle)
+    return high
 
 
 def cheapest_first(price: Tensor, spending: Tensor, most: float) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rbc_marl.economy.parameters import Number, is_off
+from rbc_marl.mechanics.production import Production
 
 
 class Accounts(NamedTuple):
@@ -46,10 +47,22 @@ def pay_dividends(earned: Tensor, share: Number) -> Tensor:
     return share * earned.clamp(min=0.0)
 
 
-def produce(capital: Tensor, labour: Tensor, exponent: Tensor, technology: Number, labour_floor: Number) -> Tensor:
-    """Cobb-Douglas output [B, F] in units, ``A * capital^(1 - alpha) * labour^alpha``; none below the floor."""
+def produce(
+    production: Production,
+    capital: Tensor,
+    labour: Tensor,
+    exponent: Tensor,
+    technology: Number,
+    labour_floor: Number,
+) -> Tensor:
+    """Output [B, F] in units; hours below the floor make as much as none, which is nothing as published."""
     effective = labour if is_off(labour_floor) else torch.where(labour >= labour_floor, labour, 0.0)
-    return technology * capital.pow(1.0 - exponent) * effective.pow(exponent)
+    return production.output(capital, effective, exponent, technology)
+
+
+def wear_out(capital: Tensor, depreciation: Number) -> Tensor:
+    """Capital [B, F] that is left of this period's in the next, before investment."""
+    return capital if is_off(depreciation) else capital * (1.0 - depreciation)
 
 
 def revenue_bonus(revenue: Tensor, closing_budget: Tensor, share: Number) -> Tensor:

@@ -6,15 +6,11 @@ a consumer or to a good in a third of the time.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from rbc_marl.economy.parameters import Number, beside
+from rbc_marl.economy.parameters import Number, is_off
 
-# Distance of eta from 1 below which utility takes the way that loses no digits.
-NEARLY_LOG = 0.25
 # Hours of so many workers of one firm, at most 520 each, are still added exactly in float32.
 MOST_ADDED_SINGLY = 2**24 // 520
 
@@ -73,31 +69,6 @@ def export(inventory: Tensor, sales: Tensor, price: Tensor, lowest_price: Number
     return torch.where(price >= lowest_price, exported, 0.0)
 
 
-def consumption_utility(consumption: Tensor, crra: Number) -> Tensor:
-    """Utility of consumption [B, C]: CRRA in units plus one of each good [B, F, C], summed over goods.
-
-    ``u(c) = ((c + 1)^(1 - eta) - 1) / (1 - eta)``, and ``log(c + 1)`` at eta = 1. Written with log1p and exp2, which on
-    a CPU take less than half of the time of a power, and two thirds of that of log and exp; but a power loses digits
-    where eta is nearly 1, and expm1 does not.
-    """
-    if isinstance(crra, Tensor):
-        return utility_of(consumption, crra).sum(1)
-    log_units = consumption.log1p()
-    if crra == 1.0:
-        return log_units.sum(1)
-    if abs(1.0 - crra) < NEARLY_LOG:
-        return log_units.mul_(1.0 - crra).expm1_().sum(1) / (1.0 - crra)
-    return (log_units.mul_((1.0 - crra) / math.log(2.0)).exp2_().sum(1) - consumption.shape[1]) / (1.0 - crra)
-
-
-def utility_of(units: Tensor, crra: Number) -> Tensor:
-    """Utility of units of single goods, of any shape: `consumption_utility` without the sum over goods."""
-    if isinstance(crra, Tensor):
-        curvature = 1.0 - beside(crra, units)
-        is_log = curvature == 0.0
-        log_units = units.log1p()
-        power = torch.expm1(log_units * curvature) / torch.where(is_log, 1.0, curvature)
-        return torch.where(is_log, log_units, power)
-    if crra == 1.0:
-        return units.log1p()
-    return torch.expm1(units.log1p() * (1.0 - crra)) / (1.0 - crra)
+def with_consumption_tax(price: Tensor, rate: Number) -> Tensor:
+    """Prices [B, F] that consumers pay, of those that firms get."""
+    return price if is_off(rate) else price * (1.0 + rate)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig, Money
 from rbc_marl.errors import ConfigError, nearest, shown
+from rbc_marl.mechanics.numbers import beside as beside
+from rbc_marl.mechanics.numbers import is_off as is_off
 from rbc_marl.settings import plain
 
 Number = float | Tensor
@@ -34,6 +36,8 @@ class Parameters:
     technology: Number
     consumer_grant: Number
     dividend_share: Number
+    depreciation: Number
+    consumption_tax: Number
     firm_welfare_weight: Number
     revenue_bonus: Number
     consumer_debt_penalty: Number
@@ -56,6 +60,10 @@ _REASONS = {
     "num_consumers num_firms horizon": "it sets the shapes of tensors",
     "open_economy": "it is no number; let export_quota fall to 0",
     "welfare": "it is no number; vary firm_welfare_weight",
+    "utility": "it is no number; vary crra",
+    "production": "it is no number; vary technology",
+    "disutility": "it is no number; vary labour_disutility_scale",
+    "wage_tax transfers": "they are no numbers; vary consumption_tax",
     "labour_disutility labour_disutility_pareto_shape": "consumers differ in it; vary labour_disutility_scale",
     "labour_exponent": "firms differ in it; vary technology",
     "initial_price initial_wage initial_inventory initial_consumer_budget initial_firm_budget initial_capital": (
@@ -91,22 +99,6 @@ def numbers_of(config: EconomyConfig, parameters: Mapping[str, Number] | None) -
         return config
     numbers = {name: given.get(name, getattr(config, name)) for name in _NAMES}
     return Parameters(**{n: x.unsqueeze(-1) if isinstance(x, Tensor) else x for n, x in numbers.items()})
-
-
-def is_off(number: Number) -> bool:
-    """Whether what a number weighs can be left out: it is 0 in the whole batch. Tensors are not looked into."""
-    return not isinstance(number, Tensor) and number == 0.0
-
-
-@overload
-def beside(number: Tensor, values: Tensor) -> Tensor: ...
-@overload
-def beside(number: Number, values: Tensor) -> Number: ...
-def beside(number: Number, values: Tensor) -> Number:
-    """A column [..., 1] with as many axes as the values beside which it stands; a plain number as it is."""
-    if not isinstance(number, Tensor):
-        return number
-    return number.reshape(*number.shape, *(1,) * (values.dim() - number.dim()))
 
 
 def check_number(name: str, number: object, place: str) -> float:

@@ -34,7 +34,8 @@ def period(
     """
     numbers = numbers_of(config, parameters)
     requested = actions.demand.transpose(1, 2)  # [B, F, C], see `markets`
-    share_paid = markets.afford(requested, state.price, state.consumer_budget)
+    consumer_price = markets.with_consumption_tax(state.price, numbers.consumption_tax)
+    share_paid = markets.afford(requested, consumer_price, state.consumer_budget)
     demand = requested * share_paid.unsqueeze(1)
     total_demand = demand.sum(2)
     labour = markets.hours_by_employer(actions.hours, actions.employer, config.num_firms)
@@ -42,10 +43,11 @@ def period(
     consumption = demand * share_met.unsqueeze(2)
     sales = torch.where(is_rationed, state.inventory, total_demand)  # rounding must not sell more than there is
 
-    utility = markets.consumption_utility(consumption, numbers.crra) - 0.5 * state.labour_disutility * actions.hours
+    effort = config.disutility.effort(actions.hours, state.labour_disutility)
+    utility = config.utility.with_effort(config.utility.of_goods(consumption, numbers), effort, numbers)
     spending = markets.sum_over_goods(consumption, state.price)
     wage_income = state.wage.gather(1, actions.employer) * actions.hours
-    income_tax_paid = state.income_tax.unsqueeze(-1) * wage_income
+    income_tax_paid = config.wage_tax.paid(wage_income, state.income_tax.unsqueeze(-1))
 
     exports = (
         markets.export(state.inventory, sales, state.price, numbers.export_price, numbers.export_quota)
@@ -55,13 +57,18 @@ def period(
     accounts = firms.settle_accounts(
         sales + exports, state.price, labour, state.wage, actions.investment_fraction, state.corporate_tax
     )
-    output = firms.produce(state.capital, labour, state.labour_exponent, numbers.technology, numbers.labour_floor)
-    tax_pool, transfer = government.redistribute(income_tax_paid, accounts.corporate_tax_paid)
+    output = firms.produce(
+        config.production, state.capital, labour, state.labour_exponent, numbers.technology, numbers.labour_floor
+    )
+    consumption_tax_paid = government.consumption_tax(spending, numbers.consumption_tax)
+    tax_pool, transfer = government.collect(income_tax_paid, accounts.corporate_tax_paid, consumption_tax_paid)
+    transfers = config.transfers.each(tax_pool, transfer, state.consumer_budget, wage_income)
 
     earned = accounts.profit - accounts.corporate_tax_paid
-    dividends, received, retained = _share_out(numbers.dividend_share, config.num_consumers, earned, transfer)
+    dividends, received, retained = _share_out(numbers.dividend_share, config.num_consumers, earned, transfers)
 
-    consumer_income = numbers.consumer_grant - spending + (wage_income - income_tax_paid) + received.unsqueeze(-1)
+    paid = spending if consumption_tax_paid is None else spending + consumption_tax_paid
+    consumer_income = numbers.consumer_grant - paid + (wage_income - income_tax_paid) + received
     consumer_budget, consumer_interest = _close(state.consumer_budget + consumer_income, numbers.interest_rate)
     left = state.firm_budget + retained
     firm_budget, firm_interest = _close(left, numbers.interest_rate)
@@ -83,7 +90,7 @@ def period(
         consumer_budget=consumer_budget,
         labour_disutility=state.labour_disutility,
         firm_budget=firm_budget,
-        capital=state.capital + accounts.investment,
+        capital=firms.wear_out(state.capital, numbers.depreciation) + accounts.investment,
         labour_exponent=state.labour_exponent,
     )
     flows = Flows(
@@ -94,6 +101,7 @@ def period(
         wage_income=wage_income,
         income_tax_paid=income_tax_paid,
         transfer=transfer,
+        transfers=transfers.expand_as(spending),
         tax_pool=tax_pool,
         total_demand=total_demand,
         sales=sales,
@@ -112,19 +120,19 @@ def period(
     return next_state, flows
 
 
-def _share_out(share: Number, num_consumers: int, earned: Tensor, transfer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Dividends [B, F], what each consumer receives without working [B], and what firms keep of their earnings [B, F].
+def _share_out(share: Number, num_consumers: int, earned: Tensor, transfers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Dividends [B, F], what consumers receive without working, and what firms keep of their earnings [B, F].
 
     Args:
         share: Of positive earnings, paid out.
         num_consumers: Who share it.
         earned: [B, F] profit after tax.
-        transfer: [B] to each consumer from the tax pool.
+        transfers: [B, C] from the tax pool; or [B, 1], the same to each, as then is what they receive.
     """
     if is_off(share):
-        return torch.zeros_like(earned), transfer, earned
+        return torch.zeros_like(earned), transfers, earned
     dividends = firms.pay_dividends(earned, share)
-    return dividends, transfer + dividends.sum(dim=1) / num_consumers, earned - dividends
+    return dividends, transfers + dividends.sum(dim=1, keepdim=True) / num_consumers, earned - dividends
 
 
 def _close(budget: Tensor, interest_rate: Number) -> tuple[Tensor, Tensor]:

@@ -98,13 +98,15 @@ class Flows(_Tensors):
     hours: Tensor
     """[B, C] hours worked."""
     spending: Tensor
-    """[B, C] money spent on goods."""
+    """[B, C] money that sellers of goods got, before the tax on consumption."""
     wage_income: Tensor
     """[B, C] gross wages received."""
     income_tax_paid: Tensor
     """[B, C] money."""
     transfer: Tensor
-    """[B] money each consumer receives from the tax pool."""
+    """[B] money that consumers receive from the tax pool, on average."""
+    transfers: Tensor
+    """[B, C] money each consumer receives from it."""
     tax_pool: Tensor
     """[B] money collected from consumers and firms."""
     total_demand: Tensor

@@ -47,7 +47,7 @@ def _consumers(period: PlayedPeriod) -> dict[str, list[Any]]:
         "employer": period.employer.tolist(),
         "wage_income": flows.wage_income[0].tolist(),
         "income_tax_paid": flows.income_tax_paid[0].tolist(),
-        "transfer": flows.transfer.tolist() * count,
+        "transfer": flows.transfers[0].tolist(),
         "dividend": (flows.dividends.sum(1) / count).tolist() * count,
         "interest": flows.consumer_interest[0].tolist(),
         "utility": flows.utility[0].tolist(),

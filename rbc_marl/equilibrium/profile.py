@@ -104,7 +104,7 @@ class StrategyProfile:
         config = EconomyPPOConfig()
         apply_keys(config, self.ppo_settings, {name: name for name in self.ppo_settings})
         env = "rbc_open" if self.economy.open_economy else "rbc_closed"
-        config.environment(env, env_config={**self.economy.model_dump(mode="json"), "encoding": self.encoding})
+        config.environment(env, env_config={**self.economy.for_processes(), "encoding": self.encoding})
         scripted = dict.fromkeys(AGENT_TYPES, self.rules) if self.checkpoint is None else {}
         config.training(networks=dict(self.networks), scripted=scripted)
         return config.debugging(log_level="ERROR")

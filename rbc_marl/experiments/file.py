@@ -44,7 +44,7 @@ _PLAIN_NAME = re.compile(r"\w(?:[\w .,+=()%-]*[\w+)%])?")
 # What Windows takes for devices, with any ending.
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{number}" for name in ("COM", "LPT") for number in range(1, 10))}
 # Keys whose values can name classes of one's own.
-_CODE = (*CLASSES, "curriculum", "networks", "deviator")
+_CODE = (*CLASSES, "curriculum", "networks", "deviator", "env_config")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from rbc_marl import memory
-from rbc_marl.config import EconomyConfig
-from rbc_marl.errors import UserError
+from rbc_marl.config import EconomyConfig, preset
+from rbc_marl.economy.audit import PLAYS, Work, audit, work
+from rbc_marl.errors import ConfigError, UserError
 from rbc_marl.rllib.algorithm import EconomyPPOConfig
 from rbc_marl.rllib.population import Population
 from rbc_marl.rllib.settings import economy_of
@@ -16,7 +17,11 @@ from rbc_marl.rllib.sizes import CPU_SLAB, memory_of
 if TYPE_CHECKING:
     from rbc_marl.experiments.build import Experiment
 
-PUBLISHED_DISUTILITY = float(EconomyConfig.model_fields["labour_disutility"].default)
+# Below so many times what it costs, work brings too little to be found by learning: the published disutility with a
+# crra of 2 has 1.4.
+ENOUGH = 1.5
+_MOST_FINDINGS = 3
+_PUBLISHED_TITLES = {part.title for part in preset("open").parts.values()}
 # Goods demanded in the economies of the iteration that is tried out, and at most in one economy.
 _TRIED, _MOST_TRIED = 1_000_000, 10_000_000
 
@@ -50,11 +55,33 @@ def _notes(economy: EconomyConfig | None) -> list[str]:
     if economy is not None and economy.interest_rate > 1:
         rate = economy.interest_rate
         notes.append(f"interest_rate is {rate:g}, so that savings grow by {rate:.0%} each period; 5% is 0.05")
-    if economy is not None and economy.crra >= 2 and economy.labour_disutility >= PUBLISHED_DISUTILITY:
-        problem = f"with a crra of {economy.crra:g} goods give little utility, and at a labour_disutility of "
-        problem += f"{economy.labour_disutility:g} nobody gains by working; the paper has a crra of 0.1"
-        notes.append(problem)
+    if economy is not None and (gain := work(economy)).ratio < ENOUGH:
+        notes.append(f"{in_words(gain)}: hardly anybody learns to work for so little; lower labour_disutility")
     return notes
+
+
+def in_words(gain: Work) -> str:
+    """What full work brings and costs, in a line."""
+    paid = f"{gain.hours:g} hours at a wage of {gain.wage:g} buy goods worth {gain.goods:.3g} of utility"
+    cost = f"at a price of {gain.price:g}, and cost {gain.effort:.3g}"
+    return f"{paid} {cost}: {gain.ratio:.3g} times as much (as published: {work(preset('open')).ratio:.3g})"
+
+
+def bookkeeping(economy: EconomyConfig) -> list[str]:
+    """Lines of `rbc-marl check --economy`: whether all identities hold, and what work brings.
+
+    Raises:
+        ConfigError: An identity does not hold; the message names the first, and all lines stand in it.
+    """
+    found = audit(economy)
+    if found:
+        lines = "; ".join(map(str, found[:_MOST_FINDINGS]))
+        mend = ", ".join(part.title for part in economy.own_parts.values()) or economy.departure
+        raise ConfigError(f"the economy does not keep its books: {lines}; look at {mend}")
+    departures = ", ".join(part.title for part in economy.parts.values() if part.title not in _PUBLISHED_TITLES)
+    parts = f"  parts: {departures or 'as published'}"
+    held = f"  books: every identity holds when agents do {', '.join(PLAYS)}"
+    return [parts, held, f"  work: {in_words(work(economy))}"]
 
 
 def seconds_of_iteration(config: EconomyPPOConfig) -> float | None:

@@ -37,6 +37,7 @@ from rbc_marl.experiments.run import Outcome
 from rbc_marl.experiments.schedulers import Asha, reporter, reports_of, tune_scheduler
 from rbc_marl.experiments.together import Begun, bundled, can_be_together, is_of_population, kind, train_together
 from rbc_marl.experiments.trials import run_trials
+from rbc_marl.mechanics import Welfare
 from rbc_marl.policies.saved import PolicySet, load_policies
 
 RUNS = "runs"
@@ -88,6 +89,8 @@ class RunSpec:
     def unit(self) -> tuple[str, float]:
         """What its government maximises, in words, and the weight of profit in total welfare: the unit of welfares."""
         weight = self.economy.firm_welfare_weight if self.economy else 0.0
+        if self.economy is not None and isinstance(self.economy.welfare, Welfare):
+            return self.economy.welfare.title, weight
         is_total = self.economy is None or self.economy.welfare == "total"
         return f"total welfare with profit weighted by {weight:g}" if is_total else "consumers' welfare", weight
 

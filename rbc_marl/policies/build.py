@@ -13,9 +13,9 @@ from pydantic import Field, PlainValidator, SerializationInfo, WithJsonSchema, m
 from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.own_class import load_copy, name_of, original_of
 from rbc_marl.policies.equivariant import EquivariantConsumer, EquivariantFirm, EquivariantGovernment
 from rbc_marl.policies.networks import FlatNetwork, PolicyNetwork
-from rbc_marl.policies.own_class import load_copy, name_of, original_of
 from rbc_marl.settings import Many, Section, load_named
 
 DEFAULT_HIDDEN = {"flat": (128, 128), "equivariant": (32, 32)}

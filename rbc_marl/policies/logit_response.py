@@ -50,7 +50,7 @@ class OwnValues(NamedTuple):
     later: Tensor
     """[N, A] marginal value of money after the period."""
     net_wage: Tensor
-    """[N, F] wage after income tax."""
+    """[N, F] wage after income tax, or [N, F, H] pay after tax of each of the hours; see `Market`."""
     labour_disutility: Tensor
     """[N, A] utility lost per two hours of work."""
 
@@ -97,16 +97,36 @@ def logit_response_loss(
     goods = goods.unflatten(-1, (firms, units)).log_softmax(-1)
     work, employer = work.log_softmax(-1), employer.log_softmax(-1)
     with torch.no_grad():
-        wage = (employer.exp() * values.net_wage.unsqueeze(1)).sum(-1)
-        hour = values.later * wage - 0.5 * values.labour_disutility
-        worked = values.later * ((work.exp() * hours).sum(-1) + IDLE_HOURS)
-        work_values, employer_values = hour.unsqueeze(-1) * hours, worked.unsqueeze(-1) * values.net_wage.unsqueeze(1)
+        work_values, employer_values = _values_of_work(config, work.exp(), employer.exp(), hours, values)
     basket = head_loss(goods, values.consumption, settings.basket * factor, settings.uniform).sum(-1)
     at_work = head_loss(work, work_values, settings.work * factor, settings.uniform)
     at_work = at_work + head_loss(employer, employer_values, settings.work * factor, settings.uniform)
     with torch.no_grad():
         entropy = -sum((x.exp() * x).flatten(2).sum(-1).mean() for x in (goods, work, employer))
     return (_BASKET_WEIGHT * basket + _WORK_WEIGHT * at_work).mean(), entropy
+
+
+def _values_of_work(
+    config: EconomyConfig, works: Tensor, employed: Tensor, hours: Tensor, values: OwnValues
+) -> tuple[Tensor, Tensor]:
+    """Values [N, A, H] of hours and [N, A, F] of employers, each with the other as it is likely to be chosen.
+
+    Args:
+        config: The economy.
+        works: [N, A, H] probabilities of hours.
+        employed: [N, A, F] probabilities of employers.
+        hours: [H].
+        values: What consumers learn from.
+    """
+    later, theta = values.later.unsqueeze(-1), values.labour_disutility.unsqueeze(-1)
+    if values.net_wage.dim() > 2:  # [N, F, H]
+        pay = employed @ values.net_wage
+        idle = IDLE_HOURS / hours.amax() * values.net_wage[..., hours.argmax()].unsqueeze(1)
+        of_employers = works @ values.net_wage.transpose(1, 2) + idle
+        return later * pay - config.disutility.effort(hours, theta), later * of_employers
+    wage = (employed * values.net_wage.unsqueeze(1)).sum(-1, keepdim=True)
+    worked = later * ((works * hours).sum(-1, keepdim=True) + IDLE_HOURS)
+    return config.disutility.net(later * wage, hours, theta), worked * values.net_wage.unsqueeze(1)
 
 
 def head_loss(logp: Tensor, values: Tensor, temperature: float, uniform: float) -> Tensor:

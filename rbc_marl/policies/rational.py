@@ -19,6 +19,8 @@ from torch import Tensor
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.economy.baskets import UnitSteps, unit_steps
+from rbc_marl.economy.markets import with_consumption_tax
+from rbc_marl.mechanics.taxes import Flat
 
 
 class Plan(NamedTuple):
@@ -44,17 +46,31 @@ def plan(config: EconomyConfig, state: EconomyState, steps: UnitSteps, hours: Te
     """
     left = (config.horizon - state.time).clamp(min=1.0).double().view(-1, 1, 1)  # periods, this one included
     money = state.consumer_budget.double().clamp(min=0.0).unsqueeze(-1)  # [B, C, 1]
-    net_wage = ((1.0 - state.income_tax) * state.wage.amax(dim=1)).double().view(-1, 1, 1)
-    income = (net_wage * hours.double()).expand(*money.shape[:2], -1)  # [B, C, H] of a period
+    income = _net_income(config, state, hours).expand(*money.shape[:2], -1)  # [B, C, H] of a period
     even = (money + (left - 1.0) * income) / left
     is_short = income > money
     later = torch.where(is_short, income, even)
     now = torch.where(is_short, money, even)
-    utility = steps.utility_of(now) + (left - 1.0) * steps.utility_of(later)
-    effort = 0.5 * state.labour_disutility.double().unsqueeze(-1) * hours.double()
-    best = (utility - (left - 1.0) * effort).argmax(dim=-1, keepdim=True)
+    effort = config.disutility.effort(hours.double(), state.labour_disutility.double().unsqueeze(-1))
+    goods_now, goods_later = steps.utility_of(now), steps.utility_of(later)
+    if config.utility.is_separable:
+        utility = goods_now + (left - 1.0) * goods_later - (left - 1.0) * effort
+    else:  # work now and in all periods but the last
+        value, worked = config.utility.with_effort, left > 1.0
+        utility = value(goods_now, torch.where(worked, effort, 0.0), config) + value(goods_later, 0.0 * effort, config)
+        utility = utility + (left - 2.0).clamp(min=0.0) * value(goods_later, effort, config)
+    best = utility.argmax(dim=-1, keepdim=True)
     later = torch.where(left > 1.0, later, torch.inf)
     return Plan(hours.expand_as(income).gather(-1, best).squeeze(-1), later.gather(-1, best).squeeze(-1))
+
+
+def _net_income(config: EconomyConfig, state: EconomyState, hours: Tensor) -> Tensor:
+    """Pay [B, 1, H] of hours [H] at the firm that pays best, after tax."""
+    best, rate = state.wage.amax(dim=1).double().view(-1, 1, 1), state.income_tax.double().view(-1, 1, 1)
+    if isinstance(config.wage_tax, Flat):
+        return (1.0 - rate) * best * hours.double()
+    pay = best * hours.double()
+    return pay - config.wage_tax.paid(pay, rate)
 
 
 def consumer_choices(
@@ -76,7 +92,8 @@ def consumer_choices(
     """
     supply, first = expected_supply(config, state), order[:, 0]
     on_shelf = torch.where(state.inventory > 0.0, supply, 0.0)
-    price, supply, on_shelf = (x.gather(1, first) for x in (state.price, supply, on_shelf))
+    paid = with_consumption_tax(state.price, config.consumption_tax)
+    price, supply, on_shelf = (x.gather(1, first) for x in (paid, supply, on_shelf))
     steps, on_offer = unit_steps(config, price, supply), unit_steps(config, price, on_shelf)
     planned = plan(config, state, steps, hours)
     worthwhile, paid = steps.affordable(planned.later), on_offer.affordable(state.consumer_budget.double())

@@ -1,8 +1,9 @@
 """Trained policies on disk: plain data, so that reading a stranger's file runs no code, and needs no Ray.
 
 A checkpoint folder holds ``policies.json`` (the economy, the networks, the encoding and the version of this format) and
-one ``policies/<type>.safetensors`` of weights per agent type. Where a network is a class of one's own that is not
-installed, ``policies/source/<module>.py`` is a copy of its module, which runs only for a user who trusts it.
+one ``policies/<type>.safetensors`` of weights per agent type. Where a network, or a part of the economy, is a class of
+one's own that is not installed, ``policies/source/<module>.py`` is a copy of its module, which runs only for a user who
+trusts it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig, parse_config
 from rbc_marl.economy import EconomyState
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError, nearest
 from rbc_marl.files import put, replace_file, writing
+from rbc_marl.mechanics import BASES
+from rbc_marl.mechanics.part import CLASS
 from rbc_marl.observations import check_encoding
+from rbc_marl.own_class import load_class, name_of, source_of
 from rbc_marl.places import opened
 from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
-from rbc_marl.policies.own_class import load_class, name_of, source_of
 from rbc_marl.presets import zoo
 from rbc_marl.signatures import hash_of
 
@@ -152,7 +155,8 @@ def save_policies(
         for agent_type in AGENT_TYPES:
             weights = {name: x.detach().cpu().contiguous() for name, x in networks[agent_type].state_dict().items()}
             (new / f"{agent_type}.safetensors").write_bytes(save(weights))
-        for own in {spec.kind for spec in described.values() if spec.is_own}:
+        parts = {type(part) for part in config.own_parts.values()}
+        for own in parts | {spec.kind for spec in described.values() if spec.is_own}:
             source = source_of(own)
             if source is not None:
                 copy = _copy_in(new, name_of(own))
@@ -220,8 +224,8 @@ def load_policies(
         device: Where the weights go.
         economy: Fields of `EconomyConfig` that differ from the economy of training: how the same policies do in another
             one. Equivariant networks play with any number of firms; all others need as many, and as many choices.
-        trust: Whether a network's class may come from code that is not installed: the run's own module, or the copy of
-            it in the checkpoint.
+        trust: Whether the class of a network or of a part of the economy may come from code that is not installed: the
+            run's own module, or the copy of it in the checkpoint.
 
     Raises:
         UserError: There is no checkpoint, it is damaged, of another version, does not fit its economy, or needs code
@@ -232,9 +236,13 @@ def load_policies(
     folder = find_checkpoint(path)
     index = _read_index(folder / INDEX_NAME)
     where = f"{folder / INDEX_NAME}: "
-    trained = config = parse_config(index["economy"], where=f"{where}economy")
+    try:
+        fields = _with_own_parts(index["economy"], folder / WEIGHTS_FOLDER, trust)
+    except UserError as error:
+        raise UserError(f"{where}{error}") from None
+    trained = config = parse_config(fields, where=f"{where}economy")
     if economy:
-        config = parse_config({**index["economy"], **economy}, where="economy")
+        config = parse_config({**fields, **economy}, where="economy")
     try:
         encoding = check_encoding(index["encoding"])
         specs = {t: _spec(index["networks"][t], f"networks.{t}", folder / WEIGHTS_FOLDER, trust) for t in AGENT_TYPES}
@@ -314,6 +322,27 @@ def _spec(described: object, where: str, weights_folder: Path, trust: bool) -> N
     except UserError as error:
         raise UserError(f"{where}.kind: {error}") from error
     return NetworkSpec.parse({**data, "kind": own}, where)
+
+
+def _with_own_parts(economy: Mapping[str, Any], weights_folder: Path, trust: bool) -> dict[str, Any]:
+    """The economy of an index, whose parts of one's own name classes that are loaded.
+
+    Raises:
+        UserError: One names code that is not trusted, or no class of a module.
+    """
+    fields = dict(economy)
+    for role in BASES:
+        part = fields.get(role)
+        name = part.get(CLASS) if isinstance(part, Mapping) else part
+        if isinstance(name, str) and ":" in name and isinstance(part, Mapping):
+            try:
+                own = load_class(name, _copy_in(weights_folder, name), trust)
+            except UserError as error:
+                raise UserError(f"economy.{role}.{CLASS}: {error}") from error
+            fields[role] = {**part, CLASS: own}
+        elif (isinstance(part, Mapping) and CLASS in part) or (isinstance(name, str) and "." in name):
+            raise UserError(f"economy.{role} names {name!r}; a class is written as module:Class")  # would be imported
+    return fields
 
 
 def _copy_in(weights_folder: Path, name: str) -> Path:

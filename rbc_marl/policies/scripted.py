@@ -14,6 +14,7 @@ from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.economy.baskets import cheapest_first
 from rbc_marl.economy.firms import produce
+from rbc_marl.economy.markets import with_consumption_tax
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies.rational import consumer_choices, expected_supply
 from rbc_marl.settings import Section
@@ -166,7 +167,7 @@ class ScriptedPolicies:
         config, choices = self.config, self.config.hours_choices
         if self.rules.shopping == "cheapest_first":
             order = _by_price(state, draws)
-            price = state.price.unsqueeze(1).expand_as(order).gather(-1, order)
+            price = self._consumer_price(state).unsqueeze(1).expand_as(order).gather(-1, order)
             units = cheapest_first(price, state.consumer_budget.unsqueeze(-1), max(config.consumption_choices))
             demand = torch.zeros_like(units).scatter(-1, order, units)
             return _at_most(config.consumption_choices, demand), self._hours(state)
@@ -177,14 +178,19 @@ class ScriptedPolicies:
         by_size = torch.tensor(config.consumption_choices, device=place.device).argsort()
         return by_size[place], _nearest(choices, hours)
 
+    def _consumer_price(self, state: EconomyState) -> Tensor:
+        """What a unit costs who buys it [B, F]."""
+        return with_consumption_tax(state.price, self.config.consumption_tax)
+
     def _hours(self, state: EconomyState) -> Tensor:
         """Index [B, C] of the hours worked by those who buy the cheapest goods first."""
-        choices = self.config.hours_choices
+        config, choices = self.config, self.config.hours_choices
         most, fewest = choices.index(max(choices)), choices.index(min(choices))
         if self.rules.work == "worthwhile":
             net_wage = (1.0 - state.income_tax) * state.wage.amax(dim=1)
             # Multiplied out: a price can be 0.
-            cost = 0.5 * state.labour_disutility * state.price.amin(dim=1, keepdim=True)
+            lowest = self._consumer_price(state).amin(dim=1, keepdim=True)
+            cost = config.disutility.effort(torch.ones_like(state.labour_disutility), state.labour_disutility) * lowest
             return torch.where(net_wage.unsqueeze(-1) > cost, most, fewest)
         index = most if self.rules.work == "always" else fewest
         return torch.full_like(state.labour_disutility, index, dtype=torch.int64)
@@ -207,7 +213,8 @@ class ScriptedPolicies:
         config = self.config
         hours = config.num_consumers * max(config.hours_choices) / config.num_firms
         labour = torch.full_like(state.capital, hours)
-        output = produce(state.capital, labour, state.labour_exponent, config.technology, config.labour_floor)
+        exponent, numbers = state.labour_exponent, (config.technology, config.labour_floor)
+        output = produce(config.production, state.capital, labour, exponent, *numbers)
         return torch.where(output > 0.0, self.rules.wage * labour / output, torch.inf)
 
     def _government(self, state: EconomyState) -> Tensor:

@@ -111,7 +111,7 @@ class BestAlternatives:
 
     Starting from the basket it would have asked for, it takes for one good after another the number of units that is
     worth most, by the exact value of every alternative (`rbc_marl.economy.own_choices`). It joins whoever pays best,
-    and works the most hours where an hour's pay is worth more than it costs. What the others ask for it does not see:
+    and works the hours whose pay is worth most beyond what they cost. What the others ask for it does not see:
     it draws it anew from their policies.
 
     Attributes:
@@ -132,9 +132,10 @@ class BestAlternatives:
         later = self.values.to(state.price.dtype)[state.time.long()]  # [B, A]
         net_wage = state.wage * (1.0 - state.income_tax.unsqueeze(-1))
         best_pay, employer = net_wage.max(1, keepdim=True)
-        works = later * best_pay > 0.5 * state.labour_disutility[:, rows]
-        most, fewest = (config.hours_choices.index(end(config.hours_choices)) for end in (max, min))
-        hours = torch.where(works, most, fewest)
+        table = state.price.new_tensor(sorted(config.hours_choices))
+        theta = state.labour_disutility[:, rows].unsqueeze(-1)
+        best = config.disutility.net((later * best_pay).unsqueeze(-1), table, theta).argmax(-1)
+        hours = torch.tensor(config.hours_choices, device=best.device).argsort()[best]
         basket = self._basket(own[..., :firms], observation, generator, state, later, rows)
         return torch.cat([basket, hours.unsqueeze(-1), employer.expand_as(hours).unsqueeze(-1)], dim=-1)
 

@@ -7,10 +7,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rbc_marl.analysis.outcomes import BEST, COLLAPSED, DEAD, FAILED, LIVING, NOT_ALIVE, reference_welfare
+from rbc_marl.analysis.outcomes import (
+    BEST,
+    COLLAPSED,
+    DEAD,
+    FAILED,
+    LIVING,
+    NOT_ALIVE,
+    reference_welfare,
+    welfare_quantity,
+)
 from rbc_marl.analysis.tables import NOT_EVALUATED, TRAINED
 from rbc_marl.analysis.verdicts import who
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.mechanics import Welfare
 
 Row = Mapping[str, Any]
 Sentences = tuple[str, str]
@@ -140,7 +150,8 @@ def _welfare(config: EconomyConfig, values: Mapping[str, float | None], rules: s
         share = values.get("planner_share")
         known = "cannot be held against a planner's" if share is None else f"is {share:.1%} of a planner's"
         return f"consumers' welfare {known}"
-    name, own = _WELFARES[config.welfare], values[f"welfare_{config.welfare}"] or 0.0
+    name = config.welfare.title if isinstance(config.welfare, Welfare) else _WELFARES[config.welfare]
+    own = values[welfare_quantity(config)] or 0.0
     reference = reference_welfare(config, rules)
     economy = "the best rule-based economy" if rules == BEST else f"the rule-based economy {rules}"
     if reference <= 0.0:

@@ -19,10 +19,10 @@ from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig, parse_config
 from rbc_marl.errors import ConfigError
 from rbc_marl.observations import bounds
+from rbc_marl.own_class import name_of
 from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.distributions import FactorisedCategorical
 from rbc_marl.policies.networks import PolicyNetwork
-from rbc_marl.policies.own_class import name_of
 from rbc_marl.policies.saved import check_fit
 from rbc_marl.rllib.settings import agent_type_of, economy_of, module_ids, network_spec
 
@@ -117,7 +117,7 @@ def module_spec(config: EconomyPPOConfig, module_id: str, inference_only: bool =
         inference_only=inference_only,
         model_config={
             "agent_type": agent_type,
-            "economy": economy.model_dump(mode="json"),
+            "economy": economy.for_processes(),
             "encoding": encoding,
             "network": spec if spec.is_own else spec.model_dump(mode="json"),
         },

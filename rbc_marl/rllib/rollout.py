@@ -212,7 +212,8 @@ class EpisodeCollector:
                 shaped = {"firm": actions["firm"].squeeze(-1), "government": actions["government"].flatten()}
                 observation, rewards, _, flows = env.step({**actions, **shaped})
                 periods[-1]["rewards"] = {**rewards, "government": rewards["government"].unsqueeze(-1)}
-                periods[-1]["market"] = market_of(state, flows)._asdict() if behaviour.keeps_market else {}
+                market = market_of(self.economy, state, flows)._asdict() if behaviour.keeps_market else {}
+                periods[-1]["market"] = market
                 periods[-1]["parameters"] = env.parameter_tensors() if behaviour.keeps_market else {}
                 metrics.add(state, flows)
             after_period()

@@ -13,6 +13,8 @@ from ray.tune.search.sample import Domain
 from rbc_marl.analysis.outcomes import BEST
 from rbc_marl.config import AGENT_TYPES, PRESETS, EconomyConfig, parse_config
 from rbc_marl.curriculum import parse_curriculum
+from rbc_marl.economy.audit import try_parts
+from rbc_marl.economy.own_choices import require_own_values
 from rbc_marl.errors import ConfigError, UserError, nearest
 from rbc_marl.observations import check_encoding
 from rbc_marl.policies.build import NetworkSpec
@@ -242,8 +244,12 @@ def check_roles(config: EconomyPPOConfig, economy: EconomyConfig) -> None:
     """Check who acts and learns against the economy.
 
     Raises:
-        ConfigError: The deviator is not in the economy, a network lacks an option, or nobody would learn.
+        ConfigError: The deviator is not in the economy, a network lacks an option, nobody would learn, consumers
+            cannot learn from values that choices do not have, or a part of one's own cannot be called.
     """
+    try_parts(economy)
+    if config.logit_response is not None:
+        require_own_values(economy, "logit_response")
     for agent_type in AGENT_TYPES:
         getattr(config.networks, agent_type).check_options(agent_type)
     if config.deviator is not None:
@@ -400,7 +406,7 @@ def check_restored(checkpoint: Path, config: EconomyPPOConfig, where: str) -> No
         return
     economy, encoding = economy_of(config)
     try:  # RLlib unpickles it next, which runs its code anyway: whether it is trusted has been checked
-        policies = load_policies(checkpoint, economy=economy.model_dump(mode="json"), trust=True)
+        policies = load_policies(checkpoint, economy=economy.for_processes(), trust=True)
     except UserError as error:
         raise ConfigError(f"{where} does not fit this economy: {error}") from None
     if policies.encoding != encoding:

@@ -9,7 +9,7 @@ import torch
 
 from rbc_marl import EconomyConfig
 from rbc_marl.analysis.shopping import Shopping, baskets, shopping
-from rbc_marl.economy.markets import utility_of
+from rbc_marl.mechanics.utility import utility_of
 from rbc_marl.policies.scripted import ScriptedPolicies
 
 CONFIG = EconomyConfig(num_consumers=6, num_firms=5)

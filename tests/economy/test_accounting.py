@@ -38,7 +38,8 @@ def test_goods_money_capital_labour_and_taxes_balance(dtype: torch.dtype, relati
     after, flows = period(s.config, s.state, s.actions)
     found = residuals(s.config, s.state, s.actions, after, flows)
     assert set(found) == {
-        "goods", "consumption", "labour", "wages", "consumer_money", "firm_money", "capital", "taxes", "money",
+        "goods", "consumption", "labour", "wages", "consumer_money", "firm_money", "capital", "taxes", "tax_pool",
+        "money",
     }  # fmt: skip
     for name, residual in found.items():
         assert residual.abs().max() <= relative * _size(s, after, flows, name), name
@@ -85,7 +86,8 @@ WRONG = {
     "consumer_money": ("next_state", "consumer_budget"),
     "firm_money": ("next_state", "firm_budget"),
     "capital": ("next_state", "capital"),
-    "taxes": ("flows", "income_tax_paid"),
+    "taxes": ("flows", "transfers"),
+    "tax_pool": ("flows", "tax_pool"),
     "money": ("flows", "exports"),
 }
 PLAIN = {"num_consumers": 6, "num_firms": 3, "initial_wage": 11.0, "initial_inventory": 50.0, "interest_rate": 0.1}

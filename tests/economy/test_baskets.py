@@ -9,7 +9,7 @@ import torch
 
 from rbc_marl import EconomyConfig
 from rbc_marl.economy.baskets import best_baskets, cheapest_first, unit_steps
-from rbc_marl.economy.markets import utility_of
+from rbc_marl.mechanics.utility import utility_of
 
 CONFIG = EconomyConfig(num_consumers=6, num_firms=5)
 PRICES = [[500.0, 700.0, 2000.0], [900.0, 900.0, 900.0], [1.0, 2500.0, 40.0]]

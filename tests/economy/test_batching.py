@@ -18,7 +18,7 @@ from tests.strategies import Situation, situations
 
 CONSUMER_AXIS = {
     "consumer_budget", "labour_disutility", "demand", "hours", "employer", "consumption", "spending", "wage_income",
-    "income_tax_paid", "consumer_interest", "utility", "consumer_reward",
+    "income_tax_paid", "transfers", "consumer_interest", "utility", "consumer_reward",
 }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class Episodes:
 
     @property
     def market(self):
-        return Market(*map(torch.stack, zip(*(market_of(*step) for step in self.steps), strict=True)))
+        return Market(*map(torch.stack, zip(*(market_of(self.config, *step) for step in self.steps), strict=True)))
 
     def gains(self, t, good):
         """[EPISODES, K] of each number of units of a good in period t over the units that were asked for."""

@@ -26,6 +26,7 @@ OTHERS = {
     "labour_floor": (0.0, 500.0), "technology": (0.0, 0.5), "consumer_grant": (0.0, 30.0), "dividend_share": (0.0, 0.7),
     "firm_welfare_weight": (0.0, 0.3), "revenue_bonus": (0.0, 0.6), "consumer_debt_penalty": (0.0, 2.0),
     "firm_debt_penalty": (0.0, 2.0), "consumer_debt_scale": (3.0, 0.5), "firm_debt_scale": (3.0, 0.5),
+    "depreciation": (0.0, 0.4), "consumption_tax": (0.0, 0.3),
 }  # fmt: skip
 LIVELY = {
     "num_consumers": 5, "num_firms": 3, "horizon": 4, "initial_wage": 22.0, "initial_inventory": 30.0,
@@ -207,7 +208,7 @@ class Played:
         for t in range(config.horizon):
             actions = decode(config, **random_indices(config, 3, seed=t), dtype=torch.float64)[:envs]
             after, flows = period(config, state, actions, parameters)
-            steps.append(market_of(state, flows))
+            steps.append(market_of(config, state, flows))
             asked.append(actions.demand)
             state = after
         self.market, self.requested = Market(*map(torch.stack, zip(*steps, strict=True))), torch.stack(asked)

@@ -25,7 +25,7 @@ MONEY = (
 REWARDS = ("consumer_reward", "firm_reward", "government_reward")
 UNCHANGED = ("price", "wage", "income_tax", "corporate_tax", "time", "labour_disutility", "labour_exponent", "labour")
 # The scalar economy has the rest under other names or not at all; the accounting identities cover the interest.
-ELSEWHERE = {"hours", "utility", "consumer_interest", "firm_interest"}
+ELSEWHERE = {"hours", "utility", "consumer_interest", "firm_interest", "transfers"}
 
 
 def _largest(arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> float:

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rbc_marl import ConfigError, EconomyConfig, UserError
+from rbc_marl import ConfigError, EconomyConfig, UserError, own_class
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.policies import own_class
 from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import load_policies, save_policies
