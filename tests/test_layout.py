@@ -15,7 +15,7 @@ LAYERS = (
     ("errors",),
     ("yaml_loader",),
     ("files", "settings"),
-    ("memory", "own_code", "places", "presets", "provenance", "schema", "signatures"),
+    ("memory", "own_code", "places", "presets", "processes", "provenance", "schema", "signatures"),
     ("config",),
     ("economy",),
     ("choices", "observations"),

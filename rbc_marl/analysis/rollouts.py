@@ -17,6 +17,7 @@ from rbc_marl.analysis.indicators import indicators
 from rbc_marl.analysis.metrics import EpisodeMetrics, collapsed, period_quantities
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
+from rbc_marl.economy.shocks import seed_of_generator
 from rbc_marl.errors import ConfigError, shown
 from rbc_marl.policies import Policies
 from rbc_marl.settings import plain, seed_of
@@ -191,7 +192,7 @@ def _play_slab(
     config = policies.config
     record, agents, baskets = kept
     batch = VectorEconomy(config, num_envs, device=policies.device, autoreset=False, encoding=policies.encoding)
-    observation = batch.reset()
+    observation = batch.reset(seed_of_generator(generator))
     start = batch.require_state()
     metrics = EpisodeMetrics(config)
     returns: dict[str, Tensor] = {}

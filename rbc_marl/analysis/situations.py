@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rbc_marl.choices import decode
 from rbc_marl.economy import Actions, EconomyState
+from rbc_marl.economy.shocks import seed_of_generator
 from rbc_marl.observations import observe
 from rbc_marl.policies import Policies
 from rbc_marl.policies.saved import PolicySet, of_weights_type
@@ -33,7 +34,7 @@ def situations(policies: Policies, count: int, seed: int = 0) -> tuple[EconomySt
     config = policies.config
     generator = torch.Generator(device=policies.device).manual_seed(seed)
     env = VectorEconomy(config, count, device=policies.device, autoreset=False, encoding=policies.encoding)
-    observation = env.reset()
+    observation = env.reset(seed_of_generator(generator))
     for _ in range(config.horizon // 2):
         indices = policies.act(observation, generator, state=env.require_state())
         observation, _, _, _ = env.step(indices)

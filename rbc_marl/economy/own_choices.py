@@ -20,6 +20,7 @@ from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.markets import ration, utility_of
 from rbc_marl.economy.parameters import Number, beside, numbers_of
 from rbc_marl.economy.state import EconomyState, Flows
+from rbc_marl.errors import ConfigError
 
 # Scales at which the utility of all other goods is computed; between them it is a parabola.
 _NODES = (0.0, 0.5, 1.0)
@@ -43,7 +44,13 @@ class Market(NamedTuple):
 
 
 def market_of(state: EconomyState, flows: Flows) -> Market:
-    """What consumers met in one period, from the state at its start and what happened in it."""
+    """What consumers met in one period, from the state at its start and what happened in it.
+
+    Raises:
+        ConfigError: Workers differ in productivity, which the formulas here do not know.
+    """
+    if "workers" in state.shocks:
+        raise ConfigError("own choices are not valued under shocks.workers; train without logit_response")
     return Market(
         price=state.price,
         net_wage=state.wage * (1.0 - state.income_tax.unsqueeze(-1)),
