@@ -98,6 +98,9 @@ class EconomyConfig(Section):
     firm_debt_scale: Positive = Field(100.0, description="money per unit of a firm's debt penalty")
 
     shocks: Shocks | None = Field(None, description="processes that move numbers of the economy by period; None: none")
+    start: str | None = Field(
+        None, description="file of states, one of which each episode begins at; None: the endowments above"
+    )
 
     @model_serializer(mode="wrap")
     def _without_parts_that_are_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -192,7 +195,7 @@ class EconomyConfig(Section):
 
 
 # Fields that are left out of what is saved where they are None.
-_PARTS = frozenset({"shocks"})
+_PARTS = frozenset({"shocks", "start"})
 
 PRESETS: dict[str, dict[str, Any]] = {"open": {"open_economy": True}, "closed": {"open_economy": False}}
 

@@ -20,6 +20,7 @@ from rbc_marl.errors import ConfigError, one_of, shown
 from rbc_marl.observations import Encoding, observe
 from rbc_marl.processes import Shocks
 from rbc_marl.settings import Section, Seed, seed_of
+from rbc_marl.starts import warm
 
 # Half precision ends at 65,504, where firms begin with millions.
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -192,8 +193,8 @@ class VectorEconomy:
         """Start new episodes.
 
         Args:
-            seeds: Of the shocks of these episodes; or several, each of an equal share of the batch. None: the next
-                shocks of this batch's own seed.
+            seeds: Of the shocks and warm starts of these episodes; or several, each of an equal share of the batch.
+                None: the next ones of this batch's own seed.
 
         Returns:
             Observations: "global" [B, G], and the private parts "consumer" [B, C, P], "firm" [B, F, Q], "government"
@@ -306,6 +307,8 @@ class VectorEconomy:
             self.episodes_drawn += 1
         scale, given = self.labour_disutility_scale, self.parameters
         start = initial_state(self.config, self.num_envs, self.device, self.dtype, scale, seeds, given)
+        if self.config.start is not None:
+            start = warm(self.config, start, seeds)
         if self.imposed:
             where = (self.num_envs, self.device, self.dtype)
             start = start.with_shocks(impose(self.config, start.shocks, self.imposed, *where, given))

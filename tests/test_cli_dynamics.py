@@ -56,7 +56,7 @@ def test_moments_print_a_table_beside_data(capsys, tmp_path):
     ("words", "message"),
     [
         (["impulse", "quickstart", "--shock", "technolgy=-5%@3"], 'did you mean "technology"'),
-        (["impulse", "quickstart", "--shock", "technology=-5%"], "write it as name=value@period, such as technology"),
+        (["impulse", "quickstart", "--shock", "technology=-5%"], "write it with a period, such as technology"),
         (["impulse", "quickstart", "--shock", "technology@3"], "write it as key=value, such as technology"),
         (["impulse", "quickstart", "--shock", "technology=x@3"], "x is no number; write it as technology=-5%@3"),
         (["impulse", "quickstart", "--shock", "technology=-5%@3,persistance=1"], 'did you mean "persistence"'),

@@ -18,7 +18,7 @@ LAYERS = (
     ("memory", "own_code", "places", "presets", "processes", "provenance", "schema", "signatures"),
     ("config",),
     ("economy",),
-    ("choices", "observations"),
+    ("choices", "observations", "starts"),
     ("vector_env",),
     ("policies",),
     ("curriculum",),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rbc_marl.cli.evaluate import pair
+from rbc_marl.cli.evaluate import dated, pair
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
 from rbc_marl.errors import ConfigError
 from rbc_marl.files import replace_file
@@ -94,7 +94,7 @@ def transition(
 
     values, periods = {}, set()
     for text in reform:
-        body, period = _dated(text, "--reform", "income_tax=0.2@5")
+        body, period = dated(text, "--reform", "income_tax=0.2@5")
         name, values_of = pair(body, "--reform")
         values[name] = values_of
         periods.add(period)
@@ -139,7 +139,7 @@ def _impulse(text: str) -> dict[str, Any]:
     """What was typed after --shock, as plain data."""
     head, *others = text.split(",")
     example = "technology=-5%@3,persistence=0.8"
-    body, period = _dated(head, "--shock", example)
+    body, period = dated(head, "--shock", example)
     name, equals, size = body.partition("=")
     share = re.fullmatch(r"\s*([^%]*)%\s*", size)
     parts, value = parse_set(f"{name}={share[1] if share else size}" if equals else body, "--shock", example)
@@ -148,14 +148,6 @@ def _impulse(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {"number": ".".join(parts), "period": period}
     found |= {"change": value / 100.0} if share else {"level": value}
     return found | dict(pair(other, "--shock") for other in others)
-
-
-def _dated(text: str, option: str, example: str) -> tuple[str, int]:
-    """What stands before an @, and the period that stands after it."""
-    body, at, period = text.rpartition("@")
-    if not at or not period.strip().isdecimal():
-        raise ConfigError(f"{option} {text}: write it as name=value@period, such as {example}")
-    return body, int(period)
 
 
 def _policies(checkpoint: Path, changes: list[str] | None, trust: bool) -> PolicySet:

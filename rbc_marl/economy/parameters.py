@@ -55,6 +55,7 @@ PARAMETERS = (*_NAMES, LABOUR_DISUTILITY_SCALE)
 _REASONS = {
     "num_consumers num_firms horizon": "it sets the shapes of tensors",
     "open_economy": "it is no number; let export_quota fall to 0",
+    "start": "it is no number; give other states",
     "shocks": "they are no number; vary the number that they move",
     "welfare": "it is no number; vary firm_welfare_weight",
     "labour_disutility labour_disutility_pareto_shape": "consumers differ in it; vary labour_disutility_scale",

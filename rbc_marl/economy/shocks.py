@@ -92,6 +92,13 @@ def draw_shocks(
     return paths
 
 
+def draw_rows(count: int, num_envs: int, seeds: Seeds, device: torch.device) -> Tensor:
+    """A number from 0 to ``count`` - 1 for each economy of a batch, [B], all alike likely."""
+    keys = _keys(num_envs, seeds, device)
+    assert keys is not None  # there are seeds
+    return (_uniform(_mixed(keys ^ seed_from(b"start")), 1, 1).flatten() * count).long().clamp(max=count - 1)
+
+
 def in_force(state: EconomyState, parameters: Mapping[str, Number] | None) -> Mapping[str, Number] | None:
     """Numbers in place of the configuration's own in a period: those given, and those that shocks move.
 

@@ -224,8 +224,8 @@ class EpisodeCollector:
         return Rollout(**columns), metrics.result()
 
     def _shock_seeds(self, generator: Generators) -> list[int] | None:
-        """Seeds of the shocks of the episodes that generators are about to draw for, which stay as they are."""
-        if self.economy.shocks is None or generator is None:
+        """Seeds of shocks and starts of the episodes that generators are about to draw for; these stay as they are."""
+        if generator is None or (self.economy.shocks is None and self.economy.start is None):
             return None
         each = [generator] if isinstance(generator, torch.Generator) else generator
         return [seed_of_generator(one) for one in each]

@@ -21,6 +21,7 @@ CONSUMER_DEBT = {"consumer_debt_penalty": 0.5}
 
 # field: (what else to set, the new value, what must change, what must not)
 CASES: dict[str, tuple[dict[str, object], object, set[str], set[str]]] = {
+    "start": ({}, "starts.safetensors", set(), set()),  # batches read it: see tests/test_starts.py
     "shocks": (
         {}, {"technology": {"kind": "path", "values": [0.05]}}, {"output", "inventory"}, {"labour", "wage_income"}
     ),
