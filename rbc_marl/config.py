@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.mechanics.labour import DisutilityPart, Linear
@@ -15,6 +15,7 @@ from rbc_marl.mechanics.production import CobbDouglas, ProductionPart
 from rbc_marl.mechanics.taxes import Equal, Flat, TransfersPart, WageTaxPart
 from rbc_marl.mechanics.utility import Crra, UtilityPart
 from rbc_marl.mechanics.welfare import Weighted, WelfarePart
+from rbc_marl.processes import BY_AGENT, Ar1, Shocks
 from rbc_marl.settings import Many, Section, dump_yaml, load_yaml_file
 
 AGENT_TYPES = ("consumer", "firm", "government")
@@ -112,6 +113,32 @@ class EconomyConfig(Section):
     consumer_debt_scale: Positive = Field(1.0, description="money per unit of a consumer's debt penalty")
     firm_debt_scale: Positive = Field(100.0, description="money per unit of a firm's debt penalty")
 
+    shocks: Shocks | None = Field(None, description="processes that move numbers of the economy by period; None: none")
+    start: str | None = Field(
+        None, description="file of states, one of which each episode begins at; None: the endowments above"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_parts_that_are_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields, but for parts that are off: what was saved before there were any has the same hash."""
+        return {name: value for name, value in handler(self).items() if value is not None or name not in _PARTS}
+
+    @model_validator(mode="after")
+    def _check_shocks(self) -> Self:
+        for name, shock in (self.shocks.on if self.shocks else {}).items():
+            if isinstance(shock, Ar1):
+                if name == "dividend_share":
+                    raise ValueError(f"shocks.{name} is ar1, which leaves the range of a share; give markov or path")
+                if name not in BY_AGENT and getattr(self, name) == 0.0:
+                    raise ValueError(f"shocks.{name} is ar1, a factor on {name}, which is 0; give markov or path")
+                continue
+            for value in () if name in BY_AGENT else shock.values:
+                try:
+                    EconomyConfig.parse({name: value}, "")
+                except ConfigError as error:
+                    raise ValueError(f"shocks.{name}.values: {error}") from None
+        return self
+
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         for name, count, agents in (
@@ -208,6 +235,9 @@ class EconomyConfig(Section):
         """Write every field to a YAML file that `from_yaml` reads back to an equal configuration."""
         Path(path).write_text(dump_yaml(self.model_dump(mode="json")), encoding="utf-8")
 
+
+# Fields that are left out of what is saved where they are None.
+_PARTS = frozenset({"shocks", "start"})
 
 PRESETS: dict[str, dict[str, Any]] = {"open": {"open_economy": True}, "closed": {"open_economy": False}}
 

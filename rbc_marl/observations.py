@@ -3,7 +3,8 @@
 Global part, G numbers: prices [F], wages [F], inventories [F x width], overdemanded [F], income tax, corporate tax,
 time. Private part of a consumer: budget [width], labour disutility. Of a firm: budget [width], capital, labour
 exponent, identity [F]. The government sees the global part only. ``width`` is 1 for the encoding "symlog" and 11 for
-"digits".
+"digits". Shocks that are seen come last in the global part, or in the private part of those whose productivity moves
+(before the identity): each where it stands now, and as many periods ahead as there are news.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.parameters import own_number
+from rbc_marl.economy.shocks import at
 from rbc_marl.economy.state import EconomyState
 from rbc_marl.errors import one_of
+from rbc_marl.processes import BY_AGENT, Ar1, Markov, Path
 
 Encoding = Literal["symlog", "digits"]
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
@@ -27,6 +31,8 @@ NUM_DIGITS = 10
 # Divisor of the signed logarithm: budgets of 2,000 and 2,200,000 become 0.76 and 1.46.
 SYMLOG_SCALE = 10.0
 CAPITAL_SCALE = 10000.0
+# A shock is seen up to so many standard deviations, or multiples of the largest value.
+MOST_SEEN = 100.0
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -62,7 +68,8 @@ class ObservationLayout:
     width: int
     """Entries per encoded quantity."""
     global_slices: dict[str, slice]
-    """Slices of the global part by quantity: price, wage, inventory, overdemanded, income_tax, corporate_tax, time."""
+    """Slices of the global part by quantity: price, wage, inventory, overdemanded, income_tax, corporate_tax, time, and
+    the names of shocks that all see."""
     private_slices: dict[str, dict[str, slice]]
     """Slices of the private part by agent type and quantity."""
 
@@ -102,6 +109,7 @@ def observation_layout(config: EconomyConfig, encoding: str = "symlog") -> Obser
     """
     width = 1 if check_encoding(encoding) == "symlog" else NUM_DIGITS + 1
     firms = config.num_firms
+    seen = {name: shock.seen for name, shock in _shocks(config).items()}
     return ObservationLayout(
         width=width,
         global_slices=_slices(
@@ -113,14 +121,42 @@ def observation_layout(config: EconomyConfig, encoding: str = "symlog") -> Obser
                 "income_tax": 1,
                 "corporate_tax": 1,
                 "time": 1,
+                **{name: count for name, count in seen.items() if name not in BY_AGENT},
             }
         ),
         private_slices={
-            "consumer": _slices({"budget": width, "labour_disutility": 1}),
-            "firm": _slices({"budget": width, "capital": 1, "labour_exponent": 1, "identity": firms}),
+            "consumer": _slices({"budget": width, "labour_disutility": 1} | _own(seen, "workers")),
+            "firm": _slices(
+                {"budget": width, "capital": 1, "labour_exponent": 1} | _own(seen, "firms") | {"identity": firms}
+            ),
             "government": {},
         },
     )
+
+
+def _own(seen: dict[str, int], name: str) -> dict[str, int]:
+    """The productivity that agents see of their own, as far as it moves."""
+    return {"productivity": seen[name]} if name in seen else {}
+
+
+def _shocks(config: EconomyConfig) -> dict[str, Ar1 | Markov | Path]:
+    """Shocks that somebody sees, by name."""
+    return config.shocks.seen if config.shocks is not None else {}
+
+
+def _seen(config: EconomyConfig, state: EconomyState, name: str, shock: Ar1 | Markov | Path) -> list[Tensor]:
+    """What is seen of a shock, now and as far ahead as there are news: [B, 1] each, of agents' own [B, N, 1].
+
+    Of an AR(1) process the logarithm of the factor in its standard deviations; else the value as a share of the
+    largest.
+    """
+    paths = [at(state.shocks[name], state.time, ahead).unsqueeze(-1) for ahead in range(shock.seen)]
+    if isinstance(shock, Ar1):
+        own = 1.0 if name in BY_AGENT else own_number(config, name)
+        paths = [(path / own).log() / (shock.spread or 1.0) for path in paths]
+    else:
+        paths = [path / (max(shock.values) or 1.0) for path in paths]
+    return [path.clamp(-MOST_SEEN, MOST_SEEN) for path in paths]
 
 
 def observation_size(config: EconomyConfig, agent_type: str, encoding: str = "symlog") -> tuple[int, int]:
@@ -164,16 +200,23 @@ def observe(config: EconomyConfig, state: EconomyState, encoding: str = "symlog"
         state.corporate_tax.unsqueeze(-1),
         state.time.unsqueeze(-1) / config.horizon,
     ]
+    own: dict[str, list[Tensor]] = {name: [] for name in BY_AGENT}
+    for name, shock in _shocks(config).items():
+        own.get(name, shared).extend(_seen(config, state, name, shock))
     firms = config.num_firms
     identity = torch.eye(firms, device=capital.device, dtype=capital.dtype).expand(capital.shape[0], firms, firms)
     return {
         "global": torch.cat(shared, dim=-1),
-        "consumer": _beside(encode(state.consumer_budget), state.labour_disutility / scale["labour_disutility"]),
+        "consumer": _with(
+            _beside(encode(state.consumer_budget), state.labour_disutility / scale["labour_disutility"]),
+            own["workers"],
+        ),
         "firm": torch.cat(
             [
                 encode(state.firm_budget),
                 symlog(capital) if encoding == "symlog" else capital / CAPITAL_SCALE,
                 state.labour_exponent.unsqueeze(-1),
+                *own["firms"],
                 identity,
             ],
             dim=-1,
@@ -192,6 +235,11 @@ def _beside(columns: Tensor, last: Tensor) -> Tensor:
     result[..., :-1] = columns
     result[..., -1] = last
     return result
+
+
+def _with(columns: Tensor, others: list[Tensor]) -> Tensor:
+    """Columns [B, A, n] and others [B, A, 1]; as they are where there are none."""
+    return torch.cat([columns, *others], dim=-1) if others else columns
 
 
 def join(observation: dict[str, Tensor], agent_type: str) -> Tensor:
@@ -221,6 +269,11 @@ def bounds(
         lowest, highest = ([-unbounded], unbounded) if layout.width == 1 else ([0.0] * NUM_DIGITS + [-1.0], 1.0)
         low[columns] = np.tile(lowest, count)
         high[columns] = highest
+    moving = [layout.global_slices[name] for name in _shocks(config) if name not in BY_AGENT]
+    if "productivity" in own:
+        moving.append(slice(shared + own["productivity"].start, shared + own["productivity"].stop))
+    for columns in moving:
+        low[columns], high[columns] = -MOST_SEEN, MOST_SEEN
     if "capital" in own:  # grows with every investment, without an end
         high[shared + own["capital"].start] = unbounded if layout.width == 1 else _FLOAT32_MAX / CAPITAL_SCALE
     return low, high

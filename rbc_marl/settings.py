@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_a
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from rbc_marl.errors import ConfigError, first_line, nearest, shown
 from rbc_marl.yaml_loader import MOST_CHARACTERS, Loader
@@ -166,6 +167,15 @@ def explain(error: ValidationError, model: type[Section], data: Any, where: str)
             owner = _section_at(model, path[:-1], first["loc"]) or model
             examples = owner.model_fields[str(path[-1])].examples if path[-1] in owner.model_fields else None
             return f"{place} is missing; give {examples[0] if examples else 'it'}"
+        case "union_tag_not_found":
+            field = _field_at(model, path)
+            sections = _sections_in(field.annotation) if field else ()
+            known = [kind for one in sections for kind in get_args(one.model_fields["kind"].annotation)]
+            return f"{place}.kind is missing; give {' or '.join(known)}"
+        case "union_tag_invalid":
+            tag = str(first["ctx"]["tag"])
+            known = re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
+            return f"{place}.kind is {shown(tag)}; it must be {' or '.join(known)}{nearest(tag, known)}"
         case "value_error" | "assertion_error":
             return _of_validator(message, place, first["input"], _section_at(model, path, first["loc"]))
     same = [problem for other, problem in problems if other == path]
@@ -179,10 +189,15 @@ def explain(error: ValidationError, model: type[Section], data: Any, where: str)
 
 def _example(model: type[Section], path: Sequence[int | str], problem: Any) -> str:  # noqa: ANN401 - pydantic's own
     """How the field of a value of the wrong kind is written, where it has an example."""
-    owner = _section_at(model, path[:-1]) if path else None
-    field = owner.model_fields.get(str(path[-1])) if owner else None
+    field = _field_at(model, path, problem["loc"])
     is_of_kind = problem["type"].endswith(("_type", "too_short", "literal_error"))
     return f", such as {field.examples[0]}" if field and field.examples and is_of_kind else ""
+
+
+def _field_at(model: type[Section], path: Sequence[int | str], kinds: Sequence[int | str] = ()) -> FieldInfo | None:
+    """The field at a path, where it is one of a section."""
+    owner = _section_at(model, path[:-1], kinds) if path else None
+    return owner.model_fields.get(str(path[-1])) if owner else None
 
 
 def _of_validator(message: str, place: str, given: object, owner: type[Section] | None) -> str:
@@ -222,7 +237,8 @@ def _section_at(
         if fields:
             sections = [one for field in fields for one in _sections_in(field.annotation)]
         # Otherwise it is a key of a mapping, or a place in a list, of the same sections.
-    return next((section for section in sections if section.__name__ in kinds), next(iter(sections), None))
+    named = {str(kind).lower() for kind in kinds}  # of a section by its class, or by its ``kind``
+    return next((section for section in sections if section.__name__.lower() in named), next(iter(sections), None))
 
 
 def _sections_in(annotation: Any) -> Iterator[type[Section]]:  # noqa: ANN401 - annotations are anything

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -15,9 +16,12 @@ from rbc_marl.config import EconomyConfig, resolve_config
 from rbc_marl.economy import Actions, EconomyState, Flows, Number, initial_state, period
 from rbc_marl.economy.audit import try_parts
 from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, check_parameters, own_number
+from rbc_marl.economy.shocks import Seeds, impose, in_force, seed_from
 from rbc_marl.errors import ConfigError, one_of, shown
 from rbc_marl.observations import Encoding, observe
-from rbc_marl.settings import Section, Seed
+from rbc_marl.processes import Shocks
+from rbc_marl.settings import Section, Seed, seed_of
+from rbc_marl.starts import warm
 
 # Half precision ends at 65,504, where firms begin with millions.
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -74,7 +78,8 @@ def check_fits(config: EconomyConfig, num_envs: int, device: torch.device, items
 class VectorEconomy:
     """B copies of an economy, played period by period with tensors for all agents.
 
-    The economy has no randomness of its own; the seed belongs to `sample_actions`. All copies start and end together.
+    The economy has no randomness of its own but shocks, where it has any. The seed decides them, and what
+    `sample_actions` draws; the two do not depend on each other. All copies start and end together.
 
     Attributes:
         config: The economy.
@@ -82,6 +87,9 @@ class VectorEconomy:
         state: The batch's `EconomyState` now; None before the first reset.
         final_observation: After a step that ended episodes with autoreset, the observation at their end; else None.
         parameters: Numbers that hold in place of the configuration's own; set them with `set_parameters`.
+        imposed: Factors on numbers of the economy, by period; set them with `impose`.
+        shock_seed: Of the shocks, and ``episodes_drawn``, how many batches of episodes have drawn theirs: the two
+            decide all shocks to come, and putting them back resumes them.
     """
 
     def __init__(
@@ -102,7 +110,7 @@ class VectorEconomy:
             num_envs: Economies in the batch (B), at least 1.
             device: Where everything is computed.
             dtype: Floating-point type of every quantity.
-            seed: Of the generator behind `sample_actions`.
+            seed: Of the generator behind `sample_actions`, and of the shocks.
             autoreset: Whether a step that ends the episodes starts new ones.
             encoding: How money and units enter observations: "symlog" or "digits".
             parameters: Numbers in place of the configuration's own; see `set_parameters`.
@@ -124,8 +132,15 @@ class VectorEconomy:
         self.set_parameters({} if parameters is None else parameters)
         self.state: EconomyState | None = None
         self.final_observation: dict[str, Tensor] | None = None
-        self.generator = torch.Generator(device=self.device).manual_seed(settings.seed)
+        self.imposed: dict[str, tuple[float, ...]] = {}
+        self.generator = torch.Generator(device=self.device)
+        self.seed(settings.seed)
         self._periods_played = 0
+
+    def seed(self, seed: int) -> None:
+        """Restart `generator` and the shocks; counts from the next reset on."""
+        self.generator.manual_seed(seed)
+        self.shock_seed, self.episodes_drawn = seed, 0
 
     def set_parameters(self, parameters: Mapping[str, Number]) -> None:
         """Put numbers in place of the configuration's own, from the next period on; all others are its own again.
@@ -144,10 +159,28 @@ class VectorEconomy:
         is_own = {n: not isinstance(x, Tensor) and x == own_number(self.config, n) for n, x in checked.items()}
         self.parameters = {name: number for name, number in checked.items() if not is_own[name]}
 
-    def parameter_tensors(self) -> dict[str, Tensor]:
-        """`parameters`, each [B]."""
+    def impose(self, factors: Mapping[str, Sequence[float]]) -> None:
+        """Multiply numbers of the economy period by period, from the next reset on, on top of shocks that it has.
+
+        Agents see it where they see shocks to the number.
+
+        Args:
+            factors: By name (`rbc_marl.processes.Shocks`), one for each period from the first on; later periods have
+                the last one. Empty: nothing is imposed any more.
+
+        Raises:
+            ConfigError: A name is unknown, or factors are none.
+        """
+        for name, each in factors.items():
+            one_of(name, Shocks.names(), "what is imposed")
+            if not each or not all(isinstance(x, float | int) and 0.0 <= x < math.inf for x in each):
+                raise ConfigError(f"factors on {name} are {shown(each)}; give a list of numbers of at least 0")
+        self.imposed = {name: tuple(map(float, each)) for name, each in factors.items()}
+
+    def parameter_tensors(self, state: EconomyState) -> dict[str, Tensor]:
+        """Numbers in place of the configuration's own in the period that begins with a state, each [B]."""
         one_each = torch.ones(self.num_envs, device=self.device, dtype=self.dtype)
-        return {name: number * one_each for name, number in self.parameters.items()}
+        return {name: number * one_each for name, number in (in_force(state, self.parameters) or {}).items()}
 
     @property
     def labour_disutility_scale(self) -> Number:
@@ -158,15 +191,26 @@ class VectorEconomy:
     def labour_disutility_scale(self, scale: Number) -> None:
         self.set_parameters({**self.parameters, LABOUR_DISUTILITY_SCALE: scale})
 
-    def reset(self) -> dict[str, Tensor]:
+    def reset(self, seeds: Seeds | None = None) -> dict[str, Tensor]:
         """Start new episodes.
+
+        Args:
+            seeds: Of the shocks and warm starts of these episodes; or several, each of an equal share of the batch.
+                None: the next ones of this batch's own seed.
 
         Returns:
             Observations: "global" [B, G], and the private parts "consumer" [B, C, P], "firm" [B, F, Q], "government"
                 [B, 1, 0].
+
+        Raises:
+            ConfigError: Seeds are no whole numbers from 0, or the batch has no equal shares for them.
         """
         self.final_observation = None
-        return self._start()
+        if seeds is not None:
+            seeds = [seed_of(one) for one in ([seeds] if isinstance(seeds, int) else seeds)]
+            if not seeds or self.num_envs % len(seeds):
+                raise ConfigError(f"there are {len(seeds)} seeds for {self.num_envs} economies; give as many, or one")
+        return self._start(seeds)
 
     def step(self, indices: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Flows]:
         """Play one period.
@@ -258,7 +302,17 @@ class VectorEconomy:
         """Uniformly random indices for every agent, from this batch's own generator."""
         return sample_indices(self.config, self.num_envs, self.generator, self.device)
 
-    def _start(self) -> dict[str, Tensor]:
+    def _start(self, seeds: Seeds | None = None) -> dict[str, Tensor]:
         self._periods_played = 0
-        self.state = initial_state(self.config, self.num_envs, self.device, self.dtype, self.labour_disutility_scale)
+        if seeds is None:
+            seeds = seed_from(self.shock_seed, self.episodes_drawn)
+            self.episodes_drawn += 1
+        scale, given = self.labour_disutility_scale, self.parameters
+        start = initial_state(self.config, self.num_envs, self.device, self.dtype, scale, seeds, given)
+        if self.config.start is not None:
+            start = warm(self.config, start, seeds)
+        if self.imposed:
+            where = (self.num_envs, self.device, self.dtype)
+            start = start.with_shocks(impose(self.config, start.shocks, self.imposed, *where, given))
+        self.state = start
         return observe(self.config, self.state, self.encoding)

@@ -105,7 +105,7 @@ class Comparison:
         ]
         for quantity in COMPARED:
             found = {change.economy: change for change in self.changes if change.quantity == quantity}
-            lines.append(" & ".join([tex_text(quantity), *(_shown(found[e].mean) for e in self.economies)]) + r" \\")
+            lines.append(" & ".join([tex_text(quantity), *(shown(found[e].mean) for e in self.economies)]) + r" \\")
             cells = [_interval(found[e]).replace("±", r"$\pm$") for e in others]
             lines.append(" & ".join(["", "", *cells]) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
@@ -123,7 +123,7 @@ class Comparison:
             changes.add_column(economy, justify="right", no_wrap=True)
         for quantity in COMPARED:
             found = {change.economy: change for change in self.changes if change.quantity == quantity}
-            cells = [_shown(found[first].mean), *(_interval(found[economy]) for economy in others)]
+            cells = [shown(found[first].mean), *(_interval(found[economy]) for economy in others)]
             changes.add_row(quantity.replace("_", " "), *cells)
         if not self.gains:
             return [changes]
@@ -137,8 +137,8 @@ class Comparison:
             gains.add_column("of consumption", justify="right", no_wrap=True)
         for group in dict.fromkeys(one.group for one in self.gains):
             row = {one.economy: one for one in self.gains if one.group == group}
-            cells = [text for e in others for text in (_half_width(row[e].gain, row[e].low), _share(row[e]))]
-            gains.add_row(str(group), _shown(row[others[0]].utility), *cells)
+            cells = [text for e in others for text in (half_width(row[e].gain, row[e].low), _share(row[e]))]
+            gains.add_row(str(group), shown(row[others[0]].utility), *cells)
         return [changes, gains]
 
 
@@ -177,7 +177,7 @@ def _gains(name: str, home: Episodes, other: Episodes) -> list[GroupGain]:
         return []
     before, after = (e.returns["consumer"].double() for e in (home, other))
     gains = []
-    for number, members in enumerate(_groups(before.mean(dim=0)), start=1):
+    for number, members in enumerate(groups_by_utility(before.mean(dim=0)), start=1):
         found = paired((after - before)[:, members].mean(dim=1))
         share = consumption_equivalent(home, other, members) or dict.fromkeys(("gain", "low", "high"))
         utility = float(before[:, members].mean())
@@ -185,7 +185,7 @@ def _gains(name: str, home: Episodes, other: Episodes) -> list[GroupGain]:
     return gains
 
 
-def _groups(utility: Tensor) -> list[list[int]]:
+def groups_by_utility(utility: Tensor) -> list[list[int]]:
     """Numbers of consumers in `GROUPS` groups of nearly one size, the least utility first; fewer where they are few."""
     order, count = utility.argsort().tolist(), min(GROUPS, len(utility))
     ends = [round(i * len(order) / count) for i in range(count + 1)]
@@ -197,16 +197,18 @@ def _digits(value: float) -> int:
     return 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 3
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """A number with the digits that people read."""
     return f"{value:,.{_digits(value)}f}"
 
 
-def _half_width(value: float, low: float) -> str:
+def half_width(value: float, low: float) -> str:
+    """A difference and half of its interval, from the interval's lower end."""
     return f"{value:+,.{_digits(value)}f} ± {value - low:,.{_digits(value)}f}"
 
 
 def _interval(change: Change) -> str:
-    return _half_width(change.difference, change.low)
+    return half_width(change.difference, change.low)
 
 
 def _share(gain: GroupGain) -> str:

@@ -60,6 +60,7 @@ FIRM_UNITS = {
     "labour": "hours",
     "output": "units",
     "wage_bill": "money",
+    "investment": "money",
     "profit": "money, before tax",
     "corporate_tax_paid": "money",
     "dividends": "money",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from rbc_marl.analysis.indicators import indicators
 from rbc_marl.analysis.metrics import EpisodeMetrics, collapsed, period_quantities
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
+from rbc_marl.economy.shocks import seed_of_generator
 from rbc_marl.errors import ConfigError, shown
 from rbc_marl.policies import Policies
 from rbc_marl.settings import plain, seed_of
@@ -26,7 +27,7 @@ from rbc_marl.vector_env import VectorEconomy
 SLAB = 128
 # Quantities of firms kept of each period: fields of the state at its start, and of its flows.
 FIRM_STOCKS = ("price", "wage", "inventory", "overdemanded", "firm_budget", "capital")
-_MONEY_FLOWS = ("wage_bill", "profit", "corporate_tax_paid", "dividends", "firm_reward")
+_MONEY_FLOWS = ("wage_bill", "investment", "profit", "corporate_tax_paid", "dividends", "firm_reward")
 FIRM_FLOWS = ("total_demand", "sales", "exports", "labour", "output", *_MONEY_FLOWS)
 # Shown the state at the start of a period, the choices made in it, and what happened.
 Watch = Callable[[EconomyState, Mapping[str, Tensor], Flows], None]
@@ -132,6 +133,7 @@ def play(
     baskets: bool = False,
     slab: int = SLAB,
     watch: Watch | None = None,
+    imposed: Mapping[str, Sequence[float]] | None = None,
 ) -> Episodes:
     """Play episodes, from a generator that belongs to this call.
 
@@ -148,6 +150,7 @@ def play(
         baskets: Whether to keep what each consumer obtains of every good, which is most of what there is to keep.
         slab: Most economies played side by side. Fewer need less memory.
         watch: Shown every period of every slab, in order.
+        imposed: Factors on numbers of the economy, by period (`VectorEconomy.impose`).
 
     Raises:
         ConfigError: A number is out of range.
@@ -161,7 +164,7 @@ def play(
     for number, start in enumerate(range(0, total, slab)):
         state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(device=policies.device).manual_seed(int(state))
-        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, kept, watch))
+        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, kept, watch, imposed or {}))
     quantities, returns, periods, firms, consumers, by_consumer, goods = (
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*slabs, strict=True)
     )
@@ -183,6 +186,7 @@ def _play_slab(
     greedy: bool,
     kept: tuple[bool, bool, bool],
     watch: Watch | None,
+    imposed: Mapping[str, Sequence[float]],
 ) -> tuple[dict[str, Tensor], ...]:
     """Of one batch of episodes what `Episodes` holds, in its order; baskets under "consumption".
 
@@ -191,7 +195,8 @@ def _play_slab(
     config = policies.config
     record, agents, baskets = kept
     batch = VectorEconomy(config, num_envs, device=policies.device, autoreset=False, encoding=policies.encoding)
-    observation = batch.reset()
+    batch.impose(imposed)
+    observation = batch.reset(seed_of_generator(generator))
     start = batch.require_state()
     metrics = EpisodeMetrics(config)
     returns: dict[str, Tensor] = {}

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rbc_marl.choices import decode
 from rbc_marl.economy import Actions, EconomyState
+from rbc_marl.economy.shocks import seed_of_generator
+from rbc_marl.errors import ConfigError
 from rbc_marl.observations import observe
 from rbc_marl.policies import Policies
 from rbc_marl.policies.saved import PolicySet, of_weights_type
@@ -19,22 +21,30 @@ from rbc_marl.vector_env import VectorEconomy
 
 
 @torch.no_grad()
-def situations(policies: Policies, count: int, seed: int = 0) -> tuple[EconomyState, torch.Generator]:
-    """Play economies up to the middle of an episode.
+def situations(
+    policies: Policies, count: int, seed: int = 0, periods: int | None = None
+) -> tuple[EconomyState, torch.Generator]:
+    """Play economies up to the middle of an episode, or for some periods.
 
     Args:
         policies: Whoever decides, with draws.
         count: Economies (B).
         seed: Of the draws.
+        periods: How many are played; None: half of an episode.
 
     Returns:
-        The state at the start of the middle period, and the generator after its draws.
+        The state after these periods, and the generator after its draws.
+
+    Raises:
+        ConfigError: An episode has not so many periods.
     """
     config = policies.config
+    if periods is not None and not 0 <= periods <= config.horizon:
+        raise ConfigError(f"{periods} periods are to be played; an episode has {config.horizon}")
     generator = torch.Generator(device=policies.device).manual_seed(seed)
     env = VectorEconomy(config, count, device=policies.device, autoreset=False, encoding=policies.encoding)
-    observation = env.reset()
-    for _ in range(config.horizon // 2):
+    observation = env.reset(seed_of_generator(generator))
+    for _ in range(config.horizon // 2 if periods is None else periods):
         indices = policies.act(observation, generator, state=env.require_state())
         observation, _, _, _ = env.step(indices)
     return env.require_state(), generator

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
+from rbc_marl.errors import ConfigError
 from rbc_marl.places import local_path, named, push
 from rbc_marl.settings import parse_set
 
@@ -48,6 +49,10 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="TYPE=RATE", help="Replace actions by random ones this often: price=0.05. Repeatable."),
     ] = None,
+    states: Annotated[
+        str | None,
+        typer.Option(metavar="FILE@PERIOD", help="Save the states after a period, to start at: --set start=FILE."),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
@@ -57,10 +62,13 @@ def evaluate(
     from rbc_marl.analysis.outcomes import BEST, outcome, reason
     from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.analysis.shopping import shopping
+    from rbc_marl.analysis.situations import situations
     from rbc_marl.policies.imposed import Imposed
     from rbc_marl.policies.saved import find_checkpoint, load_policies
     from rbc_marl.policies.trembles import Trembles, TremblingPolicies
+    from rbc_marl.starts import save_starts
 
+    starts, after = dated(states, "--states", "starts.safetensors@5") if states else ("", 0)
     out = local_path(out_) if out_ else None
     if out is not None:
         check_path(out)
@@ -81,6 +89,8 @@ def evaluate(
         save_frame(played, out, by, {"policies": str(checkpoint), "fix": imposed.chosen, "trembles": chance.chosen})
     if out is not None:
         push(out)
+    if states is not None:
+        save_starts(local_path(starts), situations(trembling, episodes, seed, after)[0])
     rules = str(policies.info.get("rules", BEST))
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     elsewhere = off_path(policies, seed)
@@ -101,6 +111,8 @@ def evaluate(
     print(f"outcome: {became} ({reason(policies.config, became, evaluation.to_dict(), rules)})")
     elsewhere_too = f", in another economy: {' '.join(set_)}" if set_ else ""
     print(f"policies: {named(find_checkpoint(checkpoint))}{elsewhere_too}")
+    if states is not None:
+        print(f"states after period {after}: {starts}   (begin there with --set start={shlex.quote(starts)})")
     if out is not None:
         rows = "period" if by == "period" else f"{by} and period"
         print(f"picture: {named(out)}" if draws else f"table: {named(out)} (a row per {rows})")
@@ -137,3 +149,11 @@ def pair(text: str, option: str) -> tuple[str, Any]:
     """A name and its value, typed as NAME=VALUE after an option."""
     parts, value = parse_set(text, option, "income_tax=0.2")
     return ".".join(parts), value
+
+
+def dated(text: str, option: str, example: str) -> tuple[str, int]:
+    """What stands before an @, and the period that stands after it."""
+    body, at, period = text.rpartition("@")
+    if not at or not period.strip().isdecimal():
+        raise ConfigError(f"{option} {text}: write it with a period, such as {example}")
+    return body, int(period)

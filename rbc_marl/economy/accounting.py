@@ -9,6 +9,7 @@ from torch import Tensor
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.government import consumption_tax
 from rbc_marl.economy.parameters import Number, numbers_of
+from rbc_marl.economy.shocks import in_force, times
 from rbc_marl.economy.state import Actions, EconomyState, Flows
 
 
@@ -33,7 +34,7 @@ def residuals(
     Returns:
         - ``goods`` [B, F], units: opening inventory + output - sales - exports - closing inventory.
         - ``consumption`` [B, F], units: what consumers obtained - what the firm sold them.
-        - ``labour`` [B], hours: worked by consumers - worked for firms.
+        - ``labour`` [B], hours: worked by consumers, times their productivity - worked for firms.
         - ``wages`` [B], money: received by consumers - paid by firms.
         - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer + dividends - spending - tax on
           consumption + interest - closing budget.
@@ -45,7 +46,7 @@ def residuals(
         - ``money`` [B]: all budgets at the start + what enters from outside (grants, interest, exports) - what leaves
           into capital - all budgets at the end.
     """
-    numbers = numbers_of(config, parameters)
+    numbers = numbers_of(config, in_force(state, parameters))
     grant = numbers.consumer_grant
     grants = (grant.squeeze(-1) if isinstance(grant, Tensor) else grant) * config.num_consumers
     on_goods = consumption_tax(flows.spending, numbers.consumption_tax)
@@ -59,7 +60,7 @@ def residuals(
     return {
         "goods": state.inventory + flows.output - flows.sales - flows.exports - next_state.inventory,
         "consumption": flows.consumption.sum(1) - flows.sales,
-        "labour": actions.hours.sum(1) - flows.labour.sum(1),
+        "labour": times(actions.hours, state, "workers").sum(1) - flows.labour.sum(1),
         "wages": flows.wage_income.sum(1) - flows.wage_bill.sum(1),
         "consumer_money": state.consumer_budget
         + grant

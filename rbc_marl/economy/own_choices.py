@@ -70,7 +70,13 @@ def require_own_values(config: EconomyConfig, what: str) -> None:
 
 
 def market_of(config: EconomyConfig, state: EconomyState, flows: Flows) -> Market:
-    """What consumers met in one period, from the state at its start and what happened in it."""
+    """What consumers met in one period, from the state at its start and what happened in it.
+
+    Raises:
+        ConfigError: Workers differ in productivity, which the formulas here do not know.
+    """
+    if "workers" in state.shocks:
+        raise ConfigError("own choices are not valued under shocks.workers; train without logit_response")
     net_wage = state.wage * (1.0 - state.income_tax.unsqueeze(-1))
     if not isinstance(config.wage_tax, Flat):
         pay = state.wage.unsqueeze(-1) * _table(config.hours_choices, state.wage.dtype, state.wage.device)

@@ -59,6 +59,8 @@ PARAMETERS = (*_NAMES, LABOUR_DISUTILITY_SCALE)
 _REASONS = {
     "num_consumers num_firms horizon": "it sets the shapes of tensors",
     "open_economy": "it is no number; let export_quota fall to 0",
+    "start": "it is no number; give other states",
+    "shocks": "they are no number; vary the number that they move",
     "welfare": "it is no number; vary firm_welfare_weight",
     "utility": "it is no number; vary crra",
     "production": "it is no number; vary technology",

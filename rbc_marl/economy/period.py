@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
-from rbc_marl.economy import firms, government, markets
+from rbc_marl.economy import firms, government, markets, shocks
 from rbc_marl.economy.parameters import Number, Numbers, is_off, numbers_of
 from rbc_marl.economy.state import Actions, EconomyState, Flows
 
@@ -27,18 +27,19 @@ def period(
         state: At the start of the period.
         actions: Decisions of all agents.
         parameters: Some of `PARAMETERS` in place of the configuration's own numbers: each a number, or a tensor [B] in
-            the state's floating-point type. They are not checked.
+            the state's floating-point type. They are not checked. A shock to the same number holds in their place.
 
     Returns:
         The state at the start of the next period, and what happened in this one.
     """
-    numbers = numbers_of(config, parameters)
+    numbers = numbers_of(config, shocks.in_force(state, parameters))
+    effective_hours = shocks.times(actions.hours, state, "workers")
     requested = actions.demand.transpose(1, 2)  # [B, F, C], see `markets`
     consumer_price = markets.with_consumption_tax(state.price, numbers.consumption_tax)
     share_paid = markets.afford(requested, consumer_price, state.consumer_budget)
     demand = requested * share_paid.unsqueeze(1)
     total_demand = demand.sum(2)
-    labour = markets.hours_by_employer(actions.hours, actions.employer, config.num_firms)
+    labour = markets.hours_by_employer(effective_hours, actions.employer, config.num_firms)
     share_met, is_rationed = markets.ration(total_demand, state.inventory)
     consumption = demand * share_met.unsqueeze(2)
     sales = torch.where(is_rationed, state.inventory, total_demand)  # rounding must not sell more than there is
@@ -46,7 +47,7 @@ def period(
     effort = config.disutility.effort(actions.hours, state.labour_disutility)
     utility = config.utility.with_effort(config.utility.of_goods(consumption, numbers), effort, numbers)
     spending = markets.sum_over_goods(consumption, state.price)
-    wage_income = state.wage.gather(1, actions.employer) * actions.hours
+    wage_income = state.wage.gather(1, actions.employer) * effective_hours
     income_tax_paid = config.wage_tax.paid(wage_income, state.income_tax.unsqueeze(-1))
 
     exports = (
@@ -57,8 +58,9 @@ def period(
     accounts = firms.settle_accounts(
         sales + exports, state.price, labour, state.wage, actions.investment_fraction, state.corporate_tax
     )
+    technology = shocks.times(numbers.technology, state, "firms")
     output = firms.produce(
-        config.production, state.capital, labour, state.labour_exponent, numbers.technology, numbers.labour_floor
+        config.production, state.capital, labour, state.labour_exponent, technology, numbers.labour_floor
     )
     consumption_tax_paid = government.consumption_tax(spending, numbers.consumption_tax)
     tax_pool, transfer = government.collect(income_tax_paid, accounts.corporate_tax_paid, consumption_tax_paid)
@@ -117,7 +119,7 @@ def period(
         government_reward=welfare,
         **accounts._asdict(),
     )
-    return next_state, flows
+    return next_state.with_shocks(state.shocks) if state.shocks else next_state, flows
 
 
 def _share_out(share: Number, num_consumers: int, earned: Tensor, transfers: Tensor) -> tuple[Tensor, Tensor, Tensor]:

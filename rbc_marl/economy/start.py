@@ -1,7 +1,8 @@
-"""The start of an episode: endowments and heterogeneity (appendix of the paper). Nothing is random."""
+"""The start of an episode: endowments and heterogeneity (appendix of the paper). Nothing is random but shocks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.parameters import Number
+from rbc_marl.economy.shocks import Seeds, draw_shocks
 from rbc_marl.economy.state import EconomyState
 
 
@@ -18,8 +20,10 @@ def initial_state(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     labour_disutility_scale: Number = 1.0,
+    seeds: Seeds | None = None,
+    parameters: Mapping[str, Number] | None = None,
 ) -> EconomyState:
-    """A batch of equal economies before their first period.
+    """A batch of economies before their first period, equal but for what shocks will bring.
 
     Args:
         config: The economy.
@@ -27,6 +31,8 @@ def initial_state(
         device: Where the tensors live.
         dtype: Type of every quantity.
         labour_disutility_scale: Factor on the disutility of labour, a number or [B]; curricula anneal it from 0 to 1.
+        seeds: Of the shocks, where the economy has any; None: nothing is drawn (`rbc_marl.economy.shocks`).
+        parameters: Numbers in place of the configuration's own, around which shocks move.
 
     Returns:
         A state at time 0. Its tensors may share memory between economies: treat them as read-only.
@@ -42,7 +48,7 @@ def initial_state(
     theta, consumer_budget, firm_budget, capital, exponent = _endowments(config, device, dtype)
     scale = labour_disutility_scale
     firms = config.num_firms
-    return EconomyState(
+    state = EconomyState(
         price=same(config.initial_price, firms),
         wage=same(config.initial_wage, firms),
         inventory=same(config.initial_inventory, firms),
@@ -56,6 +62,8 @@ def initial_state(
         capital=each(capital),
         labour_exponent=each(exponent),
     )
+    paths = draw_shocks(config, num_envs, device, dtype, seeds, parameters)
+    return state.with_shocks(paths) if paths else state
 
 
 def labour_disutilities(config: EconomyConfig) -> list[float]:

@@ -6,8 +6,9 @@ goods are in units, labour in hours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -18,16 +19,18 @@ class _Tensors:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move to a device and cast the floating-point tensors; indices keep their type."""
-        changes = {
-            f.name: (value.to(device=device, dtype=dtype if value.is_floating_point() else None))
-            for f in fields(self)  # type: ignore[arg-type]
-            for value in (getattr(self, f.name),)
-        }
-        return type(self)(**changes)
+        return self._map(lambda x: x.to(device=device, dtype=dtype if x.is_floating_point() else None))
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
         """The economies ``rows`` of the batch (a slice or an index tensor, so that the batch axis stays)."""
-        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})  # type: ignore[arg-type]
+        return self._map(lambda x: x[rows])
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return type(self)(**{
+            name: {key: function(x) for key, x in value.items()} if isinstance(value, Mapping) else function(value)
+            for name, value in values.items()
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,27 @@ class EconomyState(_Tensors):
     labour_exponent: Tensor
     """[B, F] output elasticity of labour (alpha)."""
 
+    shocks: ClassVar[Mapping[str, Tensor]] = {}
+    """Paths of numbers that move: none but in a `MovingState`."""
+
     @property
     def num_envs(self) -> int:
         """Economies in the batch."""
         return self.price.shape[0]
+
+    def with_shocks(self, paths: Mapping[str, Tensor]) -> EconomyState:
+        """The same with other paths of numbers that move, as `MovingState` has them; without any, none moves."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shocks"}
+        return MovingState(**values, shocks=paths) if paths else EconomyState(**values)
+
+
+@dataclass(frozen=True)
+class MovingState(EconomyState):
+    """The state of a batch of economies in which numbers move from period to period."""
+
+    shocks: Mapping[str, Tensor] = field(default_factory=dict)  # type: ignore[misc]
+    """By name, the whole path of a number (`rbc_marl.economy.shocks`): [B, P], and of "workers" and "firms" [B, C, P]
+    and [B, F, P]. Agents see no more of it than the configuration says."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class StepResult(NamedTuple):
 class ControlledBatch:
     """A batch of economies, some agents of which act in a given mode while policies play the others.
 
-    The others draw from a generator of this batch's own. The economy itself draws nothing.
+    The others draw from a generator of this batch's own. The economy itself draws nothing but its shocks.
 
     Attributes:
         economy: The batch, without autoreset.
@@ -115,18 +115,25 @@ class ControlledBatch:
                 config, old.num_envs, old.device, old.dtype, autoreset=False, encoding=old.encoding
             )
             self.economy.generator = old.generator
+            self.economy.shock_seed, self.economy.episodes_drawn = old.shock_seed, old.episodes_drawn
+            self.economy.impose(old.imposed)
             self.economy.set_parameters(old.parameters)
             self.observation = None
 
     def reset(self, seed: int | None = None) -> dict[str, Tensor]:
-        """Start new episodes; a seed restarts the generator of the others' draws. Returns observations of all."""
+        """Start new episodes; a seed restarts the shocks and the others' draws. Returns observations of all."""
         if seed is not None:
-            self.economy.generator.manual_seed(seed_of(seed))
+            self.seed(seed)
         elif not self._is_seeded:
-            self.economy.generator.seed()  # or all environments that nobody seeds would draw alike
+            self.economy.seed(self.economy.generator.seed())  # or all that nobody seeds would draw alike
         self._is_seeded = True
         self.observation = self.economy.reset()
         return self.observation
+
+    def seed(self, seed: int) -> None:
+        """Restart the shocks and the others' draws."""
+        self.economy.seed(seed_of(seed))
+        self._is_seeded = True
 
     def step(self, actions: Mapping[str, Tensor]) -> StepResult:
         """Play one period.

@@ -17,7 +17,6 @@ from rbc_marl.envs.others import Others
 from rbc_marl.envs.spaces import state_space
 from rbc_marl.errors import ConfigError, require
 from rbc_marl.observations import bounds, join, observation_size
-from rbc_marl.settings import seed_of
 
 require("torchrl", "torchrl")
 from tensordict import TensorDict, TensorDictBase  # noqa: E402 - not before it is known to be there
@@ -172,7 +171,7 @@ class BatchedEconomy(EnvBase):
 
     def _set_seed(self, seed: int | None) -> None:
         if seed is not None:
-            self.controlled.economy.generator.manual_seed(seed_of(seed))
+            self.controlled.seed(seed)
 
     def _observe(self, observation: dict[str, Tensor]) -> TensorDict:
         parts: dict[str, Any] = {}

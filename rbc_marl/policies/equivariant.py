@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from rbc_marl.config import EconomyConfig
-from rbc_marl.observations import observation_layout, scales, symlog
+from rbc_marl.observations import ObservationLayout, observation_layout, scales, symlog
 from rbc_marl.policies.networks import PolicyNetwork, SharedBodyNetwork, fully_connected
 
 _FIRM_QUANTITIES = ("price", "wage", "inventory", "overdemanded")
-_COMMON_QUANTITIES = ("income_tax", "corporate_tax", "time")
 
 
 class FirmFeatures(nn.Module):
@@ -26,13 +25,14 @@ class FirmFeatures(nn.Module):
     The number of firms is read off the observation, so that a network made for ten firms serves four or twenty-five.
     """
 
-    def __init__(self, width: int, is_net: bool = False) -> None:
-        """Fix the number of entries per encoded inventory, and whether wages are those after income tax."""
+    def __init__(self, layout: ObservationLayout, is_net: bool = False) -> None:
+        """Read the layout of observations, and fix whether wages are those after income tax."""
         super().__init__()
-        self.width = width
+        self.width = layout.width
         self.is_net = is_net
-        self.per_firm = len(_FIRM_QUANTITIES) - 1 + width
-        self.common = len(_COMMON_QUANTITIES)
+        self.per_firm = len(_FIRM_QUANTITIES) - 1 + layout.width
+        # Taxes, time and shocks: all that follows what belongs to firms.
+        self.common = layout.sizes("government")[0] - layout.global_slices[_FIRM_QUANTITIES[-1]].stop
 
     def forward(self, shared: Tensor) -> tuple[Tensor, Tensor]:
         """Split global parts [N, G].
@@ -120,7 +120,7 @@ class EquivariantConsumer(PolicyNetwork):
         layout = observation_layout(config, encoding)
         super().__init__(config, agent_type, encoding, sizes)
         # What a worker keeps of a wage: whoever has learnt to respond to wages then responds to income tax as well.
-        self.split = FirmFeatures(layout.width, is_net=True)
+        self.split = FirmFeatures(layout, is_net=True)
         self.ranks = PriceRanks(config) if ranks_prices else None
         self.own_layer = nn.Linear(self.split.per_firm + (PriceRanks.width if ranks_prices else 0), hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
@@ -179,7 +179,7 @@ class EquivariantFirm(SharedBodyNetwork):
         """Make the layers."""
         layout = observation_layout(config, encoding)
         super().__init__(config, agent_type, encoding, sizes)
-        self.split = FirmFeatures(layout.width)
+        self.split = FirmFeatures(layout)
         self.identity_start: int = layout.private_slices["firm"]["identity"].start
         self.own_layer = nn.Linear(self.split.per_firm + self.identity_start, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
@@ -211,7 +211,7 @@ class EquivariantGovernment(SharedBodyNetwork):
         """Make the layers."""
         layout = observation_layout(config, encoding)
         super().__init__(config, agent_type, encoding, sizes)
-        self.split = FirmFeatures(layout.width)
+        self.split = FirmFeatures(layout)
         self.own_layer = nn.Linear(self.split.per_firm, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
         self.body = fully_connected(hidden)

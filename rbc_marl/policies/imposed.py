@@ -12,7 +12,7 @@ from torch import Tensor
 from rbc_marl.choices import choice_tables
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy import EconomyState
-from rbc_marl.errors import one_of
+from rbc_marl.errors import ConfigError, one_of
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.settings import Section
@@ -26,6 +26,9 @@ _PARTS = {
     "income_tax": ("government", 0),
     "corporate_tax": ("government", 1),
 }
+
+# What holds in the period in which it is chosen; all else from the next one on.
+_AT_ONCE = ("hours", "investment")
 
 
 class Imposed(Section):
@@ -45,22 +48,33 @@ class Imposed(Section):
         """What is imposed, by name."""
         return {name: value for name in _PARTS if (value := getattr(self, name)) is not None}
 
-    def on(self, policies: Policies) -> Policies:
+    def on(self, policies: Policies, in_force: int | None = None) -> Policies:
         """Policies that follow what is imposed, and decide everything else as before.
 
         What they draw for all other choices is the same as without, so that episodes of one seed can be paired.
 
+        Args:
+            policies: Whoever decides everything else.
+            in_force: From which period on it holds, counted from 1; None: as soon as it can. Hours and investment hold
+                in the period in which they are chosen, all else from the next one on.
+
         Raises:
-            ConfigError: A value is not a choice of the economy.
+            ConfigError: A value is not a choice of the economy, or cannot be in force so early or late.
         """
         config = policies.config
         for name, value in self.chosen.items():
             one_of(value, getattr(config, f"{name}_choices"), name)
+            first = 1 if name in _AT_ONCE else 2
+            if in_force is not None and not first <= in_force <= config.horizon:
+                raise ConfigError(f"{name} is to be in force in period {in_force}; give {first} to {config.horizon}")
         for agent_type in AGENT_TYPES:
-            values = {name: x for name, x in self.chosen.items() if _PARTS[name][0] == agent_type}
-            if values:
-                strategy = ReplaceParts(config, agent_type, values)
-                policies = DeviatingPolicies(policies, Deviation(agent_type, strategy=strategy))
+            own = {name: x for name, x in self.chosen.items() if _PARTS[name][0] == agent_type}
+            for is_at_once in (True, False):
+                values = {name: x for name, x in own.items() if (name in _AT_ONCE) is is_at_once}
+                if values:
+                    chosen_in = 0 if in_force is None else in_force - (1 if is_at_once else 2)
+                    strategy = ReplaceParts(config, agent_type, values, chosen_in)
+                    policies = DeviatingPolicies(policies, Deviation(agent_type, strategy=strategy))
         return policies
 
 

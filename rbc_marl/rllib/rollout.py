@@ -18,6 +18,7 @@ from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase
 from rbc_marl.economy import EconomyState
 from rbc_marl.economy.own_choices import market_of
+from rbc_marl.economy.shocks import seed_of_generator
 from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
 from rbc_marl.policies.draws import Generators
@@ -198,7 +199,7 @@ class EpisodeCollector:
         """
         env = self.env_of(count)
         env.set_parameters(behaviour.parameters)
-        observation, metrics = env.reset(), EpisodeMetrics(self.economy)
+        observation, metrics = env.reset(self._shock_seeds(generator)), EpisodeMetrics(self.economy)
         periods: list[dict[str, dict[str, Tensor]]] = []
         for _ in range(self.economy.horizon):
             with torch.inference_mode():  # the rollout is stacked outside: a learner could not use such tensors
@@ -214,7 +215,7 @@ class EpisodeCollector:
                 periods[-1]["rewards"] = {**rewards, "government": rewards["government"].unsqueeze(-1)}
                 market = market_of(self.economy, state, flows)._asdict() if behaviour.keeps_market else {}
                 periods[-1]["market"] = market
-                periods[-1]["parameters"] = env.parameter_tensors() if behaviour.keeps_market else {}
+                periods[-1]["parameters"] = env.parameter_tensors(state) if behaviour.keeps_market else {}
                 metrics.add(state, flows)
             after_period()
         columns: dict[str, Any] = {
@@ -222,6 +223,13 @@ class EpisodeCollector:
             for name, column in periods[0].items()
         }
         return Rollout(**columns), metrics.result()
+
+    def _shock_seeds(self, generator: Generators) -> list[int] | None:
+        """Seeds of shocks and starts of the episodes that generators are about to draw for; these stay as they are."""
+        if generator is None or (self.economy.shocks is None and self.economy.start is None):
+            return None
+        each = [generator] if isinstance(generator, torch.Generator) else generator
+        return [seed_of_generator(one) for one in each]
 
     def _act(
         self,

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.analysis.comparison import COMPARED, GROUPS, _groups, compare
+from rbc_marl.analysis.comparison import COMPARED, GROUPS, compare, groups_by_utility
 from rbc_marl.analysis.drawing import save
 from rbc_marl.analysis.figures.reforms import reform
 from rbc_marl.analysis.rollouts import play
@@ -39,21 +39,22 @@ def test_differences_are_those_of_pairs_of_episodes(taxed):
     assert found["taxed", "income_tax"].mean == pytest.approx(0.8 * 3 / 4)
 
 
-def test_groups_are_of_nearly_one_size_and_in_the_order_of_utility(taxed):
+def testgroups_by_utility_are_of_nearly_one_size_and_in_the_order_of_utility(taxed):
     assert [one.group for one in taxed.gains] == list(range(1, GROUPS + 1))
     utilities = [one.utility for one in taxed.gains]
     assert utilities == sorted(utilities) and utilities[0] < utilities[-1]
-    groups = _groups(play(UNIFORM, 2).returns["consumer"].mean(dim=0))
+    groups = groups_by_utility(play(UNIFORM, 2).returns["consumer"].mean(dim=0))
     assert {len(group) for group in groups} == {2, 3}
     assert sorted(number for group in groups for number in group) == list(range(25))
-    assert [len(group) for group in _groups(play(UNIFORM, 2).returns["consumer"].mean(dim=0)[:3])] == [1, 1, 1]
+    few = play(UNIFORM, 2).returns["consumer"].mean(dim=0)[:3]
+    assert [len(group) for group in groups_by_utility(few)] == [1, 1, 1]
     # Every consumer is in one group: the mean of the gains, by size, is the gain of the mean consumer.
     mean = sum(one.gain * len(group) for one, group in zip(taxed.gains, groups, strict=True)) / 25
     (change,) = (one for one in taxed.changes if one.economy == "taxed" and one.quantity == "consumer_return")
     assert mean == pytest.approx(change.difference, rel=0.2)
 
 
-def test_economies_with_other_consumers_have_no_groups_and_some_cannot_be_compared():
+def test_economies_with_other_consumers_have_nogroups_by_utility_and_some_cannot_be_compared():
     smaller = UniformPolicies(CONFIG.replace(num_consumers=10))
     assert compare({"a": UNIFORM, "b": smaller}, episodes=2).gains == ()
     with pytest.raises(ConfigError, match="one economy cannot be compared"):

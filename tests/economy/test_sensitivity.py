@@ -21,6 +21,10 @@ CONSUMER_DEBT = {"consumer_debt_penalty": 0.5}
 
 # field: (what else to set, the new value, what must change, what must not)
 CASES: dict[str, tuple[dict[str, object], object, set[str], set[str]]] = {
+    "start": ({}, "starts.safetensors", set(), set()),  # batches read it: see tests/test_starts.py
+    "shocks": (
+        {}, {"technology": {"kind": "path", "values": [0.05]}}, {"output", "inventory"}, {"labour", "wage_income"}
+    ),
     "num_consumers": ({}, 6, {"consumer_budget", "consumption", "hours"}, set()),
     "num_firms": ({}, 4, {"firm_budget", "consumption", "price"}, set()),
     "horizon": (FIRM_DEBT, 5, {"firm_reward", "government_reward"}, {"firm_budget", "consumer_reward"}),
@@ -71,7 +75,7 @@ def fingerprint(config: EconomyConfig) -> dict[str, torch.Tensor]:
     state = initial_state(config, 2, dtype=torch.float64)
     if config.consumer_debt_penalty:  # far below zero, which rounding alone cannot do
         state = type(state)(**{**vars(state), "consumer_budget": state.consumer_budget - 1e9})
-    history = {name: [value] for name, value in vars(state).items()}
+    history = {name: [value] for name, value in vars(state).items() if name != "shocks"}
     for t in range(4):
         indices = random_indices(config, 2, seed=t)
         if config.consumer_debt_penalty:  # in debt, one buys nothing
@@ -79,7 +83,8 @@ def fingerprint(config: EconomyConfig) -> dict[str, torch.Tensor]:
         state, flows = period(config, state, decode(config, **indices, dtype=torch.float64))
         for part in (state, flows):
             for name, value in vars(part).items():
-                history.setdefault(name, []).append(value)
+                if name != "shocks":  # paths of numbers, none but where they move
+                    history.setdefault(name, []).append(value)
     found = {name: torch.stack(values) for name, values in history.items()}
     return found | {"sales0": history["sales"][0]}
 

@@ -15,7 +15,9 @@ from rbc_marl.rllib import population as population_module
 from rbc_marl.rllib.population import Population
 from tests.rllib.small import small_config
 from tests.rllib.test_populations import CLIPPED, QUICKSTART, STEPS
+from tests.rllib.test_shocks import SHOCKS
 
+SHOCKED = {**QUICKSTART, "economy": {"shocks": SHOCKS}}
 META = torch.device("meta")
 pytestmark = pytest.mark.slow
 
@@ -60,7 +62,7 @@ def operations(population, iteration):
     return recorder.calls
 
 
-@pytest.mark.parametrize("settings", [QUICKSTART, CLIPPED], ids=["quickstart", "clipped"])
+@pytest.mark.parametrize("settings", [QUICKSTART, CLIPPED, SHOCKED], ids=["quickstart", "clipped", "shocked"])
 def test_an_iteration_reads_no_number_and_stays_on_its_device(settings, meta):
     population = Population(small_config(**settings), (3, 8))
     for iteration in (0, 5, 30):

@@ -1,0 +1,311 @@
+"""Episodes played twice with the same random numbers, once as they are and once under a treatment: what it changes.
+
+A treatment is a shock to a number of the economy (`impulse`), or a policy that changes for good in some period
+(`transition`). Both plays of an episode have the same shocks of the economy's own, and every agent the same draws, so
+that they are the same to the last bit until the treatment begins. Policies stay what they are: nobody learns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+from rich.table import Table
+from torch import Tensor
+
+from rbc_marl.analysis.best_responses import paired
+from rbc_marl.analysis.comparison import groups_by_utility, half_width, shown
+from rbc_marl.analysis.frames import CONSUMER_UNITS, UNITS
+from rbc_marl.analysis.rollouts import Episodes, play
+from rbc_marl.analysis.tables import tex_text
+from rbc_marl.config import EconomyConfig
+from rbc_marl.economy.parameters import check_number, own_number
+from rbc_marl.errors import ConfigError, one_of
+from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import Imposed
+from rbc_marl.processes import BY_AGENT, Ar1, Shocks
+from rbc_marl.provenance import versions
+from rbc_marl.settings import Section
+
+INVESTMENT = {"investment": "money, per consumer"}
+RESPONDING = {
+    name: UNITS.get(name) or INVESTMENT[name]
+    for name in (
+        *("output", "consumption", "hours", "employment", "wage", "price", "investment", "exports", "inventory"),
+        *("income_tax", "corporate_tax", "consumer_reward", "firm_reward", "welfare_total"),
+    )
+}
+"""Quantities whose paths are held against each other, with their units."""
+BY_GROUP = ("consumption", "hours", "utility")
+"""What is told of each group of consumers."""
+# Periods after the first treated one that a table shows: in a terminal, and for LaTeX.
+_SOON, _LATER = (0, 1, 4), (0, 1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A quantity in one period: as it is, and how the treatment changes it, with a 95% interval over episodes."""
+
+    quantity: str
+    unit: str
+    group: int | None
+    """Of consumers, from 1, those with the least utility without the treatment; None: of the whole economy."""
+    period: int
+    """From 1."""
+    without: float
+    treated: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Responses:
+    """How a treatment changes the paths of an economy."""
+
+    treatment: str
+    """In words."""
+    first: int
+    """The first treated period, from 1."""
+    horizon: int
+    paths: tuple[Response, ...]
+    """Of every quantity in every period, then of every group of consumers."""
+    means: tuple[Response, ...]
+    """Of every group: means over periods from the first treated one to the last; ``period`` is the first."""
+    episodes: int
+    seed: int
+
+    def of(self, quantity: str, group: int | None = None) -> list[Response]:
+        """The path of a quantity, period by period."""
+        return [one for one in self.paths if (one.quantity, one.group) == (quantity, group)]
+
+    def to_json(self) -> str:
+        """All of it, with versions."""
+        return json.dumps({**asdict(self), "versions": versions()}, indent=1) + "\n"
+
+    def to_csv(self) -> str:
+        """A row for each quantity and period, then for each group of consumers."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(asdict(self.paths[0])), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(one) for one in self.paths)
+        return text.getvalue()
+
+    def to_tex(self) -> str:
+        """The table of responses for LaTeX, with the package booktabs."""
+        periods, rows = self._cells(_LATER)
+        lines = [
+            rf"% {tex_text(self._title())}",
+            rf"\begin{{tabular}}{{l{'r' * (len(periods) + 1)}}}",
+            r"\toprule",
+            " & ".join(["", f"without, {periods[0]}", *(f"period {period}" for period in periods)]) + r" \\",
+            r"\midrule",
+        ]
+        for name, *cells in rows:
+            lines.append(" & ".join([tex_text(name), *(cell.replace("±", r"$\pm$") for cell in cells)]) + r" \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+    def tables(self) -> list[Table]:
+        """Responses in some periods, and those of groups of consumers, as tables for a terminal."""
+        periods, rows = self._cells(_SOON)
+        paths = Table(title=self._title(), title_justify="left", box=None, pad_edge=False)
+        paths.add_column("quantity")
+        paths.add_column("without", justify="right", no_wrap=True)
+        for period in periods:
+            paths.add_column(f"period {period}", justify="right", no_wrap=True)
+        for row in rows:
+            paths.add_row(*row)
+        groups = Table(
+            title=f"consumers by their utility without it, periods {self.first} to {self.horizon}",
+            title_justify="left", box=None, pad_edge=False,
+        )  # fmt: skip
+        groups.add_column("group")
+        for quantity in BY_GROUP:
+            groups.add_column(quantity, justify="right", no_wrap=True)
+        for group in dict.fromkeys(one.group for one in self.means):
+            cells = [half_width(one.difference, one.low) for one in self.means if one.group == group]
+            groups.add_row(str(group), *cells)
+        return [paths, groups]
+
+    def _title(self) -> str:
+        return f"{self.treatment}: {self.episodes} pairs of episodes, seed {self.seed}"
+
+    def _cells(self, later: Sequence[int]) -> tuple[list[int], list[list[str]]]:
+        """Periods that tables show, and by quantity its name, what it is without, and its differences."""
+        periods = sorted({min(self.first + each, self.horizon) for each in later})
+        rows = []
+        for quantity in RESPONDING:
+            path = self.of(quantity)
+            cells = [half_width(path[period - 1].difference, path[period - 1].low) for period in periods]
+            rows.append([quantity.replace("_", " "), shown(path[periods[0] - 1].without), *cells])
+        return periods, rows
+
+
+class Impulse(Section):
+    """A shock to a number of the economy: in one period, after which it fades by a share per period."""
+
+    noun: ClassVar[str] = "a part of a shock"
+
+    number: str = Field(description="which number, or the productivity of all workers or firms")
+    change: Annotated[float, Field(gt=-1.0, le=1e6)] | None = Field(None, description="share of it, such as -0.05")
+    level: Annotated[float, Field(ge=0.0)] | None = Field(None, description="or what it becomes")
+    period: Annotated[int, Field(ge=1)] = Field(description="when, from 1")
+    persistence: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        None, description="share of its logarithm that is left after a period; None: of its process, or 0 without AR(1)"
+    )
+
+    @model_validator(mode="after")
+    def _check_change(self) -> Self:
+        one_of(self.number, Shocks.names(), "number")
+        if (self.change is None) == (self.level is None):
+            raise ValueError("give a change such as -0.05, or a level; and not both")
+        if self.level == 0.0 and self.persistence != 1.0:
+            raise ValueError("a level of 0 has no logarithm that could fade; give persistence=1, or another level")
+        return self
+
+    def left(self, config: EconomyConfig) -> float:
+        """Its persistence in an economy."""
+        process = config.shocks.on.get(self.number) if config.shocks is not None else None
+        known = process.persistence if isinstance(process, Ar1) else 0.0
+        return known if self.persistence is None else self.persistence
+
+    def factors(self, config: EconomyConfig) -> tuple[float, ...]:
+        """Factors on the number in every period of an episode, and after it.
+
+        Raises:
+            ConfigError: The period is after the last one, or the number cannot become that.
+        """
+        if self.period > config.horizon:
+            raise ConfigError(f"period is {self.period}; episodes have {config.horizon}: give an earlier one")
+        own = 1.0 if self.number in BY_AGENT else own_number(config, self.number)
+        if own == 0.0:
+            raise ConfigError(f"{self.number} is 0, which no shock moves; begin with another: --set {self.number}=...")
+        factor = 1.0 + self.change if self.change is not None else (self.level or 0.0) / own
+        if self.number not in BY_AGENT:
+            check_number(self.number, own * factor, self.number)
+        left = self.left(config)
+        later = range(config.horizon + 2 - self.period)
+        return (*[1.0] * (self.period - 1), *(factor ** (left**i) for i in later))
+
+    def words(self, config: EconomyConfig) -> str:
+        """What it is, in words."""
+        how = f"at {self.level:g}" if self.change is None else f"{100 * self.change:+g}%"
+        return f"{self.number} {how} in period {self.period}, persistence {self.left(config):g}"
+
+
+class Reform(Section):
+    """Policies and numbers of the economy that change for good in a period."""
+
+    noun: ClassVar[str] = "a part of a reform"
+
+    values: dict[str, float] = Field(min_length=1, description="what is imposed, or numbers of the economy, by name")
+    period: Annotated[int, Field(ge=1)] = Field(description="from which on they are in force, from 1")
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        for name in self.values:
+            one_of(name, (*Imposed.names(), *Shocks.names()), "reform")
+        return self
+
+
+def impulse(
+    policies: Policies, shocks: Impulse | Sequence[Impulse], episodes: int = 256, seed: int = 0
+) -> Responses:
+    """How an economy responds to a shock.
+
+    Args:
+        policies: Whoever decides. They see the shock as far as their economy's configuration lets them.
+        shocks: One, or several at once.
+        episodes: Pairs of them, at least two.
+        seed: Of all draws.
+
+    Raises:
+        ConfigError: A shock cannot be in that economy, or one number gets two; or there are fewer than two episodes.
+    """
+    several = [shocks] if isinstance(shocks, Impulse) else list(shocks)
+    config = policies.config
+    factors = {one.number: one.factors(config) for one in several}
+    if len(factors) < len(several):
+        raise ConfigError("a number gets two shocks; give each number one")
+    words, first = " and ".join(one.words(config) for one in several), min(one.period for one in several)
+    return _responses(policies, policies, factors, words, first, episodes, seed)
+
+
+def transition(policies: Policies, reform: Reform, episodes: int = 256, seed: int = 0) -> Responses:
+    """The path of an economy after a reform that nobody expected, with the policies that everybody has.
+
+    What a government or a firm sets holds from the next period on: it is set in the period before.
+
+    Args:
+        policies: Whoever decides.
+        reform: What changes: choices that are imposed (`Imposed`), or numbers of the economy.
+        episodes: Pairs of them, at least two.
+        seed: Of all draws.
+
+    Raises:
+        ConfigError: The reform cannot be in that economy, or there are fewer than two episodes.
+    """
+    config = policies.config
+    imposed = {name: value for name, value in reform.values.items() if name in Imposed.names()}
+    factors = {
+        name: Impulse(number=name, change=None, level=value, period=reform.period, persistence=1.0).factors(config)
+        for name, value in reform.values.items()
+        if name not in imposed
+    }
+    reformed = Imposed.parse(imposed, "reform").on(policies, in_force=reform.period)
+    words = f"{', '.join(f'{name} {value:g}' for name, value in reform.values.items())} from period {reform.period} on"
+    return _responses(policies, reformed, factors, words, reform.period, episodes, seed)
+
+
+def _responses(
+    policies: Policies,
+    treated: Policies,
+    factors: Mapping[str, Sequence[float]],
+    words: str,
+    first: int,
+    episodes: int,
+    seed: int,
+) -> Responses:
+    if episodes < 2:
+        raise ConfigError(f"episodes is {episodes}; an interval takes at least 2")
+    # The same numbers by the same way: without a shock the two are equal to the last bit.
+    nothing = {name: (1.0,) for name in factors}
+    before = play(policies, episodes, seed, agents=True, imposed=nothing)
+    after = play(treated, episodes, seed, agents=True, imposed=factors)
+    paths = [
+        one
+        for name, unit in RESPONDING.items()
+        for one in _path(name, unit, None, _periods(before, name), _periods(after, name))
+    ]
+    means = []
+    for number, members in enumerate(groups_by_utility(before.returns["consumer"].double().mean(dim=0)), start=1):
+        for name in BY_GROUP:
+            one, two = (e.consumer_periods[name][..., members].double().mean(dim=-1) for e in (before, after))
+            unit = f"{CONSUMER_UNITS[name]}, per consumer"
+            paths += _path(name, unit, number, one, two)
+            later = slice(first - 1, None)
+            means.append(_response(name, unit, number, first, one[:, later].mean(1), two[:, later].mean(1)))
+    return Responses(words, first, policies.config.horizon, tuple(paths), tuple(means), episodes, seed)
+
+
+def _periods(episodes: Episodes, name: str) -> Tensor:
+    """A quantity of each period, [N, T]."""
+    if name in INVESTMENT:
+        return episodes.firms[name].double().sum(dim=2) / episodes.config.num_consumers
+    return episodes.periods[name].double()
+
+
+def _path(name: str, unit: str, group: int | None, without: Tensor, treated: Tensor) -> list[Response]:
+    periods = range(without.shape[1])
+    return [_response(name, unit, group, t + 1, without[:, t], treated[:, t]) for t in periods]
+
+
+def _response(name: str, unit: str, group: int | None, period: int, without: Tensor, treated: Tensor) -> Response:
+    found = paired(treated - without)
+    ends = (found["gain"], found["low"], found["high"])
+    return Response(name, unit, group, period, float(without.mean()), float(treated.mean()), *ends)

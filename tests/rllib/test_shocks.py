@@ -1,0 +1,80 @@
+"""Shocks on the batched path: drawn by the env runner, seen by its agents, resumed with the run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rbc_marl.observations import observation_layout
+from rbc_marl.rllib.env_runner import EconomyEnvRunner
+from rbc_marl.rllib.population import Population
+from tests.rllib.small import built, changed, small_config, weights_of
+
+SHOCKS = {
+    "technology": {"kind": "ar1", "persistence": 0.9, "deviation": 0.2},
+    "export_quota": {"kind": "markov", "values": [10.0, 100.0], "transition": [[0.5, 0.5], [0.5, 0.5]]},
+    "firms": {"kind": "ar1", "persistence": 0.5, "deviation": 0.1, "news": 1},
+}
+
+
+def config(**settings):
+    return small_config(economy={"shocks": SHOCKS}, **settings)
+
+
+def seen(rollouts):
+    """What all see of technology, [T, E]."""
+    economy = EconomyEnvRunner(config()).economy
+    place = observation_layout(economy).global_slices["technology"].start
+    return torch.cat([rollout.observations["global"][..., place] for rollout in rollouts], dim=1)
+
+
+def test_draws_depend_on_seed_worker_and_env_steps_alone():
+    runner, same = (EconomyEnvRunner(config()) for _ in range(2))
+    first, again = seen(runner.sample()), seen(same.sample())
+    assert torch.equal(first, again) and len(first.unique()) == first.numel()
+    later = seen(runner.sample())
+    assert not torch.isin(later, first).any()
+    assert not torch.isin(seen(EconomyEnvRunner(config(seed=4)).sample()), first).any()
+
+
+def test_slabs_draw_shocks_of_their_own(monkeypatch):
+    monkeypatch.setattr("rbc_marl.rllib.env_runner.CPU_SLAB", 2)
+    values = seen(EconomyEnvRunner(config()).sample())
+    assert values.shape == (4, 4) and len(values.unique()) == values.numel()
+
+
+def test_agents_draw_the_same_actions_whatever_the_shocks():
+    hidden = {name: {**shock, "sees": False} for name, shock in SHOCKS.items()}
+    first = [EconomyEnvRunner(small_config(economy=e)).sample()[0].actions for e in ({"shocks": hidden}, {})]
+    assert torch.equal(first[0]["consumer"][0], first[1]["consumer"][0])
+
+
+def test_a_run_of_a_population_meets_the_shocks_that_it_would_meet_alone():
+    both, alone = Population(config(), (3, 8)), Population(config(), (8,))
+    rollouts = [population.sample(population._phases_at(0))[0] for population in (both, alone)]
+    mine, theirs = (seen([rollout]) for rollout in rollouts)
+    assert torch.equal(mine[:, 4:], theirs) and not torch.equal(mine[:, :4], theirs)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_resumed_ends_where_an_uninterrupted_one_ends(tmp_path):
+    with built(config()) as algorithm:
+        algorithm.train()
+        path = algorithm.save_to_path(str(tmp_path / "checkpoint"))
+        algorithm.train()
+        expected = weights_of(algorithm)
+    with built(config()) as algorithm:
+        algorithm.restore_from_path(path)
+        algorithm.train()
+        assert changed(expected, weights_of(algorithm)) == set()
+
+
+def test_own_choices_are_valued_at_the_numbers_in_force():
+    env = EconomyEnvRunner(config()).env
+    env.reset([5])
+    state = env.require_state()
+    numbers = env.parameter_tensors(state)
+    assert torch.equal(numbers["technology"], state.shocks["technology"][:, 0])
+    env.step(env.sample_actions())
+    numbers = env.parameter_tensors(env.require_state())
+    assert torch.equal(numbers["export_quota"], state.shocks["export_quota"][:, 1]) and "firms" not in numbers

@@ -1,0 +1,72 @@
+"""The commands impulse, transition and moments: what they print, save and refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from rbc_marl import cli
+
+SMALL = ["--episodes", "2", "--seed", "3"]
+
+
+def run(capsys, *words):
+    """Exit status, output and errors of a command."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*map(str, words)])
+    out, err = capsys.readouterr()
+    return ended.value.code or 0, out, err
+
+
+def test_impulse_prints_and_saves_responses(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    files = [tmp_path / f"impulse{ending}" for ending in (".csv", ".tex", ".json", ".svg")]
+    outs = [word for file in files for word in ("--out", file)]
+    shock = "technology=-5%@3,persistence=0.5"
+    status, out, err = run(capsys, "impulse", "quickstart", "--shock", shock, *SMALL, *outs)
+    assert (status, err) == (0, "") and all(file.stat().st_size for file in files)
+    assert "technology -5% in period 3, persistence 0.5: 2 pairs of episodes, seed 3" in out and "saved:" in out
+    assert all(line == line.rstrip("…") for line in out.splitlines()) and "…" not in out  # 80 columns are enough
+    rows = list(csv.DictReader(files[0].open()))
+    (output,) = (row for row in rows if row["quantity"] == "output" and row["period"] == "3")
+    assert float(output["difference"]) == pytest.approx(-0.05 * float(output["without"]), rel=1e-4)
+
+
+def test_transition_and_another_economy_in_json(capsys):
+    words = ["transition", "quickstart", "--reform", "income_tax=0.2@4", "--reform", "export_quota=10@4", "--json"]
+    status, out, _ = run(capsys, *words, "--set", "horizon=5", *SMALL)
+    found = json.loads(out)
+    assert status == 0 and found["horizon"] == 5 and found["first"] == 4
+    assert found["treatment"] == "income_tax 0.2, export_quota 10 from period 4 on"
+    taxes = [one for one in found["paths"] if one["quantity"] == "income_tax"]
+    assert [one["treated"] for one in taxes[3:]] == pytest.approx([0.2, 0.2])
+
+
+def test_moments_print_a_table_beside_data(capsys, tmp_path):
+    data, table = tmp_path / "data.csv", tmp_path / "moments.tex"
+    data.write_text("output,hours\n1,4\n2,5\n4,5\n3,6\n", encoding="utf-8")
+    status, out, _ = run(capsys, "moments", "quickstart", "--data", data, "--hp", "1600", "--out", table, *SMALL)
+    assert status == 0 and "moments over 8 periods, HP filter 1600" in out and out.count("  data") == 2
+    assert "…" not in out and r"\toprule" in table.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["impulse", "quickstart", "--shock", "technolgy=-5%@3"], 'did you mean "technology"'),
+        (["impulse", "quickstart", "--shock", "technology=-5%"], "write it with a period, such as technology"),
+        (["impulse", "quickstart", "--shock", "technology@3"], "write it as key=value, such as technology"),
+        (["impulse", "quickstart", "--shock", "technology=x@3"], "x is no number; write it as technology=-5%@3"),
+        (["impulse", "quickstart", "--shock", "technology=-5%@3,persistance=1"], 'did you mean "persistence"'),
+        (["impulse", "quickstart", "--shock", "technology=-5%@30"], "episodes have 10: give an earlier one"),
+        (["impulse", "quickstart", "--shock", "technology=-5%@3", "--out", "a.doc"], "a.doc"),
+        (["transition", "quickstart", "--reform", "income_tax=0.2"], "such as income_tax=0.2@5"),
+        (["transition", "quickstart", "--reform", "wage=11@3", "--reform", "price=500@4"], "give one period"),
+        (["moments", "quickstart", "--data", "none.csv"], "none.csv cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, capsys):
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "") and message in err and err.count("\n") == 1
