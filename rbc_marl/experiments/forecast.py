@@ -17,8 +17,8 @@ from rbc_marl.rllib.sizes import CPU_SLAB, memory_of
 if TYPE_CHECKING:
     from rbc_marl.experiments.build import Experiment
 
-# Below so many times what it costs, work brings consumers next to nothing. The published disutility with a crra of 2
-# has 1.4: trained with it, the small economy is impaired, and its consumers end with a utility of about 0.
+# Below so many times what it costs, work brings consumers next to nothing. With a crra of 2 and the published
+# disutility it is 0.7 in the small economy, which is impaired when it is trained: consumers end with a utility of 0.
 ENOUGH = 1.5
 _MOST_FINDINGS = 3
 _PUBLISHED_TITLES = {part.title for part in preset("open").parts.values()}
