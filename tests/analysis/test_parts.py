@@ -15,7 +15,7 @@ from rbc_marl.analysis.outcomes import outcome, reference_welfare
 from rbc_marl.analysis.planner import plan
 from rbc_marl.analysis.rollouts import Evaluation, play
 from rbc_marl.analysis.searches import best_alternatives
-from rbc_marl.analysis.shopping import shopping
+from rbc_marl.analysis.shopping import baskets, shopping
 from rbc_marl.economy import initial_state, period
 from rbc_marl.economy.baskets import _greedy_steps, best_utility, unit_steps
 from rbc_marl.economy.own_choices import market_of, require_own_values
@@ -59,9 +59,9 @@ def test_the_best_utility_of_a_basket_is_no_less_than_that_of_any_basket(utility
             assert 0.999 * best <= found[row, column] <= 1.02 * best + 0.02
 
 
-@pytest.mark.parametrize("fields", [{}, {"utility": "ghh", "disutility": "power"}, {"wage_tax": "brackets"}])
+@pytest.mark.parametrize("fields", [{}, {"utility": "ghh", "crra": 0.5, "labour_disutility": 0.01}, {"wage_tax": "brackets"}])
 def test_rational_consumers_plan_the_hours_that_are_worth_most(fields):
-    config = EconomyConfig(num_consumers=2, num_firms=2, horizon=2, labour_disutility=2.0, **fields)
+    config = EconomyConfig(num_consumers=2, num_firms=2, horizon=2, **{"labour_disutility": 2.0, **fields})
     state = dataclasses.replace(
         initial_state(config, 1, dtype=torch.float64),
         wage=torch.tensor([[11.0, 22.0]], dtype=torch.float64),
@@ -88,12 +88,12 @@ def test_rational_consumers_plan_the_hours_that_are_worth_most(fields):
 
 
 def test_rational_consumers_buy_no_more_than_the_tax_on_goods_leaves():
-    config = of(consumption_tax=0.5, initial_price=500.0)
+    config = of(consumption_tax=0.5, initial_price=500.0, horizon=1)
     state = initial_state(config, 1, dtype=torch.float64)
     policies = ScriptedPolicies(config, "monopoly")
     indices = policies.act({}, greedy=True, state=state)
     units = indices["consumer"][0, :, : config.num_firms].sum(-1)
-    assert (units <= 2000.0 / 750.0 + 1).all() and (units >= 2).all()  # one too many, which the budget scales down
+    assert (units == 2).all()  # of 2000 of money at 750; it would pay for four without the tax
 
 
 # Learners' values
@@ -105,7 +105,8 @@ def test_brackets_of_one_rate_teach_what_a_flat_tax_does():
     losses = []
     for config in (flat, brackets):
         state, actions, _, _ = played(config)
-        state = dataclasses.replace(state, income_tax=torch.full_like(state.income_tax, 0.3))
+        wage = torch.tensor([[10.0, 30.0], [20.0, 5.0]], dtype=torch.float64)
+        state = dataclasses.replace(state, wage=wage, income_tax=torch.full_like(state.income_tax, 0.3))
         _, flows = period(config, state, actions)
         market = market_of(config, state, flows)
         draw = torch.Generator().manual_seed(2)
@@ -174,6 +175,13 @@ def test_shopping_is_measured_with_any_part(fields):
     config = EconomyConfig(num_consumers=4, num_firms=3, **fields)
     blind, rational = (shopping(UniformPolicies(config), 8), shopping(ScriptedPolicies(config, "monopoly"), 8))
     assert blind.share < 0.5 < rational.share <= 1.01
+
+
+def test_baskets_at_given_prices_are_paid_with_the_tax_on_goods():
+    config = EconomyConfig(num_consumers=4, num_firms=3, consumption_tax=0.5)
+    price = torch.full((2, 3), 1000.0, dtype=torch.float64)
+    units = baskets(UniformPolicies(config), price, 3000.0, 11.0)
+    assert float(units.sum(-1).max()) == pytest.approx(3000.0 / 1500.0)
 
 
 def test_shares_of_consumption_are_those_of_one_utility_in_which_goods_stand_alone():
