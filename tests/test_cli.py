@@ -246,7 +246,29 @@ def test_check_has_a_word_for_numbers_that_are_seldom_meant(capsys, in_empty_fol
     notes = [line for line in out.splitlines() if line.startswith("  note: ")]
     assert status == 0 and "  time: " not in out  # of several processes none is tried out
     assert notes[0] == "  note: interest_rate is 5, so that savings grow by 500% each period; 5% is 0.05"
-    assert notes[1].startswith("  note: with a crra of 2 goods give little utility") and len(notes) == 2
+    assert notes[1].startswith("  note: 1040 hours at a wage of 22 buy goods worth 1.77 of utility at a price of 1500")
+    assert "work brings consumers next to nothing" in notes[1] and len(notes) == 2
+
+
+def test_check_plays_an_economy_and_says_what_a_part_breaks(capsys, in_empty_folder):
+    sets = ["--set", "env_config.utility=ghh", "--set", "env_config.wage_tax={kind: brackets, thresholds: [9000]}"]
+    status, out, _ = in_process(capsys, "check", "tiny.yaml", "--economy", *sets)
+    assert status == 0 and "  parts: utility ghh, wage_tax brackets\n" in out
+    assert "  books: every identity holds when agents do nothing, everything, one employer, random" in out
+    assert "  work: 1040 hours at a wage of 22 buy goods worth " in out
+    source = (ROOT / "tests" / "economy" / "own_parts.py").read_text(encoding="utf-8")
+    (in_empty_folder / "parts_of_a_check.py").write_text(source, encoding="utf-8")
+    message = refusal(
+        capsys, "check", "tiny.yaml", "--economy", "--set", "env_config.transfers=parts_of_a_check.Leaky",
+        "--set", "env_config.initial_wage=11",
+    )  # fmt: skip
+    found = r"the economy does not keep its books: .*the identity taxes is off by: -[\d.e+]+ of money in period 2"
+    assert re.match(found, message) and message.endswith("look at transfers parts_of_a_check:Leaky")
+
+
+def test_the_economies_of_others_have_no_books(capsys, in_empty_folder):
+    (in_empty_folder / "cart.yaml").write_text("cart: {run: PPO, env: CartPole-v1, stop: {training_iteration: 1}}")
+    assert "cart.env is CartPole-v1, which is no economy" in refusal(capsys, "check", "cart.yaml", "--economy")
 
 
 def test_check_says_whose_code_a_file_runs(capsys, in_empty_folder):

@@ -96,7 +96,6 @@ def shopping(
     draw = torch.randint(len(prices), (situations, config.num_firms), generator=generator, device=device)
     price = table[draw]
     units = baskets(policies, price, money, wage, generator)
-    price = with_consumption_tax(price, config.consumption_tax)
     spending = (units * price.unsqueeze(1)).sum(-1, keepdim=True)
     even = torch.full_like(units, max(config.consumption_choices))
     even *= (spending / (even * price.unsqueeze(1)).sum(-1, keepdim=True)).clamp(max=1.0)

@@ -38,7 +38,7 @@ RayAddress = Annotated[
     ),
 ]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Run the code of network classes that the policies bring along. Read it first.")
+    bool, typer.Option("--trust", help="Run the code of networks and parts that policies bring along. Read it first.")
 ]
 TrustCheckpoint = Annotated[
     bool,

@@ -280,7 +280,7 @@ def reason(error: BaseException) -> str:
 
 def became(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, str]:
     """What became of the economy, judged by the last iteration, where it is reported."""
-    names = ("hours", "middle_sales", "welfare_total", "welfare_consumers")
+    names = ("hours", "middle_sales", "welfare_total", "welfare_consumers", "government_return")
     means = {name: results[f"env_runners/{name}"] for name in names if f"env_runners/{name}" in results}
     if experiment.env_config is None or len(means) < len(names):
         return {}

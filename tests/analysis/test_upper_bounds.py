@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rbc_marl import EconomyConfig
+from rbc_marl import ConfigError, EconomyConfig
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.upper_bounds import PathRecorder, PricePath, dual, upper_bounds
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
+from tests.economy.own_parts import Effort, Satiable
 
 SMALL = EconomyConfig(num_consumers=5, num_firms=3, horizon=4, export_quota=3.0, initial_inventory=10.0)
 ECONOMIES = {
@@ -17,6 +18,9 @@ ECONOMIES = {
     "dividends": SMALL.replace(dividend_share=0.5, open_economy=False),
     "log, free goods": SMALL.replace(crra=1.0, initial_price=0.0),
     "no curvature": SMALL.replace(crra=0.0, consumption_choices=(0.0, 0.5, 3.0)),
+    "cara, hours that cost more and more": SMALL.replace(utility={"kind": "cara", "aversion": 0.4}, disutility="power"),
+    "goods are taxed, capital wears out": SMALL.replace(consumption_tax=0.4, depreciation=0.2, production="ces"),
+    "a utility without formulas": SMALL.replace(utility=Satiable(limit=3.0)),
     "curved, poor": SMALL.replace(crra=2.0, initial_consumer_budget=(0.0, 1.0, 900.0, 2e3, 1e6)),
 }
 
@@ -33,6 +37,21 @@ def test_no_consumer_has_more_than_its_bound_on_the_path_that_was_played(name, r
         assert bounds.shape == returns.shape == (40, 5) and values.shape == (40, 5, 4)
         assert (bounds >= returns).all() and (values >= 0).all() and (values[..., -1] == 0).all()
     assert bounds.mean() < 3 * returns.abs().mean() + 200  # and no bound that says nothing
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"utility": "ghh"}, "utility ghh"), ({"wage_tax": "brackets"}, "wage_tax brackets"),
+        ({"transfers": "poorest"}, "transfers poorest"), ({"disutility": Effort()}, "disutility tests.*:Effort"),
+    ],
+)  # fmt: skip
+def test_there_are_no_bounds_with_some_parts(fields, part):
+    config = SMALL.replace(**fields)
+    recorder = PathRecorder(config, (0,))
+    play(UniformPolicies(config), 2, 3, watch=recorder)
+    with pytest.raises(ConfigError, match=f"^there are no upper bounds with {part}; "):
+        upper_bounds(config, recorder.path())
 
 
 def path(price, pay, income, money, theta=0.0):

@@ -190,6 +190,7 @@ own:
       utility: {class: my_parts_of_a_file.Satiable, limit: 5.0}
       wage_tax: my_parts_of_a_file.Progressive
       production: {class: my_parts_of_a_file.Crowded}
+      welfare: {kind: atkinson, aversion: 2}
     num_envs_per_env_runner: 2
     networks: {consumer: {kind: flat, hidden: [8]}}
 """
