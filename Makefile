@@ -4,7 +4,7 @@
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
-ZOO   ?= quickstart open_rbc open_consumers open_quota10 closed_rbc closed_money closed_dividends
+ZOO   ?= quickstart open_rbc open_consumers open_quota10 open_shocks closed_rbc closed_money closed_dividends
 # Whose best responses the certificates of the zoo are about, and how long one is learnt.
 SEARCH = --seeds 1 --iterations 100 --type consumer --type firm --type government --agent firm:all \
 	$(foreach number,0 25 50 75 99,--agent consumer:$(number))

@@ -22,8 +22,9 @@ import rbc_marl
 from rbc_marl.analysis.charts import Chart
 from rbc_marl.analysis.comparison import compare
 from rbc_marl.analysis.drawing import save
-from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, sweeps
+from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, responses, sweeps
 from rbc_marl.analysis.rollouts import play
+from rbc_marl.analysis.treatments import Impulse, impulse
 from rbc_marl.policies.imposed import Imposed
 from rbc_marl.presets import zoo
 
@@ -87,6 +88,8 @@ def main(to: Path = DOCS) -> None:
     draw(to / "curves.png", [*off_path.demand(trained), *off_path.labour_supply(trained)])
     taxed = {f"income_tax={rate}": Imposed.parse({"income_tax": rate}, "taxes").on(trained) for rate in (0.2, 0.4)}
     draw(to / "reform.png", reforms.reform(compare({"quickstart": trained, **taxed})))
+    shock = Impulse(number="technology", change=-0.05, period=3)
+    draw(to / "impulse.png", responses.responses(impulse(rbc_marl.load("open_shocks"), shock)))
     with TemporaryDirectory() as folder:
         by_tutorial(Path(folder))
         shutil.copyfile(Path(folder) / "economy.png", to / "economy.png")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rbc_marl.cli.evaluate import dated, pair
+from rbc_marl.cli.evaluate import changes_of, dated, pair
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
 from rbc_marl.errors import ConfigError
 from rbc_marl.files import replace_file
@@ -154,8 +154,7 @@ def _policies(checkpoint: Path, changes: list[str] | None, trust: bool) -> Polic
     """The policies of a checkpoint, perhaps in another economy."""
     from rbc_marl.policies.saved import load_policies
 
-    economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, changes or [])}
-    return load_policies(checkpoint, economy=economy, trust=trust)
+    return load_policies(checkpoint, economy=changes_of(changes), trust=trust)
 
 
 def _show(respond: Callable[[], Responses], as_json: bool, out: list[str] | None, name: str) -> None:

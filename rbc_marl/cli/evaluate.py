@@ -13,7 +13,7 @@ from rich.console import Console
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
 from rbc_marl.errors import ConfigError
 from rbc_marl.places import local_path, named, push
-from rbc_marl.settings import parse_set
+from rbc_marl.settings import parse_set, with_value
 
 if TYPE_CHECKING:
     from rbc_marl.analysis.rollouts import Episodes
@@ -72,7 +72,7 @@ def evaluate(
     out = local_path(out_) if out_ else None
     if out is not None:
         check_path(out)
-    economy = {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, set_ or [])}
+    economy = changes_of(set_)
     rates = (parse_set(text, "--trembles", "price=0.05") for text in trembles or [])
     chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, "--trembles")
     policies = load_policies(checkpoint, economy=economy, trust=trust)
@@ -157,3 +157,12 @@ def dated(text: str, option: str, example: str) -> tuple[str, int]:
     if not at or not period.strip().isdecimal():
         raise ConfigError(f"{option} {text}: write it with a period, such as {example}")
     return body, int(period)
+
+
+def changes_of(texts: list[str] | None) -> dict[str, Any]:
+    """Fields of an economy that differ, typed as KEY=VALUE after --set."""
+    economy: dict[str, Any] = {}
+    for text in texts or []:
+        parts, value = parse_set(text)
+        economy = with_value(economy, parts[1:] if parts[0] == "env_config" and parts[1:] else parts, value)
+    return economy

@@ -323,7 +323,8 @@ def experiment_schema() -> dict[str, Any]:
     schema = file_schema(ExperimentSettings, "Experiments of rbc-marl")
     economy, curriculum = EconomyConfig.model_json_schema(), Curriculum.model_json_schema()
     economy["properties"] |= {name: {} for name in ENV_OPTIONS}
-    definitions = schema["$defs"] | curriculum.pop("$defs") | {"economy": economy, "curriculum": curriculum}
+    definitions = schema["$defs"] | curriculum.pop("$defs") | economy.pop("$defs")
+    definitions |= {"economy": economy, "curriculum": curriculum}
     keys: dict[str, Any] = {everyday(name): key_schema(key) for name, key in known_keys(EconomyPPOConfig).items()}
     keys.pop("model")
     for key in keys.values():  # a key's own definitions belong to the whole

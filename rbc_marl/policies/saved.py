@@ -35,6 +35,7 @@ from rbc_marl.places import opened
 from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.presets import zoo
+from rbc_marl.settings import merged
 from rbc_marl.signatures import hash_of
 
 FORMAT_VERSION = 1
@@ -242,7 +243,7 @@ def load_policies(
         raise UserError(f"{where}{error}") from None
     trained = config = parse_config(fields, where=f"{where}economy")
     if economy:
-        config = parse_config({**fields, **economy}, where="economy")
+        config = parse_config(merged(fields, economy), where="economy")
     try:
         encoding = check_encoding(index["encoding"])
         specs = {t: _spec(index["networks"][t], f"networks.{t}", folder / WEIGHTS_FOLDER, trust) for t in AGENT_TYPES}
@@ -413,8 +414,8 @@ def check_fit(network: PolicyNetwork, trained: PolicyNetwork, agent_type: str) -
     shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (network, trained)]
     if shapes[0] != shapes[1]:
         raise ConfigError(
-            f"the network of the {agent_type} was made for other choices or another number of firms; only an "
-            "equivariant one (networks: {" + agent_type + ": equivariant}) plays with any number of firms"
+            f"the network of the {agent_type} was made for other choices or another number of firms, or sees other "
+            "shocks; an equivariant one (networks: {" + agent_type + ": equivariant}) plays with any number of firms"
         )
 
 

@@ -91,6 +91,12 @@ def test_agents_draw_their_own_productivity():
     assert torch.corrcoef(log[:, :, 3].T).fill_diagonal_(0).abs().max() < 0.03
 
 
+def test_processes_draw_independently_of_each_other():
+    paths = drawn(economy(technology=AR1, export_quota=AR1), 20_000)
+    both = torch.stack([paths[name][:, 3].log() for name in ("technology", "export_quota")])
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 0.03
+
+
 def test_draws_depend_on_the_seed_and_the_row_alone():
     few, many = drawn(economy(**ALL), 3), drawn(economy(**ALL), 40)
     alone = drawn(economy(technology=AR1), 3)["technology"]
