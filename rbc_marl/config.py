@@ -119,15 +119,16 @@ class EconomyConfig(Section):
     )
 
     @model_serializer(mode="wrap")
-    def _without_parts_that_are_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All fields, but for parts that are off: what was saved before there were any has the same hash."""
-        return {name: value for name, value in handler(self).items() if value is not None or name not in _PARTS}
+    def _without_parts_as_published(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields, but for parts as published: what was saved before there were any has the same hash."""
+        published = {name for name in _PARTS if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in published}
 
     @model_validator(mode="after")
     def _check_shocks(self) -> Self:
         for name, shock in (self.shocks.on if self.shocks else {}).items():
             if isinstance(shock, Ar1):
-                if name == "dividend_share":
+                if name in ("dividend_share", "depreciation"):
                     raise ValueError(f"shocks.{name} is ar1, which leaves the range of a share; give markov or path")
                 if name not in BY_AGENT and getattr(self, name) == 0.0:
                     raise ValueError(f"shocks.{name} is ar1, a factor on {name}, which is 0; give markov or path")
@@ -236,8 +237,11 @@ class EconomyConfig(Section):
         Path(path).write_text(dump_yaml(self.model_dump(mode="json")), encoding="utf-8")
 
 
-# Fields that are left out of what is saved where they are None.
-_PARTS = frozenset({"shocks", "start"})
+# Fields that are left out of what is saved where they are as published.
+_PARTS = (
+    *("depreciation", "consumption_tax", "utility", "disutility", "production", "wage_tax", "transfers"),
+    *("shocks", "start"),
+)
 
 PRESETS: dict[str, dict[str, Any]] = {"open": {"open_economy": True}, "closed": {"open_economy": False}}
 

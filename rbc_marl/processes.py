@@ -115,6 +115,8 @@ class Shocks(Section):
     interest_rate: Shock | None = None
     labour_floor: Shock | None = None
     dividend_share: Shock | None = None
+    depreciation: Shock | None = None
+    consumption_tax: Shock | None = None
     crra: Shock | None = None
     firm_welfare_weight: Shock | None = None
     revenue_bonus: Shock | None = None

@@ -257,7 +257,7 @@ def test_own_choices_are_not_valued_where_workers_differ():
     state = initial_state(config, 1)
     _, flows = period(config, state, decode(config, **random_indices(config, 1, seed=1)))
     with pytest.raises(ConfigError, match=r"shocks\.workers"):
-        market_of(state, flows)
+        market_of(config, state, flows)
 
 
 @pytest.mark.parametrize(
