@@ -44,8 +44,10 @@ def period(
     consumption = demand * share_met.unsqueeze(2)
     sales = torch.where(is_rationed, state.inventory, total_demand)  # rounding must not sell more than there is
 
+    goods = config.utility.of_goods(consumption, numbers)
     effort = config.disutility.effort(actions.hours, state.labour_disutility)
-    utility = config.utility.with_effort(config.utility.of_goods(consumption, numbers), effort, numbers)
+    utility = config.utility.with_effort(goods, effort, numbers)
+    del goods, effort  # their memory is used again
     spending = markets.sum_over_goods(consumption, state.price)
     wage_income = state.wage.gather(1, actions.employer) * effective_hours
     income_tax_paid = config.wage_tax.paid(wage_income, state.income_tax.unsqueeze(-1))

@@ -59,7 +59,9 @@ def test_the_best_utility_of_a_basket_is_no_less_than_that_of_any_basket(utility
             assert 0.999 * best <= found[row, column] <= 1.02 * best + 0.02
 
 
-@pytest.mark.parametrize("fields", [{}, {"utility": "ghh", "crra": 0.5, "labour_disutility": 0.01}, {"wage_tax": "brackets"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"utility": "ghh", "crra": 0.5, "labour_disutility": 0.01}, {"wage_tax": "brackets"}]
+)
 def test_rational_consumers_plan_the_hours_that_are_worth_most(fields):
     config = EconomyConfig(num_consumers=2, num_firms=2, horizon=2, **{"labour_disutility": 2.0, **fields})
     state = dataclasses.replace(
@@ -87,13 +89,14 @@ def test_rational_consumers_plan_the_hours_that_are_worth_most(fields):
         assert float(found[0, consumer]) == best
 
 
-def test_rational_consumers_buy_no_more_than_the_tax_on_goods_leaves():
+@pytest.mark.parametrize(("rules", "asked"), [("monopoly", 2), ("rational", 3)])
+def test_rules_buy_no_more_than_the_tax_on_goods_leaves(rules, asked):
     config = of(consumption_tax=0.5, initial_price=500.0, horizon=1)
     state = initial_state(config, 1, dtype=torch.float64)
-    policies = ScriptedPolicies(config, "monopoly")
-    indices = policies.act({}, greedy=True, state=state)
+    indices = ScriptedPolicies(config, rules).act({}, greedy=True, state=state)
     units = indices["consumer"][0, :, : config.num_firms].sum(-1)
-    assert (units == 2).all()  # of 2000 of money at 750; it would pay for four without the tax
+    # 2000 of money pay for two at 750; without the tax for four. The rational ask for one more, and are scaled down.
+    assert (units == asked).all()
 
 
 # Learners' values
