@@ -12,7 +12,7 @@ from torch import Tensor
 from rbc_marl.analysis.best_responses import CONFIDENCE, paired
 from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.rollouts import play
-from rbc_marl.analysis.upper_bounds import PathRecorder, upper_bounds
+from rbc_marl.analysis.upper_bounds import PathRecorder, lacks_bounds, upper_bounds
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.trembles import Trembles, TremblingPolicies
@@ -76,7 +76,7 @@ def measure(
                 for name, deviation in deviations.items()
             }
         result |= {"upper": None, "own_effect": None}
-        if deviator.agent_type == "consumer" and deviator.agent is not None:
+        if deviator.agent_type == "consumer" and deviator.agent is not None and not lacks_bounds(policies.config):
             bound = _bounds(policies, deviator.agent, episodes, seed)
             result["upper"] = paired(bound - level)
             if deviations:

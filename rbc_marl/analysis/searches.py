@@ -16,11 +16,11 @@ from torch import Tensor
 from rbc_marl.analysis.constants import FINALISTS, SHRINKAGE, mean_returns
 from rbc_marl.analysis.deviators import Deviator
 from rbc_marl.analysis.rollouts import SLAB, play
-from rbc_marl.analysis.upper_bounds import PathRecorder, upper_bounds
+from rbc_marl.analysis.upper_bounds import PathRecorder, lacks_bounds, upper_bounds
 from rbc_marl.choices import decode, head_sizes
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
-from rbc_marl.economy.own_choices import Market, market_of, value_of_money
+from rbc_marl.economy.own_choices import Market, lacks_own_values, market_of, value_of_money
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies
 from rbc_marl.policies.strategies import rule_names
@@ -131,12 +131,13 @@ def best_alternatives(policies: Policies, deviator: Deviator, constant: Tensor, 
 
     One value is what more money would have added along the paths played, with the requests held as they were: an
     improvement by one step. The other belongs to the upper bound, whose consumer knows the path. Both are means over
-    episodes, and are also halved and doubled; and money can be worth nothing.
+    episodes, and are also halved and doubled; and money can be worth nothing. In an economy without the values of
+    single choices, or without bounds, there is no such search.
     """
     del constant
-    if deviator.agent_type != "consumer":
-        return []
     config = policies.config
+    if deviator.agent_type != "consumer" or lacks_own_values(config) or lacks_bounds(config):
+        return []
     who = tuple(range(config.num_consumers)) if deviator.agent is None else (deviator.agent,)
     requests, prices = _RequestRecorder(config), PathRecorder(config, who)
 

@@ -23,7 +23,8 @@ its own pay a share 1/C comes back. Of what it spends firms pass on at most k, t
 and 1/C of that comes back; and if it leaves the employer that it had, no more than k/C of its pay. w and p' are net of
 that, and income is what it was without the tax on its own pay. A penalty on debt can only lower a return, and is left
 out. What the consumer's choices do to what others choose, and through firms' stocks to later periods, is not in the
-bound: it is measured, as the difference of the bounds along the paths with and without a deviation.
+bound: it is measured, as the difference of the bounds along the paths with and without a deviation. There are no bounds
+under shocks to what consumers are paid or like (`lacks_bounds`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,16 @@ _RATE = 0.3
 # Returns are sums of numbers of 24 bits: a bound may lie below a return by so large a share of utility. More than that
 # it must not.
 ROUNDING = 2e-6
+
+
+# Numbers that the bound reads in the configuration: where they move by period, there are no bounds.
+_READ = ("workers", "crra", "interest_rate", "consumer_grant", "dividend_share")
+
+
+def lacks_bounds(config: EconomyConfig) -> str:
+    """What of an economy makes that there are no bounds, such as "shocks.workers"; empty where there are."""
+    moving = config.shocks.on if config.shocks is not None else {}
+    return next((f"shocks.{name}" for name in _READ if name in moving), "")
 
 
 class PricePath(NamedTuple):

@@ -43,14 +43,27 @@ class Market(NamedTuple):
     """[..., C] utility lost per two hours of work."""
 
 
-def market_of(state: EconomyState, flows: Flows) -> Market:
-    """What consumers met in one period, from the state at its start and what happened in it.
+def lacks_own_values(config: EconomyConfig) -> str:
+    """What of an economy makes that choices have no values of their own: "shocks.workers"; empty where they have."""
+    return "shocks.workers" if config.shocks is not None and config.shocks.workers is not None else ""
+
+
+def require_own_values(config: EconomyConfig, what: str) -> None:
+    """Refuse an economy in which the formulas here do not know what an hour of work is paid.
+
+    Args:
+        config: The economy.
+        what: Needs the values, for the message.
 
     Raises:
-        ConfigError: Workers differ in productivity, which the formulas here do not know.
+        ConfigError: The productivity of workers moves.
     """
-    if "workers" in state.shocks:
-        raise ConfigError("own choices are not valued under shocks.workers; train without logit_response")
+    if part := lacks_own_values(config):
+        raise ConfigError(f"{what} needs workers who are alike, and {part} moves their productivity; unset one")
+
+
+def market_of(state: EconomyState, flows: Flows) -> Market:
+    """What consumers met in one period, from the state at its start and what happened in it."""
     return Market(
         price=state.price,
         net_wage=state.wage * (1.0 - state.income_tax.unsqueeze(-1)),

@@ -32,7 +32,7 @@ from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.own_class import load_class, name_of, source_of
 from rbc_marl.presets import zoo
-from rbc_marl.settings import merged
+from rbc_marl.settings import with_value
 from rbc_marl.signatures import hash_of
 
 FORMAT_VERSION = 1
@@ -219,8 +219,9 @@ def load_policies(
     Args:
         path: The folder of a checkpoint or of a run, or a name such as "open_rbc".
         device: Where the weights go.
-        economy: Fields of `EconomyConfig` that differ from the economy of training: how the same policies do in another
-            one. Equivariant networks play with any number of firms; all others need as many, and as many choices.
+        economy: Fields of `EconomyConfig` that differ from the economy of training, or parts of them such as
+            "shocks.technology.deviation": how the same policies do in another one. Equivariant networks play with any
+            number of firms; all others need as many, and as many choices.
         trust: Whether a network's class may come from code that is not installed: the run's own module, or the copy of
             it in the checkpoint.
 
@@ -235,7 +236,10 @@ def load_policies(
     where = f"{folder / INDEX_NAME}: "
     trained = config = parse_config(index["economy"], where=f"{where}economy")
     if economy:
-        config = parse_config(merged(index["economy"], economy), where="economy")
+        fields = index["economy"]
+        for name, value in economy.items():
+            fields = with_value(fields, name.split("."), value)
+        config = parse_config(fields, where="economy")
     try:
         encoding = check_encoding(index["encoding"])
         specs = {t: _spec(index["networks"][t], f"networks.{t}", folder / WEIGHTS_FOLDER, trust) for t in AGENT_TYPES}

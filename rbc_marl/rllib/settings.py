@@ -13,6 +13,7 @@ from ray.tune.search.sample import Domain
 from rbc_marl.analysis.outcomes import BEST
 from rbc_marl.config import AGENT_TYPES, PRESETS, EconomyConfig, parse_config
 from rbc_marl.curriculum import parse_curriculum
+from rbc_marl.economy.own_choices import require_own_values
 from rbc_marl.errors import ConfigError, UserError, nearest
 from rbc_marl.observations import check_encoding
 from rbc_marl.policies.build import NetworkSpec
@@ -242,8 +243,11 @@ def check_roles(config: EconomyPPOConfig, economy: EconomyConfig) -> None:
     """Check who acts and learns against the economy.
 
     Raises:
-        ConfigError: The deviator is not in the economy, a network lacks an option, or nobody would learn.
+        ConfigError: The deviator is not in the economy, a network lacks an option, nobody would learn, or consumers
+            cannot learn from values that choices do not have.
     """
+    if config.logit_response is not None:
+        require_own_values(economy, "logit_response")
     for agent_type in AGENT_TYPES:
         getattr(config.networks, agent_type).check_options(agent_type)
     if config.deviator is not None:
