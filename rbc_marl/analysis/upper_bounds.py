@@ -27,6 +27,7 @@ k/C of its pay. w and p' are net of that, and income is what it was without the 
 can only lower a return, and is left out. What the consumer's choices do to what others choose, and through firms'
 stocks to later periods, is not in the bound: it is measured, as the difference of the bounds along the paths with and
 without a deviation.
+There are no bounds under shocks to what consumers are paid or like (`lacks_bounds`).
 """
 
 from __future__ import annotations
@@ -54,8 +55,12 @@ _RATE = 0.3
 ROUNDING = 2e-6
 
 
+# Numbers that the bound reads in the configuration: where they move by period, there are no bounds.
+_READ = ("workers", "crra", "interest_rate", "consumer_grant", "dividend_share", "consumption_tax")
+
+
 def lacks_bounds(config: EconomyConfig) -> str:
-    """The part of an economy for which there are no bounds, such as "wage_tax brackets"; empty where there are."""
+    """What of an economy makes that there are no bounds, such as "wage_tax brackets"; empty where there are."""
     zero = torch.zeros(())
     is_known = {
         "utility": isinstance(config.utility, AdditiveUtility),
@@ -63,7 +68,9 @@ def lacks_bounds(config: EconomyConfig) -> str:
         "wage_tax": isinstance(config.wage_tax, Flat),
         "transfers": isinstance(config.transfers, Equal),
     }
-    return next((config.parts[name].title for name, known in is_known.items() if not known), "")
+    lacking = [config.parts[name].title for name, known in is_known.items() if not known]
+    moving = config.shocks.on if config.shocks is not None else {}
+    return next(iter(lacking + [f"shocks.{name}" for name in _READ if name in moving]), "")
 
 
 class PricePath(NamedTuple):

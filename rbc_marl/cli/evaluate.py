@@ -13,7 +13,7 @@ from rich.console import Console
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
 from rbc_marl.errors import ConfigError
 from rbc_marl.places import local_path, named, push
-from rbc_marl.settings import parse_set, with_value
+from rbc_marl.settings import parse_set
 
 if TYPE_CHECKING:
     from rbc_marl.analysis.rollouts import Episodes
@@ -160,9 +160,5 @@ def dated(text: str, option: str, example: str) -> tuple[str, int]:
 
 
 def changes_of(texts: list[str] | None) -> dict[str, Any]:
-    """Fields of an economy that differ, typed as KEY=VALUE after --set."""
-    economy: dict[str, Any] = {}
-    for text in texts or []:
-        parts, value = parse_set(text)
-        economy = with_value(economy, parts[1:] if parts[0] == "env_config" and parts[1:] else parts, value)
-    return economy
+    """Fields of an economy that differ, or parts of them, typed as KEY=VALUE after --set."""
+    return {".".join(parts).removeprefix("env_config."): value for parts, value in map(parse_set, texts or [])}

@@ -51,8 +51,10 @@ class Market(NamedTuple):
 
 
 def lacks_own_values(config: EconomyConfig) -> str:
-    """The part of an economy with which choices have no values of their own, such as "utility ghh"; empty for none."""
-    return "" if isinstance(config.utility, AdditiveUtility) else config.utility.title
+    """What makes that choices have no values of their own: "utility ghh" or "shocks.workers"; empty where they have."""
+    if not isinstance(config.utility, AdditiveUtility):
+        return config.utility.title
+    return "shocks.workers" if config.shocks is not None and config.shocks.workers is not None else ""
 
 
 def require_own_values(config: EconomyConfig, what: str) -> None:
@@ -63,20 +65,15 @@ def require_own_values(config: EconomyConfig, what: str) -> None:
         what: Needs them, for the message.
 
     Raises:
-        ConfigError: The message names the part.
+        ConfigError: The message names what is the matter.
     """
     if part := lacks_own_values(config):
-        raise ConfigError(f"{what} needs a utility that is a sum over goods, and has {part}; leave it unset")
+        alike = "workers who are alike" if part.startswith("shocks.") else "a utility that is a sum over goods"
+        raise ConfigError(f"{what} needs {alike}, and has {part}; leave it unset")
 
 
 def market_of(config: EconomyConfig, state: EconomyState, flows: Flows) -> Market:
-    """What consumers met in one period, from the state at its start and what happened in it.
-
-    Raises:
-        ConfigError: Workers differ in productivity, which the formulas here do not know.
-    """
-    if "workers" in state.shocks:
-        raise ConfigError("own choices are not valued under shocks.workers; train without logit_response")
+    """What consumers met in one period, from the state at its start and what happened in it."""
     net_wage = state.wage * (1.0 - state.income_tax.unsqueeze(-1))
     if not isinstance(config.wage_tax, Flat):
         pay = state.wage.unsqueeze(-1) * _table(config.hours_choices, state.wage.dtype, state.wage.device)

@@ -35,7 +35,7 @@ from rbc_marl.places import opened
 from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.presets import zoo
-from rbc_marl.settings import merged
+from rbc_marl.settings import with_value
 from rbc_marl.signatures import hash_of
 
 FORMAT_VERSION = 1
@@ -223,8 +223,9 @@ def load_policies(
     Args:
         path: The folder of a checkpoint or of a run, or a name such as "open_rbc".
         device: Where the weights go.
-        economy: Fields of `EconomyConfig` that differ from the economy of training: how the same policies do in another
-            one. Equivariant networks play with any number of firms; all others need as many, and as many choices.
+        economy: Fields of `EconomyConfig` that differ from the economy of training, or parts of them such as
+            "shocks.technology.deviation": how the same policies do in another one. Equivariant networks play with any
+            number of firms; all others need as many, and as many choices.
         trust: Whether the class of a network or of a part of the economy may come from code that is not installed: the
             run's own module, or the copy of it in the checkpoint.
 
@@ -243,7 +244,9 @@ def load_policies(
         raise UserError(f"{where}{error}") from None
     trained = config = parse_config(fields, where=f"{where}economy")
     if economy:
-        config = parse_config(merged(fields, economy), where="economy")
+        for name, value in economy.items():
+            fields = with_value(fields, name.split("."), value)
+        config = parse_config(fields, where="economy")
     try:
         encoding = check_encoding(index["encoding"])
         specs = {t: _spec(index["networks"][t], f"networks.{t}", folder / WEIGHTS_FOLDER, trust) for t in AGENT_TYPES}

@@ -6,9 +6,14 @@ import pytest
 import torch
 
 from rbc_marl import ConfigError, EconomyConfig
+from rbc_marl.analysis.deviators import Deviator
+from rbc_marl.analysis.gains import measure
 from rbc_marl.analysis.rollouts import play
-from rbc_marl.analysis.upper_bounds import PathRecorder, PricePath, dual, upper_bounds
+from rbc_marl.analysis.searches import best_alternatives
+from rbc_marl.analysis.upper_bounds import PathRecorder, PricePath, dual, lacks_bounds, upper_bounds
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
+from rbc_marl.policies.trembles import Trembles
+from rbc_marl.processes import Shocks
 from tests.economy.own_parts import Effort, Satiable
 
 SMALL = EconomyConfig(num_consumers=5, num_firms=3, horizon=4, export_quota=3.0, initial_inventory=10.0)
@@ -109,3 +114,14 @@ def test_any_multipliers_give_a_bound_and_the_gradient_is_that_of_the_bound():
             step[..., t] = 1e-6
             above, below = (float(dual(config, given, multipliers + sign * step)[0]) for sign in (1.0, -1.0))
             assert (above - below) / 2e-6 == pytest.approx(float(slack[..., t]), rel=1e-2, abs=1e-3)
+
+
+def test_there_are_no_bounds_where_what_they_read_moves():
+    path = {"kind": "path", "values": [1.0]}
+    found = {name: lacks_bounds(EconomyConfig(shocks={name: path})) for name in Shocks.names()}
+    reads = ("workers", "crra", "interest_rate", "consumer_grant", "dividend_share")
+    assert found == {name: f"shocks.{name}" if name in reads else "" for name in Shocks.names()}
+    config = EconomyConfig(num_consumers=3, num_firms=2, horizon=3, shocks={"workers": path})
+    policies = UniformPolicies(config)
+    assert best_alternatives(policies, Deviator("consumer", 0), torch.zeros(4), 0) == []
+    assert measure(policies, Deviator("consumer", 0), {}, 4, 0, Trembles())["upper"] is None

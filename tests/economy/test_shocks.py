@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from rbc_marl import ConfigError, EconomyConfig, VectorEconomy
 from rbc_marl.choices import decode
 from rbc_marl.economy import initial_state, period, residuals
-from rbc_marl.economy.own_choices import market_of
 from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, PARAMETERS
 from rbc_marl.economy.shocks import draw_shocks
 from rbc_marl.observations import bounds, join, observation_layout
@@ -250,14 +249,6 @@ def test_one_consumer_one_firm_one_period():
     env.reset()
     seen, *_ = env.step(env.sample_actions())
     assert torch.isfinite(seen["global"]).all() and torch.isfinite(env.final_observation["global"]).all()
-
-
-def test_own_choices_are_not_valued_where_workers_differ():
-    config = economy(workers=AR1)
-    state = initial_state(config, 1)
-    _, flows = period(config, state, decode(config, **random_indices(config, 1, seed=1)))
-    with pytest.raises(ConfigError, match=r"shocks\.workers"):
-        market_of(config, state, flows)
 
 
 @pytest.mark.parametrize(

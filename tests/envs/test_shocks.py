@@ -50,6 +50,11 @@ def test_environments_that_nobody_seeds_draw_other_shocks():
     assert one != two
 
 
+def test_every_episode_meets_shocks_of_its_own():
+    technology = episodes(7)[:, 0]
+    assert len(technology.unique()) == len(technology) == 9
+
+
 def test_the_batch_and_autoreset_change_no_draws():
     assert torch.equal(episodes(7, envs=1), episodes(7, envs=5))
     env = VectorEconomy(CONFIG, 1, seed=7)

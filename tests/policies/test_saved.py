@@ -73,6 +73,16 @@ def test_policies_play_in_another_economy_that_offers_the_same_choices(checkpoin
     assert all(torch.equal(saved[name], value) for name, value in policies.networks["firm"].state_dict().items())
 
 
+def test_parts_of_a_field_change_alone_and_a_field_changes_whole():
+    names = {"shocks.technology.deviation": 0.1}
+    assert load_policies("open_shocks", economy=names).config.shocks.technology.persistence == 0.8
+    chain = {"kind": "path", "values": [0.01, 0.02]}
+    assert load_policies("open_shocks", economy={"shocks.technology": chain}).config.shocks.technology.kind == "path"
+    hidden = {"kind": "ar1", "persistence": 0.5, "deviation": 0.1, "sees": False}
+    moving = load_policies("quickstart", economy={"shocks.technology": hidden}).config
+    assert moving.shocks.technology.deviation == 0.1
+
+
 @pytest.mark.parametrize(
     ("economy", "message"),
     [

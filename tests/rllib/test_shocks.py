@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rbc_marl.errors import ConfigError
 from rbc_marl.observations import observation_layout
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.population import Population
@@ -78,3 +79,10 @@ def test_own_choices_are_valued_at_the_numbers_in_force():
     env.step(env.sample_actions())
     numbers = env.parameter_tensors(env.require_state())
     assert torch.equal(numbers["export_quota"], state.shocks["export_quota"][:, 1]) and "firms" not in numbers
+
+
+def test_own_choices_are_not_valued_where_workers_differ():
+    economy = {"shocks": {"workers": {"kind": "ar1", "persistence": 0.5, "deviation": 0.1}}}
+    small_config(economy=economy).validate()
+    with pytest.raises(ConfigError, match=r"logit_response needs workers who are alike, and has shocks\.workers"):
+        small_config(economy=economy, logit_response=True).validate()
