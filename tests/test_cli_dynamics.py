@@ -20,6 +20,7 @@ def run(capsys, *words):
     return ended.value.code or 0, out, err
 
 
+@pytest.mark.slow
 def test_impulse_prints_and_saves_responses(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     files = [tmp_path / f"impulse{ending}" for ending in (".csv", ".tex", ".json", ".svg")]

@@ -61,6 +61,7 @@ def test_a_warm_economy_goes_on_where_the_file_left_it(warm, states):
     assert torch.equal(played.firms["price"], play(UniformPolicies(short), 30, seed=1, record=True).firms["price"])
 
 
+@pytest.mark.slow
 def test_evaluate_saves_states_and_plays_on_from_them(tmp_path, capsys):
     file = tmp_path / "starts.safetensors"
     for words in (["--states", f"{file}@6"], ["--set", f"start={file}", "--set", "horizon=4"]):
