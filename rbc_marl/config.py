@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -48,7 +48,19 @@ class EconomyConfig(Section):
             given and what is allowed.
     """
 
+    __slots__ = ("_hash",)  # outside the fields: not compared, saved or sent, for another process hashes otherwise
+    if TYPE_CHECKING:
+        _hash: int
+
     noun: ClassVar[str] = "a field of an economy"
+
+    def __hash__(self) -> int:
+        """The hash of all fields, computed once: every step asks for what is cached by configuration."""
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash(tuple(getattr(self, name) for name in type(self).model_fields)))
+            return self._hash
 
     num_consumers: Annotated[int, Field(ge=1)] = Field(100, description="worker-consumers (C)")
     num_firms: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10, description="firms, one good each (F)")

@@ -261,3 +261,14 @@ def test_yaml_can_say_nothing_for_an_optional_field(tmp_path):
     config = read(tmp_path, "labour_disutility_pareto_shape: null\ninitial_firm_budget: ~\n")
     assert config.labour_disutility_pareto_shape is None
     assert config.initial_firm_budget is None
+
+
+def test_a_hash_is_kept_but_neither_sent_nor_compared():
+    config, same = preset("open", num_consumers=3), preset("open", num_consumers=3)
+    before = pickle.dumps(config)
+    kept = hash(config)
+    object.__setattr__(config, "_hash", kept + 1)
+    assert hash(config) == kept + 1  # computed once
+    assert config == same and hash(same) == kept == hash(config.replace(num_firms=10))
+    assert pickle.dumps(config) == before and hash(pickle.loads(before)) == kept
+    assert hash(config.model_copy(update={"num_firms": 3})) == hash(preset("open", num_consumers=3, num_firms=3))
