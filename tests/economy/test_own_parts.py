@@ -97,6 +97,14 @@ def test_an_audit_finds_nothing_wrong_in_any_part_of_the_package():
     assert audit(EconomyConfig(**SMALL, **parts, **numbers, transfers="by_income")) == []
 
 
+def test_an_audit_plays_an_economy_in_which_numbers_move():
+    moving = {"kind": "ar1", "persistence": 0.5, "deviation": 0.3}
+    shocks = {"workers": moving, "technology": moving, "consumption_tax": {"kind": "path", "values": [0.1, 0.4]}}
+    assert audit(EconomyConfig(**SMALL, shocks=shocks, initial_wage=11.0, transfers="by_income")) == []
+    leaky = audit(EconomyConfig(**SMALL, shocks=shocks, initial_wage=11.0, transfers=own_parts.Leaky))
+    assert any(one.what == "the identity taxes is off by" for one in leaky)
+
+
 def test_work_is_worth_less_with_a_high_crra():
     published, dead = work(EconomyConfig()), work(EconomyConfig(crra=2.0))
     # 22 x 1040 of money buys 15.25 units at 1500: with a crra of 2, ten goods of 1.525 give 10 x (1 - 1 / 2.525).
