@@ -173,6 +173,18 @@ def test_an_economy_is_judged_by_the_welfare_that_its_government_maximises():
     assert line.startswith("its welfare rawls is 200% of that of the best rule-based economy")
 
 
+def test_a_welfare_below_zero_is_no_verdict_where_a_part_defines_it():
+    bare = of(welfare={"kind": "nash", "least": 0.0})
+    reference = reference_welfare(bare, "cost_plus")
+    good = {"hours": 500.0, "middle_sales": 1.0, "welfare_consumers": 1.0, "welfare_total": 1.0}
+    assert reference < 0.0
+    assert outcome(bare, {**good, "government_return": reference}, "cost_plus") == "living"
+    assert outcome(bare, {**good, "government_return": 2.0 * reference}, "cost_plus") == "impaired"
+    closed = of(welfare="rawls", open_economy=False, production="ces")  # for which there is no planner
+    assert outcome(closed, {**good, "government_return": -1.0}) == "living"
+    assert outcome(closed, {**good, "government_return": -1.0, "welfare_consumers": -1.0}) == "impaired"
+
+
 @pytest.mark.parametrize("fields", [{"utility": "basket"}, {"utility": "ghh"}, {"consumption_tax": 0.5}])
 def test_shopping_is_measured_with_any_part(fields):
     config = EconomyConfig(num_consumers=4, num_firms=3, **fields)
