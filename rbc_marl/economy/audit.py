@@ -117,9 +117,9 @@ def _problems(
     config: EconomyConfig, state: EconomyState, actions: Actions, after: EconomyState, flows: Flows
 ) -> Iterator[tuple[str, float, str]]:
     """What cannot be in a period: in words, the amount and its unit."""
-    values = {**vars(flows), **vars(after), **after.shocks}
-    values.pop("shocks", None)
-    wrong = next((name for name, x in values.items() if not torch.isfinite(x).all()), None)
+    tensors = {**vars(flows), **vars(after), **after.shocks}
+    tensors.pop("shocks", None)
+    wrong = next((name for name, x in tensors.items() if not torch.isfinite(x).all()), None)
     if wrong is not None:  # nothing else can be told then
         yield f"{wrong} is no finite number", float("nan"), ""
         return
