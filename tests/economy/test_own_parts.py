@@ -58,6 +58,8 @@ def test_its_parameters_are_checked_and_count():
         EconomyConfig(utility={"class": Satiable, "limits": 2.0})
     with pytest.raises(ConfigError, match="Listed has a parameter that can change; take tuples"):
         EconomyConfig(utility=own_parts.Listed)
+    with pytest.raises(ConfigError, match=r"Halved, which builds on Flat; it must be a subclass of .*WageTax itself$"):
+        EconomyConfig(wage_tax=own_parts.Halved)  # bounds and rules would go by the flat tax
 
 
 @pytest.mark.parametrize(
