@@ -45,7 +45,7 @@ def warm(config: EconomyConfig, state: EconomyState, seeds: Seeds) -> EconomySta
         ConfigError: The file cannot be read, or its states are none of this economy.
     """
     path = Path(str(config.start))
-    mend = "give a file that rbc-marl evaluate --states has written, or --set start=null"
+    mend = "give a file that rbc-marl evaluate --states has written, or --set env_config.start=null"
     try:
         found = path.stat()
     except (OSError, ValueError) as error:  # a name can hold what no name of a file can
