@@ -12,7 +12,7 @@ from rbc_marl.settings import Many, Section
 # How far a row of probabilities may be from 1 in all.
 _ROUNDING = 1e-6
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Levels = Annotated[Many[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
+Levels = Annotated[Many[Annotated[float, Field(ge=0.0, le=1e15)]], Field(min_length=1)]
 
 
 class Process(Section):

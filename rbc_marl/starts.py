@@ -6,6 +6,7 @@ everybody's money and capital. Tastes, technology and time are not of it: they a
 
 from __future__ import annotations
 
+import stat
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.shocks import Seeds, draw_rows
 from rbc_marl.economy.state import EconomyState
-from rbc_marl.errors import ConfigError
+from rbc_marl.errors import ConfigError, first_line, shown
 from rbc_marl.files import replace_file
 
 _OF_FIRMS = ("price", "wage", "inventory", "overdemanded", "firm_budget", "capital")
@@ -44,12 +45,15 @@ def warm(config: EconomyConfig, state: EconomyState, seeds: Seeds) -> EconomySta
         ConfigError: The file cannot be read, or its states are none of this economy.
     """
     path = Path(str(config.start))
+    mend = "give a file that rbc-marl evaluate --states has written, or --set env_config.start=null"
     try:
-        changed = path.stat().st_mtime_ns
-    except OSError as error:
-        mend = "give a file that rbc-marl evaluate --states has written, or --set start=null"
-        raise ConfigError(f"start is {path}, which cannot be read ({error.strerror}); {mend}") from None
-    starts = _read(path, changed, config.replace(shocks=None), state.price.device, state.price.dtype)
+        found = path.stat()
+    except (OSError, ValueError) as error:  # a name can hold what no name of a file can
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise ConfigError(f"start is {shown(str(path))}, which cannot be read ({reason}); {mend}") from None
+    if not stat.S_ISREG(found.st_mode):  # a device or a pipe may never end
+        raise ConfigError(f"start is {path}, which is no file; {mend}")
+    starts = _read(path, found.st_mtime_ns, config.replace(shocks=None), state.price.device, state.price.dtype)
     rows = draw_rows(len(starts["price"]), state.num_envs, seeds, state.price.device)
     return replace(state, **{name: values[rows] for name, values in starts.items()})
 
@@ -80,6 +84,6 @@ def _read(
                 f"{config.num_firms} firms need {list(shape)}"
             )
         lowest = -torch.inf if name in ("firm_budget", "consumer_budget") else 0.0
-        if not (torch.isfinite(values) & (values >= lowest) & (values <= most.get(name, torch.inf))).all():
+        if not (torch.isfinite(values.to(dtype)) & (values >= lowest) & (values <= most.get(name, torch.inf))).all():
             raise ConfigError(f"start is {path}, whose {name} leaves its range in this economy; {mend}")
     return {name: values.to(device=device, dtype=dtype) for name, values in starts.items()}

@@ -276,6 +276,8 @@ def test_check_says_whose_code_a_file_runs(capsys, in_empty_folder):
     status, out, _ = in_process(capsys, "check", "tiny.yaml", "--set", "curriculum=checked_by_name.Late")
     assert status == 0
     assert f"  runs code of: checked_by_name ({in_empty_folder / 'checked_by_name.py'})" in out.splitlines()
+    status, out, _ = in_process(capsys, "check", "tiny.yaml", "--set", "env_config.start=starts.safetensors")
+    assert "runs code of" not in out  # a file of states is no class of a module
 
 
 @pytest.mark.parametrize("named", ["os.abort", "signal.pause", "http.server.test"])

@@ -66,6 +66,7 @@ def test_moments_print_a_table_beside_data(capsys, tmp_path):
         (["transition", "quickstart", "--reform", "income_tax=0.2"], "such as income_tax=0.2@5"),
         (["transition", "quickstart", "--reform", "wage=11@3", "--reform", "price=500@4"], "give one period"),
         (["moments", "quickstart", "--data", "none.csv"], "none.csv cannot be read"),
+        (["evaluate", "quickstart", "--states", "s3://a/b@3"], "--states is s3://a/b, where no episode can begin"),
     ],
 )
 def test_mistakes_are_one_line(words, message, capsys):

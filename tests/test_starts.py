@@ -86,11 +86,13 @@ def broken(name, change):
     [
         (lambda file: file.unlink(), "which cannot be read .*; give a file that rbc-marl evaluate --states"),
         (lambda file: file.write_text("x"), "which is damaged"),
+        (lambda file: (file.unlink(), file.mkdir()), "which is no file; give a file that"),
         (lambda file: save_file({"a": torch.ones(1)}, file), "which holds no states of an economy"),
         (broken("price", lambda x: x[:, :1].contiguous()), r"whose price has shape \[3, 1\]; 4 consumers and 2 firms"),
         (broken("price", lambda x: x + 1e6), "whose price leaves its range in this economy"),
         (broken("capital", lambda x: -x), "whose capital leaves its range"),
         (broken("consumer_budget", lambda x: x / 0), "whose consumer_budget leaves its range"),
+        (broken("inventory", lambda x: x + 1e300), "whose inventory leaves its range"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_are_refused_in_one_line(warm, damage, message):
@@ -98,6 +100,11 @@ def test_files_that_cannot_be_are_refused_in_one_line(warm, damage, message):
     with pytest.raises(ConfigError, match=message) as caught:
         VectorEconomy(warm, 2).reset()
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(ConfigError, match=r"^start is .*, which cannot be read \(.*; give a file"):
+        VectorEconomy(CONFIG.replace(start="a\0b"), 2).reset()
 
 
 def test_other_states_in_the_same_file_are_read_anew(warm, states, tmp_path):

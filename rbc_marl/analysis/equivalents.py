@@ -37,15 +37,15 @@ def consumption_equivalent(
 
     Returns:
         ``gain``, the share, and ``low`` and ``high``, the ends of its 95% interval over pairs of episodes (the gain
-        itself where there is one pair). None where no share makes up for the difference, as where nobody consumes; and
-        where hours and goods cannot be told apart, as in the utility `Ghh`.
+        itself where there is one pair). None where no share makes up for the difference, as where nobody consumes;
+        where hours and goods cannot be told apart, as in the utility `Ghh`; and where shocks move ``crra``.
 
     Raises:
         ConfigError: The episodes hold no baskets, their numbers differ, or utility is curved differently in the two.
     """
     if home.config.utility != other.config.utility:
         raise ConfigError(
-            f"{home.config.utility.title} of one economy is not the {other.config.utility.title} of the other; "
+            f"utility is {home.config.utility} in one economy and {other.config.utility} in the other; "
             "utilities can be compared where they are the same"
         )
     if home.config.crra != other.config.crra:
@@ -59,7 +59,7 @@ def consumption_equivalent(
     chosen = slice(None) if consumers is None else list(consumers)
     units, config = _baskets(other)[:, :, chosen].double(), other.config
     _baskets(home)  # refused where there are none
-    if not config.utility.is_separable:
+    if not config.utility.is_separable or any(_curvature_moves(episodes.config) for episodes in (home, other)):
         return None
     here, there = (episodes.returns["consumer"].double()[:, chosen].mean(dim=1) for episodes in (home, other))
     disutility = _lifetime(units, config) - there
@@ -94,6 +94,10 @@ def _baskets(episodes: Episodes) -> Tensor:
     if episodes.baskets is None:
         raise ConfigError("the episodes hold no baskets; play them with baskets=True")
     return episodes.baskets
+
+
+def _curvature_moves(config: EconomyConfig) -> bool:
+    return config.shocks is not None and config.shocks.crra is not None
 
 
 def _lifetime(units: Tensor, config: EconomyConfig) -> Tensor:

@@ -64,7 +64,9 @@ def outcome(
         "living"; `FAILED` where any mean is infinite or NaN. Of open economies: "collapsed" (hardly anybody works), or
         "impaired" (the welfare that its government maximises is below 80% of the rule-based economy's). Of closed ones:
         "dead" (nothing is sold in periods 2 to T - 1), or "impaired" (consumers' welfare is below 10% of a planner's).
-        Either is impaired, too, if that welfare is below 0, which is what it comes to when nobody does anything.
+        Either is impaired, too, if that welfare is below 0, which is what it comes to when nobody does anything. Where
+        a part defines welfare, 0 means nothing: an open one is held against the rules alone, and a closed one is
+        impaired if consumers' welfare is below 0.
     """
     if not all(math.isfinite(value) for value in means.values()):
         return FAILED
@@ -76,12 +78,21 @@ def outcome(
     if is_planned and means["welfare_consumers"] < PLANNER_SHARE * plan(config).welfare:
         return IMPAIRED
     for welfare in welfares or (config.welfare,):
-        judged = config.model_copy(update={"welfare": welfare})
-        enough = IMPAIRED_SHARE * reference_welfare(judged, rules) if config.open_economy else 0.0
-        # Sums of logarithms, of whatever else somebody defines, need not be above 0 where people live.
-        if means[welfare_quantity(judged)] >= (enough if isinstance(welfare, Welfare) else max(enough, 0.0)):
+        # A closed economy is held against no rules, and what a part gives says nothing by its sign.
+        of_sum = not config.open_economy and isinstance(welfare, Welfare)
+        judged = config.model_copy(update={"welfare": "consumers" if of_sum else welfare})
+        if means[welfare_quantity(judged)] >= _enough(judged, rules):
             return LIVING
     return IMPAIRED
+
+
+def _enough(config: EconomyConfig, rules: str) -> float:
+    """The least welfare of a living economy."""
+    reference = reference_welfare(config, rules) if config.open_economy else 0.0
+    if not isinstance(config.welfare, Welfare):
+        return max(IMPAIRED_SHARE * reference, 0.0)
+    # Sums of logarithms, or whatever else somebody defines, need not be above 0 where people live.
+    return IMPAIRED_SHARE * reference if reference > 0.0 else reference / IMPAIRED_SHARE
 
 
 def welfare_quantity(config: EconomyConfig) -> str:

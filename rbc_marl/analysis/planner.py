@@ -20,6 +20,8 @@ from rbc_marl.mechanics.production import CobbDouglas
 from rbc_marl.mechanics.utility import AdditiveUtility
 
 _BISECTIONS = 60
+# What the planner reads in the configuration: where shocks move it, there is none.
+_READ = ("technology", "crra", "depreciation", "workers", "firms")
 
 
 class Plan(NamedTuple):
@@ -32,10 +34,13 @@ class Plan(NamedTuple):
 
 
 def lacks_plan(config: EconomyConfig) -> str:
-    """The part of an economy for which there is no planner, such as "production ces"; empty where there is one."""
+    """What of an economy makes that there is no planner, such as "production ces"; empty where there is one."""
     known = {"utility": AdditiveUtility, "disutility": Linear, "production": CobbDouglas}
     parts = [config.parts[name].title for name, base in known.items() if not isinstance(config.parts[name], base)]
-    return next(iter(parts), "a depreciation" if config.depreciation else "")
+    parts += ["a depreciation"] if config.depreciation else []
+    moving = config.shocks.on if config.shocks is not None else {}
+    parts += [f"shocks.{name}" for name in _READ if name in moving]
+    return next(iter(parts), "a warm start" if config.start is not None else "")  # of other capital
 
 
 @lru_cache(maxsize=32)
@@ -49,7 +54,7 @@ def plan(config: EconomyConfig) -> Plan:
     among those who have hours left.
 
     Raises:
-        ConfigError: The economy has a part for which there is no planner.
+        ConfigError: The economy has something for which there is no planner.
     """
     if part := lacks_plan(config):
         raise ConfigError(f"there is no planner with {part}; hold the economy against a rule-based one")

@@ -182,12 +182,17 @@ class Impulse(Section):
         """
         if self.period > config.horizon:
             raise ConfigError(f"period is {self.period}; episodes have {config.horizon}: give an earlier one")
+        process = config.shocks.on.get(self.number) if config.shocks is not None else None
+        if self.level is not None and process is not None and not isinstance(process, Ar1):
+            stop = f"--set shocks.{self.number}=null"
+            raise ConfigError(f"{self.number} is what its {process.kind} says; give a change such as -5%, or {stop}")
         own = 1.0 if self.number in BY_AGENT else own_number(config, self.number)
-        if own == 0.0:
+        values = (own,) if process is None or isinstance(process, Ar1) else process.values
+        if not any(values):
             raise ConfigError(f"{self.number} is 0, which no shock moves; begin with another: --set {self.number}=...")
         factor = 1.0 + self.change if self.change is not None else (self.level or 0.0) / own
-        if self.number not in BY_AGENT:
-            check_number(self.number, own * factor, self.number)
+        for value in () if self.number in BY_AGENT else values:
+            check_number(self.number, value * factor, self.number)
         left = self.left(config)
         later = range(config.horizon + 2 - self.period)
         return (*[1.0] * (self.period - 1), *(factor ** (left**i) for i in later))

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
 from rbc_marl.errors import ConfigError
-from rbc_marl.places import local_path, named, push
+from rbc_marl.places import local_path, named, place_of, push
 from rbc_marl.settings import parse_set
 
 if TYPE_CHECKING:
@@ -68,7 +68,10 @@ def evaluate(
     from rbc_marl.policies.trembles import Trembles, TremblingPolicies
     from rbc_marl.starts import save_starts
 
-    starts, after = dated(states, "--states", "starts.safetensors@5") if states else ("", 0)
+    written, after = dated(states, "--states", "starts.safetensors@5") if states else ("", 0)
+    starts = place_of(written, "--states")
+    if "://" in starts:
+        raise ConfigError(f"--states is {written}, where no episode can begin; give a file of this machine")
     out = local_path(out_) if out_ else None
     if out is not None:
         check_path(out)
@@ -90,7 +93,7 @@ def evaluate(
     if out is not None:
         push(out)
     if states is not None:
-        save_starts(local_path(starts), situations(trembling, episodes, seed, after)[0])
+        save_starts(starts, situations(trembling, episodes, seed, after)[0])
     rules = str(policies.info.get("rules", BEST))
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     elsewhere = off_path(policies, seed)

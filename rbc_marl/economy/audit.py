@@ -92,7 +92,7 @@ def audit(config: EconomyConfig, seed: int = 0) -> list[Finding]:
 
     Args:
         config: The economy.
-        seed: Of random decisions.
+        seed: Of random decisions, and of shocks.
 
     Returns:
         What is wrong, the first of each kind in a play: an identity of `residuals` that does not hold, a number that is
@@ -103,7 +103,7 @@ def audit(config: EconomyConfig, seed: int = 0) -> list[Finding]:
     found: dict[tuple[str, str], Finding] = {}
     for play in PLAYS:
         generator = torch.Generator().manual_seed(seed)
-        state = initial_state(config, _ECONOMIES, dtype=torch.float64)
+        state = initial_state(config, _ECONOMIES, dtype=torch.float64, seeds=seed)
         for number in range(1, min(config.horizon, _MOST_PERIODS) + 1):
             actions = _decide(config, play, generator)
             after, flows = period(config, state, actions)
@@ -117,7 +117,9 @@ def _problems(
     config: EconomyConfig, state: EconomyState, actions: Actions, after: EconomyState, flows: Flows
 ) -> Iterator[tuple[str, float, str]]:
     """What cannot be in a period: in words, the amount and its unit."""
-    wrong = next((n for part in (flows, after) for n, x in vars(part).items() if not torch.isfinite(x).all()), None)
+    tensors = {**vars(flows), **vars(after), **after.shocks}
+    tensors.pop("shocks", None)
+    wrong = next((name for name, x in tensors.items() if not torch.isfinite(x).all()), None)
     if wrong is not None:  # nothing else can be told then
         yield f"{wrong} is no finite number", float("nan"), ""
         return

@@ -22,6 +22,7 @@ from rbc_marl.experiments.build import Base, ExperimentSettings, build, build_py
 from rbc_marl.experiments.build import Experiment as Experiment  # part of this module's interface
 from rbc_marl.experiments.build import to_yaml as to_yaml
 from rbc_marl.experiments.spaces import Space, find_spaces
+from rbc_marl.mechanics import BASES
 from rbc_marl.own_code import allow_folder, allow_import, named_code
 from rbc_marl.presets import find_file
 from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, plain, with_value
@@ -44,7 +45,7 @@ _PLAIN_NAME = re.compile(r"\w(?:[\w .,+=()%-]*[\w+)%])?")
 # What Windows takes for devices, with any ending.
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{number}" for name in ("COM", "LPT") for number in range(1, 10))}
 # Keys whose values can name classes of one's own.
-_CODE = (*CLASSES, "curriculum", "networks", "deviator", "env_config")
+_CODE = (*CLASSES, "curriculum", "networks", "deviator")
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,11 @@ class ExperimentSpec:
             ConfigError: Something is wrong.
         """
         with self._located():
-            code = {dotted: key for key in _CODE for dotted in named_code(self.data.get("config", {}).get(key))}
+            config = self.data.get("config", {})
+            code = {dotted: key for key in _CODE for dotted in named_code(config.get(key))}
+            economy = config.get("env_config")
+            parts = [economy.get(role) for role in BASES] if isinstance(economy, Mapping) else []  # a file is no class
+            code |= dict.fromkeys(named_code(parts), "env_config")
             for dotted, key in code.items():
                 folders = [*(file.parent for file in self.files), Path.cwd()]
                 allow_import(dotted, folders, self.places.get(key, f"{self.name}.config.{key}"))

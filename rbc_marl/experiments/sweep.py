@@ -90,7 +90,7 @@ class RunSpec:
         """What its government maximises, in words, and the weight of profit in total welfare: the unit of welfares."""
         weight = self.economy.firm_welfare_weight if self.economy else 0.0
         if self.economy is not None and isinstance(self.economy.welfare, Welfare):
-            return self.economy.welfare.title, weight
+            return f"welfare {self.economy.welfare}", weight
         is_total = self.economy is None or self.economy.welfare == "total"
         return f"total welfare with profit weighted by {weight:g}" if is_total else "consumers' welfare", weight
 

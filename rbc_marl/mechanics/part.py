@@ -136,6 +136,9 @@ class Choice:
             raise ValueError(str(error)) from None
         if not isinstance(named, type) or not issubclass(named, self.base):
             raise ValueError(f"{CLASS} is {named!r}; it must be {meant}")
+        if named not in self.kinds and (of := next((kind for kind in self.kinds if issubclass(named, kind)), None)):
+            # Rules and bounds have the formulas of the package's kinds, which this one may change.
+            raise ValueError(f"{CLASS} is {named.__name__}, which builds on {of.__name__}; it must be {meant} itself")
         if "." in named.__qualname__:
             raise ValueError(f"{CLASS} is {named.__qualname__}; it must be at the top of a module, to have a name")
         return self._hashable(self._parsed(named, parameters))

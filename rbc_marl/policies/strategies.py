@@ -15,7 +15,7 @@ from torch import Tensor
 from rbc_marl.choices import choice_tables, decode
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState
-from rbc_marl.economy.markets import afford
+from rbc_marl.economy.markets import afford, with_consumption_tax
 from rbc_marl.economy.own_choices import Market, consumption_values
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies import Policies
@@ -153,13 +153,15 @@ class BestAlternatives:
         units = choice_tables(config, basket.device, state.price.dtype).consumption
         everybody = self.base.act(observation, generator, state=state)
         requested = decode(config, **everybody, dtype=state.price.dtype).demand.transpose(1, 2)  # [B, F, C]
-        demand = requested * afford(requested, state.price, state.consumer_budget).unsqueeze(1)
+        paid = with_consumption_tax(state.price, config.consumption_tax)
+        demand = requested * afford(requested, paid, state.consumer_budget).unsqueeze(1)
         others = (demand.sum(2, keepdim=True) - demand[:, :, rows]).transpose(1, 2).clamp(min=0.0)  # [B, A, F]
-        price, budget = state.price.unsqueeze(1).expand_as(others), state.consumer_budget[:, rows]
+        price, paid = (x.unsqueeze(1).expand_as(others) for x in (state.price, paid))
+        budget = state.consumer_budget[:, rows]
         basket = basket.clone()
         for good in list(range(config.num_firms)) * _ROUNDS:
             asked = units[basket]
-            scale = afford(asked.flatten(0, 1).unsqueeze(-1), price.flatten(0, 1), budget.reshape(-1, 1))
+            scale = afford(asked.flatten(0, 1).unsqueeze(-1), paid.flatten(0, 1), budget.reshape(-1, 1))
             # One market a consumer: each knows its own part in what is asked for.
             market = Market(
                 price=price,

@@ -150,7 +150,10 @@ def test_the_planner_of_another_sum_over_goods_is_no_worse_than_any_allocation()
     assert max(found) <= best * (1 + 1e-9) and max(found) > 0.98 * best
 
 
-@pytest.mark.parametrize("fields", [{"production": "ces"}, {"utility": "ghh"}, {"depreciation": 0.1}])
+MOVING = {"shocks": {"technology": {"kind": "path", "values": [0.02]}}}
+
+
+@pytest.mark.parametrize("fields", [{"production": "ces"}, {"utility": "ghh"}, {"depreciation": 0.1}, MOVING])
 def test_a_closed_economy_without_a_planner_is_judged_without_one(fields):
     config = of(open_economy=False, **fields)
     with pytest.raises(ConfigError, match=r"^there is no planner with "):
@@ -173,6 +176,18 @@ def test_an_economy_is_judged_by_the_welfare_that_its_government_maximises():
     assert line.startswith("its welfare rawls is 200% of that of the best rule-based economy")
 
 
+def test_a_welfare_below_zero_is_no_verdict_where_a_part_defines_it():
+    bare = of(welfare={"kind": "nash", "least": 0.0})
+    reference = reference_welfare(bare, "cost_plus")
+    good = {"hours": 500.0, "middle_sales": 1.0, "welfare_consumers": 1.0, "welfare_total": 1.0}
+    assert reference < 0.0
+    assert outcome(bare, {**good, "government_return": reference}, "cost_plus") == "living"
+    assert outcome(bare, {**good, "government_return": 2.0 * reference}, "cost_plus") == "impaired"
+    closed = of(welfare="rawls", open_economy=False, production="ces")  # for which there is no planner
+    assert outcome(closed, {**good, "government_return": -1.0}) == "living"
+    assert outcome(closed, {**good, "government_return": -1.0, "welfare_consumers": -1.0}) == "impaired"
+
+
 @pytest.mark.parametrize("fields", [{"utility": "basket"}, {"utility": "ghh"}, {"consumption_tax": 0.5}])
 def test_shopping_is_measured_with_any_part(fields):
     config = EconomyConfig(num_consumers=4, num_firms=3, **fields)
@@ -189,9 +204,12 @@ def test_baskets_at_given_prices_are_paid_with_the_tax_on_goods():
 
 def test_shares_of_consumption_are_those_of_one_utility_in_which_goods_stand_alone():
     home, other = (play(UniformPolicies(of(utility=u)), 2, baskets=True) for u in ("crra", "cara"))
-    with pytest.raises(ConfigError, match="utility crra of one economy is not the utility cara of the other"):
+    with pytest.raises(ConfigError, match=r"^utility is crra in one economy and \{kind: cara, aversion: 0.1\} in the "):
         consumption_equivalent(home, other)
     same = play(UniformPolicies(of(utility="cara")), 2, baskets=True)
     assert consumption_equivalent(other, same)["gain"] == pytest.approx(0.0, abs=1e-6)
     ghh = play(UniformPolicies(of(utility="ghh")), 2, baskets=True)
     assert consumption_equivalent(ghh, ghh) is None
+    moving = of(shocks={"crra": {"kind": "path", "values": [0.5]}})
+    curved = play(UniformPolicies(moving), 2, baskets=True)
+    assert consumption_equivalent(curved, curved) is None

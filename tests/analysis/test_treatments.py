@@ -139,6 +139,16 @@ def test_shocks_that_cannot_be_are_refused_in_one_line(changes, message):
         impulse(UniformPolicies(CONFIG), shock(**changes), episodes=2)
 
 
+def test_a_number_that_follows_a_chain_or_a_path_has_no_level_of_its_own_but_changes():
+    path = {"kind": "path", "values": [0.5, 0.8]}
+    config = EconomyConfig(**SIZES, shocks={"dividend_share": path})
+    with pytest.raises(ConfigError, match=r"^dividend_share is what its path says; give a change such as -5%, or --"):
+        transition(UniformPolicies(config), Reform(values={"dividend_share": 0.4}, period=3), episodes=2)
+    with pytest.raises(ConfigError, match=r"^dividend_share is 1.6; it must be at most 1"):
+        shock(number="dividend_share", change=1.0).factors(config)
+    assert shock(number="dividend_share", change=-0.5).factors(config)[2] == 0.5  # though it is 0 where nothing moves
+
+
 @pytest.mark.parametrize(
     ("values", "period", "message"),
     [

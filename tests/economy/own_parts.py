@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from rbc_marl.mechanics import AdditiveUtility, Disutility, Production, Transfers, Utility, WageTax, Welfare
+from rbc_marl.mechanics.taxes import Flat
 
 
 class Satiable(AdditiveUtility):
@@ -91,3 +92,8 @@ class Failing(Utility):
 
 class Listed(Utility):
     weights: list[float] = [1.0]  # noqa: RUF012 - what is wrong with it
+
+
+class Halved(Flat):
+    def paid(self, wage_income, rate):
+        return 0.5 * super().paid(wage_income, rate)

@@ -58,6 +58,8 @@ def test_its_parameters_are_checked_and_count():
         EconomyConfig(utility={"class": Satiable, "limits": 2.0})
     with pytest.raises(ConfigError, match="Listed has a parameter that can change; take tuples"):
         EconomyConfig(utility=own_parts.Listed)
+    with pytest.raises(ConfigError, match=r"Halved, which builds on Flat; it must be a subclass of .*WageTax itself$"):
+        EconomyConfig(wage_tax=own_parts.Halved)  # bounds and rules would go by the flat tax
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,14 @@ def test_an_audit_finds_nothing_wrong_in_any_part_of_the_package():
     parts = {"utility": "ghh", "disutility": "power", "production": "ces", "wage_tax": "brackets"}
     numbers = {"depreciation": 0.3, "consumption_tax": 0.2, "interest_rate": 0.1}
     assert audit(EconomyConfig(**SMALL, **parts, **numbers, transfers="by_income")) == []
+
+
+def test_an_audit_plays_an_economy_in_which_numbers_move():
+    moving = {"kind": "ar1", "persistence": 0.5, "deviation": 0.3}
+    shocks = {"workers": moving, "technology": moving, "consumption_tax": {"kind": "path", "values": [0.1, 0.4]}}
+    assert audit(EconomyConfig(**SMALL, shocks=shocks, initial_wage=11.0, transfers="by_income")) == []
+    leaky = audit(EconomyConfig(**SMALL, shocks=shocks, initial_wage=11.0, transfers=own_parts.Leaky))
+    assert any(one.what == "the identity taxes is off by" for one in leaky)
 
 
 def test_work_is_worth_less_with_a_high_crra():

@@ -271,6 +271,7 @@ def test_one_consumer_one_firm_one_period():
         ({"export_quota": {**CHAIN, "transition": [[1, 1], [0, 1]]}}, "transition has a row 0 that sums to 2; give"),
         ({"export_quota": {**CHAIN, "start": 2}}, "start is 2; there are 2 values, numbered from 0"),
         ({"workers": {**AR1, "news": -1}}, "shocks.workers.news is -1; it must be at least 0"),
+        ({"workers": {**PATH, "values": [1e300]}}, "is 1e+300; it must be at most 1e+15"),
     ],
 )
 def test_shocks_that_cannot_be_are_refused_in_one_line(shocks, message):

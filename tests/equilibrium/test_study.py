@@ -94,6 +94,15 @@ def test_a_record_that_is_torn_is_named_and_begun_anew(tmp_path):
     assert len(json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))["invocations"]) == 1
 
 
+def test_welfares_of_other_parameters_are_other_units(tmp_path):
+    (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
+    arms = {n: f"{{set: {{env_config.welfare: {{kind: atkinson, aversion: {n}}}}}}}" for n in (1, 2)}
+    text = f"s: {{base: base.yaml, seeds: [1], arms: {{one: {arms[1]}, two: {arms[2]}}}}}"
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    one, two = (run.unit[0] for run in load_study(tmp_path / "s.yaml").runs)
+    assert one == "welfare {kind: atkinson, aversion: 1.0, least: -10.0}" and one != two
+
+
 def test_a_sweep_knows_what_each_arms_government_maximises(tmp_path):
     (tmp_path / "other.yaml").write_text(BASE.replace("horizon: 3", "horizon: 3, welfare: consumers"), encoding="utf-8")
     (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")

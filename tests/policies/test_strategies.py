@@ -120,6 +120,17 @@ def test_a_consumer_takes_the_units_that_are_worth_their_money_and_works_where_i
         assert torch.equal(chosen[period]["consumer"][:, rows, -1], firm.unsqueeze(1).expand_as(works))
 
 
+def test_a_tax_on_goods_is_to_a_consumer_what_higher_prices_are():
+    plain = CONFIG.replace(initial_price=1500.0, initial_inventory=12.0, initial_consumer_budget=9000.0)
+    taxed = plain.replace(initial_price=1000.0, consumption_tax=0.5)
+    baskets = []
+    for config in (plain, taxed):
+        base = UniformPolicies(config)
+        strategy = BestAlternatives(base, torch.full((3, 1), 1e-4), 0)
+        baskets.append(played(deviating(strategy, "consumer", 0, base), config)[0][0]["consumer"][:, 0, :3])
+    assert torch.equal(*baskets)
+
+
 def test_a_schedule_is_followed_period_by_period_and_must_have_all_of_them():
     schedule = torch.tensor([[3], [17], [59]])
     chosen, _ = played(DeviatingPolicies(UniformPolicies(CONFIG), Deviation("firm", 1, choice=schedule.unsqueeze(0))))
