@@ -42,8 +42,8 @@ def indicators(episodes: Episodes) -> dict[str, float | None]:
     Returns:
         `INDICATORS`, then those of `strategies`. ``price_sales`` is `price_sales_correlation`; ``firms_money_share``
         (profit after tax and dividends in the money of consumers, see `money_of_consumers`) and ``planner_share``
-        (consumers' welfare over that of `rbc_marl.analysis.planner.plan`) are of closed economies only, else None; the
-        second also where an economy has no planner.
+        (consumers' welfare over that of `rbc_marl.analysis.planner.plan`) are of closed economies only, else None;
+        so is the first with a warm start, and the second where an economy has no planner.
 
     Raises:
         ConfigError: The episodes were not recorded.
@@ -217,7 +217,9 @@ def _of_closed(episodes: Episodes) -> dict[str, float | None]:
         return {"firms_money_share": None, "planner_share": None}
     profit, tax, dividends = (episodes.firms[name].double() for name in ("profit", "corporate_tax_paid", "dividends"))
     kept = (profit - tax - dividends).sum(dim=(1, 2)).mean()
-    money, welfare = money_of_consumers(config), 0.0 if lacks_plan(config) else plan(config).welfare
+    # What a warm start gives them nobody knows here.
+    money = money_of_consumers(config) if config.start is None else 0.0
+    welfare = 0.0 if lacks_plan(config) else plan(config).welfare
     reached = float(episodes.quantities["welfare_consumers"].double().mean())
     return {
         "firms_money_share": float(kept) / money if money > 0.0 else None,

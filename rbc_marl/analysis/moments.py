@@ -169,10 +169,9 @@ def read_data(path: Path) -> dict[str, Series]:
         UserError: The file cannot be read, has no such column, too few rows, or a cell that is no number.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as text ({error}); give a CSV file of the data") from None
-    rows = list(csv.DictReader(io.StringIO(text)))
     columns = [str(name).strip() for name in (rows[0] if rows else {})]
     known = [name for name in columns if name in SERIES]
     if not known:

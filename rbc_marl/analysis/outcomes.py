@@ -111,8 +111,8 @@ def reason(config: EconomyConfig, became: str, values: Mapping[str, float | None
     """
     if became == FAILED:
         return "a mean is infinite or NaN"
-    # In the first period there are no goods, unless it begins with some.
-    possible = config.horizon - (config.initial_inventory == 0.0)
+    # In the first period there are no goods, unless it begins with some; a warm start may.
+    possible = config.horizon - (config.initial_inventory == 0.0 and config.start is None)
     trade = f"trade in {values['trade_periods']:.3g} of {possible} periods"
     if config.open_economy:
         held_against = "best rule-based economy" if rules == BEST else f"rule-based economy {rules}"

@@ -17,7 +17,9 @@ from rbc_marl.analysis.indicators import indicators
 from rbc_marl.analysis.metrics import EpisodeMetrics, collapsed, period_quantities
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
-from rbc_marl.economy.shocks import seed_of_generator
+from rbc_marl.economy.government import consumption_tax
+from rbc_marl.economy.parameters import numbers_of
+from rbc_marl.economy.shocks import in_force, seed_of_generator
 from rbc_marl.errors import ConfigError, shown
 from rbc_marl.policies import Policies
 from rbc_marl.settings import plain, seed_of
@@ -217,7 +219,9 @@ def _play_slab(
             periods.append(period_quantities(config, state, flows))
             stocks = {name: getattr(state, name) for name in FIRM_STOCKS}
             firms.append(stocks | {name: getattr(flows, name) for name in FIRM_FLOWS})
-            spending, consumption = spending + flows.spending, consumption + flows.consumption.sum(dim=2)
+            tax = consumption_tax(flows.spending, numbers_of(config, in_force(state, batch.parameters)).consumption_tax)
+            spending = spending + (flows.spending if tax is None else flows.spending + tax)
+            consumption = consumption + flows.consumption.sum(dim=2)
         if agents:
             by_consumer.append(_of_consumers(state, indices["consumer"][..., -1], flows))
         if baskets:

@@ -37,14 +37,14 @@ def residuals(
         - ``labour`` [B], hours: worked by consumers, times their productivity - worked for firms.
         - ``wages`` [B], money: received by consumers - paid by firms.
         - ``consumer_money`` [B, C]: opening budget + grant + net wage + transfer + dividends - spending - tax on
-          consumption + interest - closing budget.
+            consumption + interest - closing budget.
         - ``firm_money`` [B, F]: opening budget + revenue - wages - investment - tax - dividends + interest - closing
-          budget.
+            budget.
         - ``capital`` [B, F]: opening capital - depreciation + investment - closing capital.
         - ``taxes`` [B], money: paid by consumers and firms - paid out to consumers.
         - ``tax_pool`` [B], money: paid by consumers and firms - what the pool is said to hold.
         - ``money`` [B]: all budgets at the start + what enters from outside (grants, interest, exports) - what leaves
-          into capital - all budgets at the end.
+            into capital - all budgets at the end.
     """
     numbers = numbers_of(config, in_force(state, parameters))
     grant = numbers.consumer_grant

@@ -22,7 +22,7 @@ class WageTax(Part):
     role: ClassVar[str] = "wage_tax"
 
     def paid(self, wage_income: Tensor, rate: Tensor) -> Tensor:
-        """The tax on a consumer's pay.
+        """The tax on a consumer's pay, element by element.
 
         Args:
             wage_income: [B, ...] pay of a period, money.

@@ -97,6 +97,12 @@ def test_flows_of_money_are_what_was_paid_and_balance(played):
     assert any(words.startswith("consumers") and f"{kept:+,.0f}".strip("+-") in words for words in boxes.words)
 
 
+def test_a_tax_on_goods_is_not_called_a_tax_on_income():
+    config = CONFIG.replace(consumption_tax=0.5, income_tax_choices=(0.0,), initial_inventory=50.0)
+    _, arrows = figures.money(play(UniformPolicies(config), 2, record=True))[0].layers
+    assert any(words.startswith("income and consumption tax ") for words in arrows.words)
+
+
 def test_a_closed_economy_has_no_abroad():
     closed = play(UniformPolicies(preset("closed", num_consumers=4, num_firms=2, horizon=3)), 2, record=True)
     boxes, arrows = figures.money(closed)[0].layers

@@ -133,6 +133,17 @@ def test_indicators_are_measured_in_the_middle_of_recorded_episodes():
     assert found["firms_money_share"] is None and found["planner_share"] is None
 
 
+def test_income_is_what_consumers_receive_also_where_goods_are_taxed():
+    path = {"kind": "path", "values": [0.1, 0.4]}
+    for fields in ({"consumption_tax": 0.5}, {"shocks": {"consumption_tax": path}}):
+        config = OPEN.replace(transfers="poorest", initial_inventory=50.0, **fields)
+        episodes = play(UniformPolicies(config), 3, record=True, agents=True)
+        of = episodes.consumer_periods
+        received = sum(of[name] for name in ("wage_income", "transfer", "dividend", "interest")) - of["income_tax_paid"]
+        assert float(of["spending"].sum()) > 0.0
+        assert torch.allclose(episodes.consumers["income"], received.sum(dim=1) + 5 * 0.01, rtol=1e-4, atol=0.1)
+
+
 def test_what_consumers_receive_and_keep_is_recorded():
     untaxed = OPEN.replace(income_tax_choices=(0.0,), corporate_tax_choices=(0.0,))
     episodes = play(UniformPolicies(untaxed), 3, record=True)

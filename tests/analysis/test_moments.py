@@ -96,6 +96,7 @@ def test_data_stand_beside_the_model_measured_alike(tmp_path):
         ("output,hours\n1,1\n2\n3,3\n", "row 3: hours is None; give a number"),
         ("output\n1\n2\n", "output must be at least 3 finite numbers"),
         ("output\n1\n2\ninf\n", "output must be at least 3 finite numbers"),
+        ("output\n" + "1" * 200_000, "data.csv cannot be read as text .*; give a CSV file"),
     ],
 )
 def test_data_that_cannot_be_read_are_refused_in_one_line(tmp_path, text, message):

@@ -11,7 +11,7 @@ import torch
 from rbc_marl import ConfigError, EconomyConfig
 from rbc_marl.analysis.equivalents import consumption_equivalent
 from rbc_marl.analysis.indicators import indicators
-from rbc_marl.analysis.outcomes import outcome, reference_welfare
+from rbc_marl.analysis.outcomes import outcome, reason, reference_welfare
 from rbc_marl.analysis.planner import plan
 from rbc_marl.analysis.rollouts import Evaluation, play
 from rbc_marl.analysis.searches import best_alternatives
@@ -23,6 +23,7 @@ from rbc_marl.policies.logit_response import LogitResponse, OwnValues, logit_res
 from rbc_marl.policies.rational import plan as rational_plan
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
 from rbc_marl.report.verdict import _welfare
+from rbc_marl.starts import save_starts
 from tests.economy.test_mechanics import SMALL, played
 
 CONFIG = EconomyConfig(**SMALL)
@@ -162,6 +163,15 @@ def test_a_closed_economy_without_a_planner_is_judged_without_one(fields):
     assert indicators(episodes)["planner_share"] is None
     means = Evaluation.of(episodes).means
     assert outcome(config, {**means, "middle_sales": 1.0, "welfare_total": 1.0}) == "living"
+
+
+def test_a_closed_economy_with_a_warm_start_is_told_of_without_what_its_endowments_say(tmp_path):
+    closed = of(open_economy=False)
+    save_starts(tmp_path / "starts.safetensors", initial_state(closed, 2))
+    warm = closed.replace(start=str(tmp_path / "starts.safetensors"))
+    found = indicators(play(ScriptedPolicies(warm, "monopoly"), 2, record=True))
+    assert found["planner_share"] is None and found["firms_money_share"] is None
+    assert reason(warm, "living", {"trade_periods": 3.0}).endswith(f"trade in 3 of {warm.horizon} periods")
 
 
 def test_an_economy_is_judged_by_the_welfare_that_its_government_maximises():

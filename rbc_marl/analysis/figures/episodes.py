@@ -155,17 +155,22 @@ def money(episodes: Episodes) -> list[Chart]:
     words = [text.replace("-", "\N{MINUS SIGN}") for text in words]
     boxes = Boxes([x for x, _ in places.values()], [y for _, y in places.values()], words, height=0.19)
     drawn = {name: size for name, size in flows.items() if size > 0.0 and (is_open or name != "exports")}
+    names = {"income tax": "income and consumption tax"} if _taxes_goods(episodes.config) else {}
+    labels = [f"{names.get(name, name)} {size:,.0f}" for name, size in drawn.items()]
     arrows = Arrows(
         [_ARROWS[name][0] for name in drawn],
         [_ARROWS[name][1] for name in drawn],
         list(drawn.values()),
-        [f"{name} {size:,.0f}" for name, size in drawn.items()],
+        labels,
         colour=2,
     )
-    listed = ", ".join(f"{name} {size:,.0f}" for name, size in drawn.items())
-    caption = f"Money per consumer and period, means of {_count(episodes)}: {listed}."
+    caption = f"Money per consumer and period, means of {_count(episodes)}: {', '.join(labels)}."
     title = "flows of money (per consumer and period)"
     return [Chart("money", title, "", "", (boxes, arrows), caption, size=(1.7, 1.5))]
+
+
+def _taxes_goods(config: EconomyConfig) -> bool:
+    return config.consumption_tax > 0.0 or (config.shocks is not None and config.shocks.consumption_tax is not None)
 
 
 # Where the arrow of each flow begins and ends.
