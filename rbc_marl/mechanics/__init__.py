@@ -4,7 +4,7 @@
 """
 
 from rbc_marl.mechanics.labour import Disutility
-from rbc_marl.mechanics.numbers import Number, Numbers, is_off
+from rbc_marl.mechanics.numbers import Number, Numbers, beside, is_off
 from rbc_marl.mechanics.part import Part
 from rbc_marl.mechanics.production import Production
 from rbc_marl.mechanics.taxes import Transfers, WageTax
@@ -26,5 +26,6 @@ __all__ = [
     "Utility",
     "WageTax",
     "Welfare",
+    "beside",
     "is_off",
 ]

@@ -16,6 +16,7 @@ from rbc_marl.economy.baskets import cheapest_first
 from rbc_marl.economy.firms import produce
 from rbc_marl.economy.markets import with_consumption_tax
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.mechanics.labour import Linear
 from rbc_marl.policies.rational import consumer_choices, expected_supply
 from rbc_marl.settings import Section
 
@@ -190,7 +191,10 @@ class ScriptedPolicies:
             net_wage = (1.0 - state.income_tax) * state.wage.amax(dim=1)
             # Multiplied out: a price can be 0.
             lowest = self._consumer_price(state).amin(dim=1, keepdim=True)
-            cost = config.disutility.effort(torch.ones_like(state.labour_disutility), state.labour_disutility) * lowest
+            # Of one hour of all that would be worked; where each costs the same, of any.
+            worked = 1.0 if isinstance(config.disutility, Linear) else max(choices) or 1.0
+            theta = state.labour_disutility
+            cost = config.disutility.effort(torch.full_like(theta, worked), theta) / worked * lowest
             return torch.where(net_wage.unsqueeze(-1) > cost, most, fewest)
         index = most if self.rules.work == "always" else fewest
         return torch.full_like(state.labour_disutility, index, dtype=torch.int64)

@@ -100,6 +100,16 @@ def test_rules_buy_no_more_than_the_tax_on_goods_leaves(rules, asked):
     assert (units == asked).all()
 
 
+@pytest.mark.parametrize(("wage", "hours"), [(8.0, 0.0), (12.0, 1040.0)])
+def test_the_hours_that_a_rule_finds_worthwhile_are_all_those_that_it_would_work(wage, hours):
+    power = {"kind": "power", "usual": 260.0}  # of 1040 hours each costs 0.01 on average, of the first hardly anything
+    fields = {"labour_disutility": 0.01, "labour_disutility_pareto_shape": None, "initial_price": 1000.0}
+    config = of(disutility=power, initial_wage=wage, **fields)
+    state = initial_state(config, 1, dtype=torch.float64)
+    indices = ScriptedPolicies(config, "monopoly").act({}, greedy=True, state=state)
+    assert (torch.tensor(config.hours_choices)[indices["consumer"][..., -2]] == hours).all()
+
+
 # Learners' values
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rbc_marl.mechanics import AdditiveUtility, Disutility, Production, Transfers, Utility, WageTax, Welfare
+from rbc_marl.mechanics import AdditiveUtility, Disutility, Production, Transfers, Utility, WageTax, Welfare, beside
 from rbc_marl.mechanics.taxes import Flat
 
 
@@ -97,3 +97,9 @@ class Listed(Utility):
 class Halved(Flat):
     def paid(self, wage_income, rate):
         return 0.5 * super().paid(wage_income, rate)
+
+
+class Curved(AdditiveUtility):
+    def of_good(self, units, numbers):
+        curvature = 1.0 - beside(numbers.crra, units)
+        return ((units + 1.0) ** curvature - 1.0) / curvature

@@ -38,6 +38,17 @@ def test_identities_hold_with_parts_of_ones_own(situation: Situation):
         assert residual.abs().max() <= 1e-13 * _size(situation, after, flows, name), name
 
 
+def test_a_part_can_read_a_number_that_moves():
+    path = {"crra": {"kind": "path", "values": [0.2, 0.6]}}
+    rewards = []
+    for utility in ("crra", own_parts.Curved):
+        config = EconomyConfig(**SMALL, utility=utility, shocks=path, initial_inventory=20.0)
+        batch = VectorEconomy(config, 2, dtype=torch.float64)
+        batch.reset()
+        rewards += [torch.stack([batch.step(batch.sample_actions())[1]["consumer"] for _ in range(2)])]
+    torch.testing.assert_close(*rewards)
+
+
 @pytest.mark.parametrize(
     "given", [Satiable(), Satiable, f"{own_parts.__name__}.Satiable", {"class": f"{own_parts.__name__}:Satiable"}]
 )
