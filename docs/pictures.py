@@ -22,7 +22,7 @@ import rbc_marl
 from rbc_marl.analysis.charts import Chart
 from rbc_marl.analysis.comparison import compare
 from rbc_marl.analysis.drawing import save
-from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, responses, sweeps
+from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, responses, sweeps, taxes
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.treatments import Impulse, impulse
 from rbc_marl.policies.imposed import Imposed
@@ -76,6 +76,8 @@ def main(to: Path = DOCS) -> None:
     (to / "evidence").mkdir(exist_ok=True)
     for name, figure in (("market", sweeps.market), ("closed", sweeps.comparison)):
         draw(to / "evidence" / f"{name}.png", figure(of_evidence(name)))
+    rows = of_evidence("taxes")
+    draw(to / "evidence" / "taxes.png", [*taxes.tax_map(rows), *taxes.laffer(rows)])
     draw(to / "evidence" / "curriculum.png", of_curricula(), columns=len(CELLS))
     certificate = json.loads((zoo()["open_rbc"] / "best_response" / "certificate.json").read_text(encoding="utf-8"))
     charts = deviations.best_responses(deviations.certificate_rows(certificate))

@@ -199,7 +199,8 @@ class EpisodeCollector:
         """
         env = self.env_of(count)
         env.set_parameters(behaviour.parameters)
-        observation, metrics = env.reset(self._shock_seeds(generator)), EpisodeMetrics(self.economy)
+        observation = env.reset(self._shock_seeds(generator, is_greedy=not behaviour.explore))
+        metrics = EpisodeMetrics(self.economy)
         periods: list[dict[str, dict[str, Tensor]]] = []
         for _ in range(self.economy.horizon):
             with torch.inference_mode():  # the rollout is stacked outside: a learner could not use such tensors
@@ -224,12 +225,15 @@ class EpisodeCollector:
         }
         return Rollout(**columns), metrics.result()
 
-    def _shock_seeds(self, generator: Generators) -> list[int] | None:
-        """Seeds of shocks and starts of the episodes that generators are about to draw for; these stay as they are."""
+    def _shock_seeds(self, generator: Generators, *, is_greedy: bool) -> list[int] | None:
+        """Seeds of shocks and starts of the episodes that generators are about to draw for."""
         if generator is None or (self.economy.shocks is None and self.economy.start is None):
             return None
         each = [generator] if isinstance(generator, torch.Generator) else generator
-        return [seed_of_generator(one) for one in each]
+        seeds = [seed_of_generator(one) for one in each]
+        for one in each if is_greedy else ():  # nobody else draws, and the next episodes would meet the same shocks
+            torch.rand((), generator=one, device=one.device)
+        return seeds
 
     def _act(
         self,

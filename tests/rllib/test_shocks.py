@@ -38,9 +38,10 @@ def test_draws_depend_on_seed_worker_and_env_steps_alone():
     assert not torch.isin(seen(EconomyEnvRunner(config(seed=4)).sample()), first).any()
 
 
-def test_slabs_draw_shocks_of_their_own(monkeypatch):
+@pytest.mark.parametrize("explore", [True, False])
+def test_slabs_draw_shocks_of_their_own(monkeypatch, explore):
     monkeypatch.setattr("rbc_marl.rllib.env_runner.CPU_SLAB", 2)
-    values = seen(EconomyEnvRunner(config()).sample())
+    values = seen(EconomyEnvRunner(config()).sample(explore=explore))
     assert values.shape == (4, 4) and len(values.unique()) == values.numel()
 
 
