@@ -166,7 +166,8 @@ class VectorEconomy:
 
         Args:
             factors: By name (`rbc_marl.processes.Shocks`), one for each period from the first on; later periods have
-                the last one. Empty: nothing is imposed any more.
+                the last one. Of a number that is 0 and that no process moves they are what it becomes. Empty: nothing
+                is imposed any more.
 
         Raises:
             ConfigError: A name is unknown, or factors are none.

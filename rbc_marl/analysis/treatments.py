@@ -25,6 +25,7 @@ from rbc_marl.analysis.rollouts import Episodes, play
 from rbc_marl.analysis.tables import tex_text
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.parameters import check_number, own_number
+from rbc_marl.economy.shocks import is_switched_off
 from rbc_marl.errors import ConfigError, one_of
 from rbc_marl.policies import Policies
 from rbc_marl.policies.imposed import Imposed
@@ -37,7 +38,7 @@ RESPONDING = {
     name: UNITS.get(name) or INVESTMENT[name]
     for name in (
         *("output", "consumption", "hours", "employment", "wage", "price", "investment", "exports", "inventory"),
-        *("income_tax", "corporate_tax", "consumer_reward", "firm_reward", "welfare_total"),
+        *("income_tax", "corporate_tax", "tax_revenue", "consumer_reward", "firm_reward", "welfare_total"),
     )
 }
 """Quantities whose paths are held against each other, with their units."""
@@ -175,7 +176,7 @@ class Impulse(Section):
         return known if self.persistence is None else self.persistence
 
     def factors(self, config: EconomyConfig) -> tuple[float, ...]:
-        """Factors on the number in every period of an episode, and after it.
+        """Factors on the number in every period of an episode, and after it; what it becomes where it is switched off.
 
         Raises:
             ConfigError: The period is after the last one, or the number cannot become that.
@@ -188,13 +189,17 @@ class Impulse(Section):
             raise ConfigError(f"{self.number} is what its {process.kind} says; give a change such as -5%, or {stop}")
         own = 1.0 if self.number in BY_AGENT else own_number(config, self.number)
         values = (own,) if process is None or isinstance(process, Ar1) else process.values
+        left, later = self.left(config), range(config.horizon + 2 - self.period)
+        if is_switched_off(config, self.number):
+            if self.level is None:
+                raise ConfigError(f"{self.number} is 0, which no change in per cent moves; give a level")
+            check_number(self.number, self.level, self.number)
+            return (*[0.0] * (self.period - 1), *(self.level * left**i for i in later))
         if not any(values):
             raise ConfigError(f"{self.number} is 0, which no shock moves; begin with another: --set {self.number}=...")
         factor = 1.0 + self.change if self.change is not None else (self.level or 0.0) / own
         for value in () if self.number in BY_AGENT else values:
             check_number(self.number, value * factor, self.number)
-        left = self.left(config)
-        later = range(config.horizon + 2 - self.period)
         return (*[1.0] * (self.period - 1), *(factor ** (left**i) for i in later))
 
     def words(self, config: EconomyConfig) -> str:
@@ -279,7 +284,7 @@ def _responses(
     if episodes < 2:
         raise ConfigError(f"episodes is {episodes}; an interval takes at least 2")
     # The same numbers by the same way: without a shock the two are equal to the last bit.
-    nothing = {name: (1.0,) for name in factors}
+    nothing = {name: (0.0,) if is_switched_off(policies.config, name) else (1.0,) for name in factors}
     before = play(policies, episodes, seed, agents=True, imposed=nothing)
     after = play(treated, episodes, seed, agents=True, imposed=factors)
     paths = [

@@ -129,6 +129,12 @@ def at(path: Tensor, time: Tensor, ahead: int = 0) -> Tensor:
     return path.gather(-1, index).squeeze(-1)
 
 
+def is_switched_off(config: EconomyConfig, name: str) -> bool:
+    """Whether a number is 0 in the configuration and no process moves it: no factor would switch it on."""
+    moves = config.shocks is not None and name in config.shocks.on
+    return name not in BY_AGENT and not moves and own_number(config, name) == 0.0
+
+
 def impose(
     config: EconomyConfig,
     shocks: Mapping[str, Tensor],
@@ -143,7 +149,8 @@ def impose(
     Args:
         config: The economy.
         shocks: Paths as `draw_shocks` returns them.
-        factors: By name, one for each period from the first on; later periods have the last one.
+        factors: By name, one for each period from the first on; later periods have the last one. Of a number that is
+            switched off (`is_switched_off`) they are what it becomes.
         num_envs: Economies in the batch (B).
         device: Where the paths are.
         dtype: Of the paths.
@@ -157,7 +164,7 @@ def impose(
         path = result.get(name)
         if path is None:
             own = 1.0 if name in BY_AGENT else own_number(config, name)
-            number = (parameters or {}).get(name, own)
+            number = 1.0 if is_switched_off(config, name) else (parameters or {}).get(name, own)
             agents = (config.agents(BY_AGENT[name]),) if name in BY_AGENT else ()
             path = torch.ones(num_envs, *agents, length(config), device=device, dtype=dtype)
             path = path * (number.reshape(-1, *(1,) * (path.dim() - 1)) if isinstance(number, Tensor) else number)

@@ -89,6 +89,18 @@ def test_a_reform_is_in_force_from_its_period_on():
     assert exports[2].difference == 0.0 and exports[3].treated == exports[4].treated == 0.0 < exports[3].without
 
 
+@pytest.mark.parametrize("config", [CONFIG, MOVING], ids=["still", "moving"])
+def test_a_reform_switches_on_what_is_off(config):
+    policies = UniformPolicies(config)
+    found = transition(policies, Reform(values={"consumption_tax": 0.25, "dividend_share": 0.5}, period=3), episodes=8)
+    revenue = found.of("tax_revenue")
+    assert all(one.difference == 0.0 for one in revenue[:2]) and revenue[2].difference > 0.0
+    nothing = transition(policies, Reform(values={"consumption_tax": 0.0}, period=3), episodes=2)
+    assert {one.difference for one in nothing.paths} == {0.0}
+    fading = Impulse(number="interest_rate", change=None, level=0.2, period=2, persistence=0.5)
+    assert fading.factors(config) == pytest.approx((0.0, 0.2, 0.1, 0.05, 0.025, 0.0125))
+
+
 def test_a_reform_from_the_start_is_what_is_imposed():
     late, early = Imposed(price=500.0), play(Imposed(price=500.0).on(UniformPolicies(CONFIG)), 4)
     same = play(late.on(UniformPolicies(CONFIG), in_force=2), 4)
@@ -130,7 +142,7 @@ def test_one_consumer_one_firm_one_period():
         ({"period": 0}, "period is 0; it must be at least 1"),
         ({"period": 6}, "period is 6; episodes have 5"),
         ({"persistence": 1.5}, "persistence is 1.5; it must be at most 1"),
-        ({"number": "interest_rate"}, "interest_rate is 0, which no shock moves; begin with another: --set"),
+        ({"number": "interest_rate"}, "interest_rate is 0, which no change in per cent moves; give a level"),
         ({"number": "crra", "change": 5000.0}, "crra is 500.1; it must be at most 100"),
     ],
 )  # fmt: skip
@@ -156,7 +168,7 @@ def test_a_number_that_follows_a_chain_or_a_path_has_no_level_of_its_own_but_cha
         ({"hours": 0.0}, 6, "hours is to be in force in period 6; give 1 to 5"),
         ({"income_tax": 0.3}, 3, "income_tax is 0.3; it must be"),
         ({"tax": 0.3}, 3, "reform is 'tax'; it must be hours"),
-        ({"dividend_share": 0.3}, 3, "dividend_share is 0, which no shock moves"),
+        ({"dividend_share": 1.3}, 3, "dividend_share is 1.3; it must be at most 1"),
         ({}, 3, "values"),
     ],
 )
