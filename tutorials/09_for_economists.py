@@ -51,7 +51,7 @@ from rbc_marl.analysis.pictures import Picture
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.situations import decide, situations
 from rbc_marl.analysis.upper_bounds import PathRecorder, upper_bounds
-from rbc_marl.economy.markets import ration, utility_of
+from rbc_marl.economy.markets import ration
 from rbc_marl.economy.own_choices import Market, market_of, value_of_money
 from rbc_marl.presets import zoo
 
@@ -88,7 +88,7 @@ class Visited:
     def watch(self, state, indices, flows):
         """Keep a period; `play` calls it."""
         self.recorder(state, indices, flows)
-        market = Market(*(part.double() for part in market_of(state, flows)))
+        market = Market(*(part.double() for part in market_of(self.config, state, flows)))
         choices = indices["consumer"].long()
         asked, employer = self.units[choices[..., :-2]], choices[..., -1]
         self.kept.append((market, asked, flows.consumption.double(), flows.hours.double(), employer))
@@ -252,7 +252,7 @@ def one_period_gains(visited):
 
     def worth(basket):
         spending = (basket * market.price.unsqueeze(2)).sum(-1)
-        return utility_of(basket, config.crra).sum(-1) - value * spending
+        return config.utility.of_good(basket, config).sum(-1) - value * spending
 
     paid, best_pay = market.net_wage.gather(-1, visited.employer), market.net_wage.amax(-1, keepdim=True)
     of_an_hour = value * best_pay - 0.5 * market.labour_disutility
