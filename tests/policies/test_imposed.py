@@ -26,6 +26,7 @@ UNIFORM = UniformPolicies(CONFIG)
     ],
 )
 def test_what_is_imposed_is_in_force_in_every_period_that_is_chosen_for(imposed, by, first):
+    pytest.importorskip("pandas")
     frame = to_frame(play(Imposed(**imposed).on(UNIFORM), 6, agents=True), by)
     for name, value in imposed.items():
         found = frame[frame["period"] >= first][name].unique()
