@@ -24,7 +24,7 @@ from rich.table import Table
 from rbc_marl.analysis.comparison import shown
 from rbc_marl.analysis.metrics import middle
 from rbc_marl.analysis.rollouts import Episodes, play
-from rbc_marl.analysis.tables import tex_text
+from rbc_marl.analysis.tables import csv_text, tex_table, tex_text
 from rbc_marl.errors import ConfigError, UserError, nearest
 from rbc_marl.policies import Policies
 from rbc_marl.provenance import versions
@@ -79,20 +79,13 @@ class Moments:
 
     def to_csv(self) -> str:
         """A row for each quantity and moment."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(asdict(self.moments[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(one) for one in self.moments)
-        return text.getvalue()
+        rows = [asdict(one) for one in self.moments]
+        return csv_text(rows, list(rows[0]))
 
     def to_tex(self) -> str:
         """The table for LaTeX, with the package booktabs."""
         head, rows = self._cells()
-        lines = [rf"% {tex_text(self._title())}", rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule"]
-        for row in (head, *rows):
-            lines.append(" & ".join(tex_text(cell).replace("±", r"$\pm$") for cell in row) + r" \\")
-        lines.insert(4, r"\midrule")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        return tex_table(head, rows, tex_text(self._title()))
 
     def table(self) -> Table:
         """The table for a terminal."""

@@ -7,8 +7,6 @@ that they are the same to the last bit until the treatment begins. Policies stay
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +20,7 @@ from rbc_marl.analysis.best_responses import paired
 from rbc_marl.analysis.comparison import groups_by_utility, half_width, shown
 from rbc_marl.analysis.frames import CONSUMER_UNITS, UNITS
 from rbc_marl.analysis.rollouts import Episodes, play
-from rbc_marl.analysis.tables import tex_text
+from rbc_marl.analysis.tables import csv_text, tex_table, tex_text
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.parameters import check_number, own_number
 from rbc_marl.economy.shocks import is_switched_off
@@ -91,25 +89,14 @@ class Responses:
 
     def to_csv(self) -> str:
         """A row for each quantity and period, then for each group of consumers."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(asdict(self.paths[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(one) for one in self.paths)
-        return text.getvalue()
+        rows = [asdict(one) for one in self.paths]
+        return csv_text(rows, list(rows[0]))
 
     def to_tex(self) -> str:
         """The table of responses for LaTeX, with the package booktabs."""
         periods, rows = self._cells(_LATER)
-        lines = [
-            rf"% {tex_text(self._title())}",
-            rf"\begin{{tabular}}{{l{'r' * (len(periods) + 1)}}}",
-            r"\toprule",
-            " & ".join(["", f"without, {periods[0]}", *(f"period {period}" for period in periods)]) + r" \\",
-            r"\midrule",
-        ]
-        for name, *cells in rows:
-            lines.append(" & ".join([tex_text(name), *(cell.replace("±", r"$\pm$") for cell in cells)]) + r" \\")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        head = ["", f"without, {periods[0]}", *(f"period {period}" for period in periods)]
+        return tex_table(head, rows, tex_text(self._title()))
 
     def tables(self) -> list[Table]:
         """Responses in some periods, and those of groups of consumers, as tables for a terminal."""

@@ -6,19 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from rbc_marl.cli.evaluate import pair
 from rbc_marl.cli.options import AsJson, Trust
+from rbc_marl.cli.saving import output_files, save_and_show
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
-from rbc_marl.files import replace_file
-from rbc_marl.places import local_path, named, push
 
 if TYPE_CHECKING:
     from rbc_marl.policies import Policies
-
-TEXTS = (".csv", ".tex", ".json")
 
 
 def compare(
@@ -44,13 +40,10 @@ def compare(
     Everybody keeps the policies they have: nobody learns what is imposed.
     """
     from rbc_marl.analysis.comparison import compare as compare_policies
-    from rbc_marl.analysis.drawing import save
     from rbc_marl.analysis.figures.reforms import reform
-    from rbc_marl.analysis.frames import PICTURES, check_path
+    from rbc_marl.analysis.frames import PICTURES
 
-    files = [local_path(file) for file in out or []]
-    for file in files:
-        check_path(file, (*TEXTS, *PICTURES))
+    files = output_files(out, PICTURES)
     first = _parts(policies[0])[0]
     chosen = {}
     for text in policies:
@@ -61,21 +54,8 @@ def compare(
             raise ConfigError(f"{text} stands twice; give what differs, such as {path},income_tax=0.2")
         chosen[name] = _policies_of(path, changes, trust)
     found = compare_policies(chosen, episodes, seed)
-    texts = {".csv": found.to_csv, ".tex": found.to_tex, ".json": found.to_json}
-    for file in files:
-        if file.suffix in PICTURES:
-            save(reform(found), file)
-        else:
-            replace_file(file, texts[file.suffix]())
-        push(file)
-    if as_json:
-        print(found.to_json(), end="")
-        return
-    console = Console(highlight=False)
-    for table in found.tables():
-        console.print(table)
-    saved = f"saved: {', '.join(map(named, files))}"
-    print(saved if files else "next: the same with --out reform.png --out reform.tex")
+    mend = "the same with --out reform.png --out reform.tex"
+    save_and_show(found, found.tables, lambda: reform(found), files, as_json, mend)
 
 
 def _parts(text: str) -> tuple[str, list[str]]:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from rbc_marl.cli.evaluate import changes_of, dated, pair
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
+from rbc_marl.cli.saving import output_files, save_and_show
 from rbc_marl.errors import ConfigError
-from rbc_marl.files import replace_file
-from rbc_marl.places import local_path, named, push
 from rbc_marl.settings import parse_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rbc_marl.analysis.charts import Chart
     from rbc_marl.analysis.treatments import Responses
     from rbc_marl.policies.saved import PolicySet
 
-TEXTS = (".csv", ".tex", ".json")
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help=CHECKPOINT_HELP)]
 Pairs = Annotated[int, typer.Option(min=2, help="Pairs of episodes to play.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all draws.")]
@@ -124,15 +119,11 @@ def moments(
     from rbc_marl.analysis.moments import moments as measure
     from rbc_marl.analysis.moments import read_data
 
-    files = _files(out, ())
+    files = output_files(out)
     series = read_data(data) if data is not None else None
     found = measure(_policies(checkpoint, set_, trust), episodes, seed, series, hp)
-    _save(files, {".csv": found.to_csv, ".tex": found.to_tex, ".json": found.to_json}, list)
-    if as_json:
-        print(found.to_json(), end="")
-        return
-    Console(highlight=False).print(found.table())
-    print(_ending(files, "the same with --out moments.csv --out moments.tex"))
+    mend = "the same with --out moments.csv --out moments.tex"
+    save_and_show(found, lambda: [found.table()], list, files, as_json, mend)
 
 
 def _impulse(text: str) -> dict[str, Any]:
@@ -162,38 +153,7 @@ def _show(respond: Callable[[], Responses], as_json: bool, out: list[str] | None
     from rbc_marl.analysis.figures.responses import responses
     from rbc_marl.analysis.frames import PICTURES
 
-    files = _files(out, PICTURES)
+    files = output_files(out, PICTURES)
     found = respond()
-    _save(files, {".csv": found.to_csv, ".tex": found.to_tex, ".json": found.to_json}, lambda: responses(found))
-    if as_json:
-        print(found.to_json(), end="")
-        return
-    console = Console(highlight=False)
-    for table in found.tables():
-        console.print(table)
-    print(_ending(files, f"the same with --out {name}.png --out {name}.csv"))
-
-
-def _files(out: list[str] | None, pictures: tuple[str, ...]) -> list[Path]:
-    """Where to save, checked."""
-    from rbc_marl.analysis.frames import check_path
-
-    files = [local_path(file) for file in out or []]
-    for file in files:
-        check_path(file, (*TEXTS, *pictures))
-    return files
-
-
-def _save(files: list[Path], texts: Mapping[str, Callable[[], str]], charts: Callable[[], list[Chart]]) -> None:
-    from rbc_marl.analysis.drawing import save
-
-    for file in files:
-        if file.suffix in texts:
-            replace_file(file, texts[file.suffix]())
-        else:
-            save(charts(), file)
-        push(file)
-
-
-def _ending(files: list[Path], mend: str) -> str:
-    return f"saved: {', '.join(map(named, files))}" if files else f"next: {mend}"
+    mend = f"the same with --out {name}.png --out {name}.csv"
+    save_and_show(found, found.tables, lambda: responses(found), files, as_json, mend)
