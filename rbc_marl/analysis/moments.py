@@ -23,8 +23,9 @@ from rich.table import Table
 
 from rbc_marl.analysis.comparison import shown
 from rbc_marl.analysis.metrics import middle
-from rbc_marl.analysis.rollouts import Episodes, play
+from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.tables import csv_text, tex_table, tex_text
+from rbc_marl.analysis.treatments import periods_of
 from rbc_marl.errors import ConfigError, UserError, nearest
 from rbc_marl.policies import Policies
 from rbc_marl.provenance import versions
@@ -139,7 +140,7 @@ def moments(
         length = policies.config.horizon
         raise ConfigError(f"episodes of {length} periods are too short for moments; give --set horizon=10")
     played = play(policies, episodes, seed, record=True)
-    series = {name: _series(played, name)[:, counted.start : counted.stop] for name in SERIES}
+    series = {name: periods_of(played, name)[:, counted.start : counted.stop].numpy() for name in SERIES}
     found = [_moments({name: values[i] for name, values in series.items()}, smoothing) for i in range(episodes)]
     of_data = _moments(data, smoothing) if data else {}
     rows = []
@@ -197,16 +198,6 @@ def _is_number(cell: str | None) -> bool:
         return cell is not None and math.isfinite(float(cell))
     except ValueError:
         return False
-
-
-def _series(episodes: Episodes, name: str) -> Series:
-    """A quantity of each period, [N, T]."""
-    if name == "investment":
-        values = episodes.firms[name].double().sum(dim=2) / episodes.config.num_consumers
-    else:
-        values = episodes.periods[name].double()
-    array: Series = values.numpy()
-    return array
 
 
 def _moments(series: Mapping[str, Series], smoothing: float | None) -> dict[str, dict[str, float | None]]:

@@ -277,7 +277,7 @@ def _responses(
     paths = [
         one
         for name, unit in RESPONDING.items()
-        for one in _path(name, unit, None, _periods(before, name), _periods(after, name))
+        for one in _path(name, unit, None, periods_of(before, name), periods_of(after, name))
     ]
     means = []
     for number, members in enumerate(groups_by_utility(before.returns["consumer"].double().mean(dim=0)), start=1):
@@ -290,8 +290,8 @@ def _responses(
     return Responses(words, first, policies.config.horizon, tuple(paths), tuple(means), episodes, seed)
 
 
-def _periods(episodes: Episodes, name: str) -> Tensor:
-    """A quantity of each period, [N, T]."""
+def periods_of(episodes: Episodes, name: str) -> Tensor:
+    """A quantity of each period, [N, T], of those in `RESPONDING`."""
     if name in INVESTMENT:
         return episodes.firms[name].double().sum(dim=2) / episodes.config.num_consumers
     return episodes.periods[name].double()
