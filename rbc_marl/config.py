@@ -139,6 +139,8 @@ class EconomyConfig(Section):
     @model_validator(mode="after")
     def _check_shocks(self) -> Self:
         for name, shock in (self.shocks.on if self.shocks else {}).items():
+            if name in EXPORTING and not self.open_economy:
+                raise ValueError(f"shocks.{name} moves exports, and a closed economy has none; leave it out")
             if isinstance(shock, Ar1):
                 if name in ("dividend_share", "depreciation"):
                     raise ValueError(f"shocks.{name} is ar1, which leaves the range of a share; give markov or path")
@@ -249,6 +251,8 @@ class EconomyConfig(Section):
         Path(path).write_text(dump_yaml(self.model_dump(mode="json")), encoding="utf-8")
 
 
+# Numbers that count in open economies alone.
+EXPORTING = ("export_price", "export_quota")
 # Fields that are left out of what is saved where they are as published.
 _PARTS = (
     *("depreciation", "consumption_tax", "utility", "disutility", "production", "wage_tax", "transfers"),

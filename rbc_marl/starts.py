@@ -44,6 +44,24 @@ def warm(config: EconomyConfig, state: EconomyState, seeds: Seeds) -> EconomySta
     Raises:
         ConfigError: The file cannot be read, or its states are none of this economy.
     """
+    starts = read_starts(config, state.price.device, state.price.dtype)
+    rows = draw_rows(len(starts["price"]), state.num_envs, seeds, state.price.device)
+    return replace(state, **{name: values[rows] for name, values in starts.items()})
+
+
+def read_starts(
+    config: EconomyConfig, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """The states of the file that a configuration names, each of `KEPT` as [M, ...]. They are shared: do not write.
+
+    Args:
+        config: The economy; ``start`` is given.
+        device: Where the tensors live.
+        dtype: Of every quantity.
+
+    Raises:
+        ConfigError: The file cannot be read, or its states are none of this economy.
+    """
     path = Path(str(config.start))
     mend = "give a file that rbc-marl evaluate --states has written, or --set env_config.start=null"
     try:
@@ -53,9 +71,7 @@ def warm(config: EconomyConfig, state: EconomyState, seeds: Seeds) -> EconomySta
         raise ConfigError(f"start is {shown(str(path))}, which cannot be read ({reason}); {mend}") from None
     if not stat.S_ISREG(found.st_mode):  # a device or a pipe may never end
         raise ConfigError(f"start is {path}, which is no file; {mend}")
-    starts = _read(path, found.st_mtime_ns, config.replace(shocks=None), state.price.device, state.price.dtype)
-    rows = draw_rows(len(starts["price"]), state.num_envs, seeds, state.price.device)
-    return replace(state, **{name: values[rows] for name, values in starts.items()})
+    return _read(path, found.st_mtime_ns, config.replace(shocks=None), torch.device(device), dtype)
 
 
 @lru_cache(maxsize=8)

@@ -62,10 +62,13 @@ def test_moments_print_a_table_beside_data(capsys, tmp_path):
         (["impulse", "quickstart", "--shock", "technology=x@3"], "x is no number; write it as technology=-5%@3"),
         (["impulse", "quickstart", "--shock", "technology=-5%@3,persistance=1"], 'did you mean "persistence"'),
         (["impulse", "quickstart", "--shock", "technology=-5%@30"], "episodes have 10: give an earlier one"),
+        (["impulse", "closed_money", "--shock", "export_price=-5%@3"], "a closed economy has none; give another"),
         (["impulse", "quickstart", "--shock", "technology=-5%@3", "--out", "a.doc"], "a.doc"),
         (["transition", "quickstart", "--reform", "income_tax=0.2"], "such as income_tax=0.2@5"),
         (["transition", "quickstart", "--reform", "wage=11@3", "--reform", "price=500@4"], "give one period"),
         (["moments", "quickstart", "--data", "none.csv"], "none.csv cannot be read"),
+        (["evaluate", "quickstart", "--states", "a@11"], "a@11; episodes have 10 periods: give one of them"),
+        (["check", "small", "--set", "env_config.start=none.safetensors"], "none.safetensors', which cannot be"),
         (["evaluate", "quickstart", "--states", "s3://a/b@3"], "--states is s3://a/b, where no episode can begin"),
     ],
 )

@@ -199,12 +199,12 @@ def _digits(value: float) -> int:
 
 def shown(value: float) -> str:
     """A number with the digits that people read."""
-    return f"{value:,.{_digits(value)}f}"
+    return f"{value:z,.{_digits(value)}f}"
 
 
 def half_width(value: float, low: float) -> str:
     """A difference and half of its interval, from the interval's lower end."""
-    return f"{value:+,.{_digits(value)}f} ± {value - low:,.{_digits(value)}f}"
+    return f"{value:+z,.{_digits(value)}f} ± {value - low:,.{_digits(value)}f}"
 
 
 def _interval(change: Change) -> str:

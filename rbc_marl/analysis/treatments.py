@@ -21,7 +21,7 @@ from rbc_marl.analysis.comparison import groups_by_utility, half_width, shown
 from rbc_marl.analysis.frames import CONSUMER_UNITS, UNITS
 from rbc_marl.analysis.rollouts import Episodes, play
 from rbc_marl.analysis.tables import csv_text, tex_table, tex_text
-from rbc_marl.config import EconomyConfig
+from rbc_marl.config import EXPORTING, EconomyConfig
 from rbc_marl.economy.parameters import check_number, own_number
 from rbc_marl.economy.shocks import is_switched_off
 from rbc_marl.errors import ConfigError, one_of
@@ -168,6 +168,8 @@ class Impulse(Section):
         Raises:
             ConfigError: The period is after the last one, or the number cannot become that.
         """
+        if self.number in EXPORTING and not config.open_economy:
+            raise ConfigError(f"{self.number} moves exports, and a closed economy has none; give another number")
         if self.period > config.horizon:
             raise ConfigError(f"period is {self.period}; episodes have {config.horizon}: give an earlier one")
         process = config.shocks.on.get(self.number) if config.shocks is not None else None

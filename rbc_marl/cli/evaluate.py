@@ -79,6 +79,8 @@ def evaluate(
     rates = (parse_set(text, "--trembles", "price=0.05") for text in trembles or [])
     chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, "--trembles")
     policies = load_policies(checkpoint, economy=economy, trust=trust)
+    if after > policies.config.horizon:
+        raise ConfigError(f"--states is {states}; episodes have {policies.config.horizon} periods: give one of them")
     imposed = Imposed.parse(dict(pair(text, "--fix") for text in fix or []), "--fix")
     followed = imposed.on(policies)
     trembling = TremblingPolicies(followed, chance) if chance.chosen else followed

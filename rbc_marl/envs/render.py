@@ -10,6 +10,7 @@ from torch import Tensor
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.envs.infos import PlayedPeriod, welfares
+from rbc_marl.mechanics.taxes import Equal
 
 # Firms beyond this many are summed up in one line.
 MAX_FIRM_ROWS = 20
@@ -66,7 +67,8 @@ def _government_lines(config: EconomyConfig, state: EconomyState, period: Played
     if period:
         consumers, total = welfares(config, period.flows)
         pool, transfer = number(float(period.flows.tax_pool[0])), number(float(period.flows.transfer[0]))
-        lines.append(f"taxes {pool}, of which {transfer} to each consumer")
+        each = "each consumer" if isinstance(config.transfers, Equal) else "a consumer on average"
+        lines.append(f"taxes {pool}, of which {transfer} to {each}")
         lines.append(f"welfare {number(consumers)} (consumers), {number(total)} (with firms)")
     return "\n".join(lines)
 

@@ -40,6 +40,7 @@ from rbc_marl.rllib.settings import DEVIATOR, ENV_OPTIONS, check_env, check_rest
 from rbc_marl.schema import changeable, file_schema
 from rbc_marl.settings import UNSET, Section, dump_yaml, load_named, plain, runs_when_imported, with_value
 from rbc_marl.signatures import check_trusted
+from rbc_marl.starts import read_starts
 
 DEFAULT_RESULTS = "results"
 OUR_ALGORITHMS: dict[str, type[Algorithm]] = {"EconomyPPO": EconomyPPO}
@@ -240,6 +241,8 @@ def _experiment(
         problem = "stop is missing; a sweep needs one, such as stop: {training_iteration: 100}"
     if problem:
         raise ConfigError(f"{name}.{problem}")
+    if economy is not None and economy.start is not None:
+        read_starts(economy)
     restore = Path(settings.restore) if settings.restore else None
     if restore is not None:
         check_trusted(restore, trust, f"{name}.restore")

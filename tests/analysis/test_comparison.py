@@ -9,7 +9,7 @@ import json
 import pytest
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.analysis.comparison import COMPARED, GROUPS, compare, groups_by_utility
+from rbc_marl.analysis.comparison import COMPARED, GROUPS, compare, groups_by_utility, half_width, shown
 from rbc_marl.analysis.drawing import save
 from rbc_marl.analysis.figures.reforms import reform
 from rbc_marl.analysis.rollouts import play
@@ -39,7 +39,7 @@ def test_differences_are_those_of_pairs_of_episodes(taxed):
     assert found["taxed", "income_tax"].mean == pytest.approx(0.8 * 3 / 4)
 
 
-def testgroups_by_utility_are_of_nearly_one_size_and_in_the_order_of_utility(taxed):
+def test_groups_by_utility_are_of_nearly_one_size_and_in_the_order_of_utility(taxed):
     assert [one.group for one in taxed.gains] == list(range(1, GROUPS + 1))
     utilities = [one.utility for one in taxed.gains]
     assert utilities == sorted(utilities) and utilities[0] < utilities[-1]
@@ -54,7 +54,7 @@ def testgroups_by_utility_are_of_nearly_one_size_and_in_the_order_of_utility(tax
     assert mean == pytest.approx(change.difference, rel=0.2)
 
 
-def test_economies_with_other_consumers_have_nogroups_by_utility_and_some_cannot_be_compared():
+def test_economies_with_other_consumers_have_no_groups_by_utility_and_some_cannot_be_compared():
     smaller = UniformPolicies(CONFIG.replace(num_consumers=10))
     assert compare({"a": UNIFORM, "b": smaller}, episodes=2).gains == ()
     with pytest.raises(ConfigError, match="one economy cannot be compared"):
@@ -79,3 +79,7 @@ def test_files_hold_what_the_tables_show(taxed, tmp_path):
     assert changes.row_count == len(COMPARED) and gains.row_count == GROUPS
     for suffix in (".png", ".pdf", ".svg"):
         assert save(reform(taxed), tmp_path / f"reform{suffix}").stat().st_size > 5000
+
+
+def test_nothing_has_no_sign_of_a_loss():
+    assert half_width(-0.0001, -0.0011) == "+0.000 ± 0.001" and shown(-0.0001) == "0.000"

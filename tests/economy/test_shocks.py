@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rbc_marl import ConfigError, EconomyConfig, VectorEconomy
 from rbc_marl.choices import decode
+from rbc_marl.config import EXPORTING
 from rbc_marl.economy import initial_state, period, residuals
 from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, PARAMETERS
 from rbc_marl.economy.shocks import draw_shocks
@@ -128,6 +129,7 @@ def test_identities_hold_under_any_shocks(situation: Situation, seed: int, proce
     chain = {**CHAIN, "values": [0.0, 0.9]}
     names = [name for name in Shocks.names() if process is not AR1 or getattr(config, name, 1.0) != 0.0]
     names = [name for name in names if not (process is AR1 and name == "dividend_share")]
+    names = [name for name in names if config.open_economy or name not in EXPORTING]
     moving = config.replace(shocks={name: process for name in names} | {"dividend_share": chain, "crra": chain})
     state = situation.state.with_shocks(draw_shocks(moving, 2, CPU, torch.float64, seed))
     after, flows = period(moving, state, situation.actions)
@@ -278,3 +280,8 @@ def test_shocks_that_cannot_be_are_refused_in_one_line(shocks, message):
     with pytest.raises(ConfigError) as caught:
         economy(**shocks)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_shocks_to_exports_of_a_closed_economy_are_refused():
+    with pytest.raises(ConfigError, match=r"shocks\.export_price moves exports, and a closed economy has none"):
+        EconomyConfig(**SIZES, open_economy=False, shocks={"export_price": PATH})

@@ -52,6 +52,13 @@ def test_the_table_shows_what_the_infos_say():
     assert table_row(text, "income tax")[0] == f"{government['income_tax']:.0%}"
 
 
+def test_transfers_that_differ_are_shown_as_their_mean():
+    env = parallel_env(**SMALL, render_mode="ansi", transfers="poorest")
+    env.reset()
+    env.step(random_actions(env, 0))
+    assert "to a consumer on average" in env.render()
+
+
 def test_prices_posted_now_are_shown_as_the_next_ones():
     env = parallel_env(**SMALL, render_mode="ansi")
     env.reset()
