@@ -149,6 +149,10 @@ def test_every_command_explains_itself(capsys, command):
         (["compare", "open_rbc", "open_rbc"], "open_rbc stands twice; give what differs, such as open_rbc,income_tax"),
         (["compare", "open_rbc", "open_rbc,income_tax=0.3"], "income_tax is 0.3; it must be 0.0, 0.2, 0.4, 0.6, 0.8"),
         (["compare", "open_rbc", "open_rbc,incom_tax=0.2"], '"incom_tax" is neither what can be imposed nor a'),
+        (
+            ["compare", "open_rbc", "open_rbc,wage_tax={kind: brackets, factors: [0, x]}"],
+            "economy.wage_tax.factors.1 is 'x'; it",
+        ),
         (["compare", "a", "b", "--out", "x.xlsx"], "x.xlsx does not end in .csv, .tex, .json, .png, .pdf or .svg"),
         (["compare", "a", "b", "--out", "no/such/x.tex"], "no/such is not a folder; make it first, or write elsewhere"),
         (["evaluate", "open_rbc", "--fix", "wage=12"], "wage is 12.0; it must be 0.0, 11.0, 22.0, 33.0 or 44.0"),

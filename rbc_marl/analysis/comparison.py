@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -118,9 +119,9 @@ class Comparison:
             title_justify="left", box=None, pad_edge=False,
         )  # fmt: skip
         changes.add_column("quantity")
-        changes.add_column(first, justify="right", no_wrap=True)
+        changes.add_column(_head(first), justify="right", no_wrap=True)
         for economy in others:
-            changes.add_column(economy, justify="right", no_wrap=True)
+            changes.add_column(_head(economy), justify="right", no_wrap=True)
         for quantity in COMPARED:
             found = {change.economy: change for change in self.changes if change.quantity == quantity}
             cells = [shown(found[first].mean), *(_interval(found[economy]) for economy in others)]
@@ -133,7 +134,7 @@ class Comparison:
         gains.add_column("group")
         gains.add_column("utility", justify="right")
         for economy in others:
-            gains.add_column(economy, justify="right", no_wrap=True)
+            gains.add_column(_head(economy), justify="right", no_wrap=True)
             gains.add_column("of consumption", justify="right", no_wrap=True)
         for group in dict.fromkeys(one.group for one in self.gains):
             row = {one.economy: one for one in self.gains if one.group == group}
@@ -190,6 +191,11 @@ def groups_by_utility(utility: Tensor) -> list[list[int]]:
     order, count = utility.argsort().tolist(), min(GROUPS, len(utility))
     ends = [round(i * len(order) / count) for i in range(count + 1)]
     return [order[start:end] for start, end in pairwise(ends)]
+
+
+def _head(economy: str) -> str:
+    """The head of an economy's column, in lines that are hardly wider than its numbers."""
+    return textwrap.fill(economy, 20)
 
 
 def _digits(value: float) -> int:

@@ -60,8 +60,20 @@ def compare(
 
 def _parts(text: str) -> tuple[str, list[str]]:
     """A path or a name, and what is changed."""
-    path, *changes = [text] if Path(text).exists() else text.split(",")
+    path, *changes = [text] if Path(text).exists() else _between_commas(text)
     return path, changes
+
+
+def _between_commas(text: str) -> list[str]:
+    """What stands between commas, but for those inside the brackets of YAML's lists and mappings."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def _policies_of(path: str, changes: list[str], trust: bool) -> Policies:
