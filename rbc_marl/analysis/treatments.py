@@ -2,13 +2,14 @@
 
 A treatment is a shock to a number of the economy (`impulse`), or a policy that changes for good in some period
 (`transition`). Both plays of an episode have the same shocks of the economy's own, and every agent the same draws, so
-that they are the same to the last bit until the treatment begins. Policies stay what they are: nobody learns.
+that they are the same to the last bit until the treatment begins. Policies stay what they are. Others may be given that
+learned on under the treatment (`rbc_marl.experiments.learning_on`): they play it as well.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, ClassVar, Self
 
@@ -23,10 +24,10 @@ from rbc_marl.analysis.rollouts import Episodes, play
 from rbc_marl.analysis.tables import csv_text, tex_table, tex_text
 from rbc_marl.config import EXPORTING, EconomyConfig
 from rbc_marl.economy.parameters import check_number, own_number
-from rbc_marl.economy.shocks import is_switched_off
+from rbc_marl.economy.shocks import is_switched_off, nothing_imposed
 from rbc_marl.errors import ConfigError, one_of
 from rbc_marl.policies import Policies
-from rbc_marl.policies.imposed import Imposed
+from rbc_marl.policies.imposed import Imposed, Treatment
 from rbc_marl.processes import BY_AGENT, Ar1, Shocks
 from rbc_marl.provenance import versions
 from rbc_marl.settings import Section
@@ -40,6 +41,8 @@ RESPONDING = {
     )
 }
 """Quantities whose paths are held against each other, with their units."""
+KEPT, LEARNED = "kept", "learned"
+"""Who plays under a treatment: the policies that play without it, or those that learned on under it."""
 BY_GROUP = ("consumption", "hours", "utility")
 """What is told of each group of consumers."""
 # Periods after the first treated one that a table shows: in a terminal, and for LaTeX.
@@ -61,6 +64,8 @@ class Response:
     difference: float
     low: float
     high: float
+    policies: str = KEPT
+    """`KEPT` or `LEARNED`."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,15 @@ class Responses:
     episodes: int
     seed: int
 
-    def of(self, quantity: str, group: int | None = None) -> list[Response]:
+    def of(self, quantity: str, group: int | None = None, policies: str = KEPT) -> list[Response]:
         """The path of a quantity, period by period."""
-        return [one for one in self.paths if (one.quantity, one.group) == (quantity, group)]
+        wanted = (quantity, group, policies)
+        return [one for one in self.paths if (one.quantity, one.group, one.policies) == wanted]
+
+    @property
+    def policies(self) -> list[str]:
+        """Who plays under the treatment, of `KEPT` and `LEARNED`."""
+        return list(dict.fromkeys(one.policies for one in self.paths))
 
     def to_json(self) -> str:
         """All of it, with versions."""
@@ -95,42 +106,50 @@ class Responses:
     def to_tex(self) -> str:
         """The table of responses for LaTeX, with the package booktabs."""
         periods, rows = self._cells(_LATER)
-        head = ["", f"without, {periods[0]}", *(f"period {period}" for period in periods)]
-        return tex_table(head, rows, tex_text(self._title()))
+        head = ["", *self._who, f"without, {periods[0]}", *(f"period {period}" for period in periods)]
+        return tex_table(head, [row[: 1 + len(self._who)] + row[2:] for row in rows], tex_text(self._title()))
 
     def tables(self) -> list[Table]:
         """Responses in some periods, and those of groups of consumers, as tables for a terminal."""
         periods, rows = self._cells(_SOON)
         paths = Table(title=self._title(), title_justify="left", box=None, pad_edge=False)
-        paths.add_column("quantity")
+        paths.add_column("quantity", no_wrap=True)
         paths.add_column("without", justify="right", no_wrap=True)
         for period in periods:
             paths.add_column(f"period {period}", justify="right", no_wrap=True)
-        for row in rows:
-            paths.add_row(*row)
+        for name, who, *cells in rows:
+            paths.add_row(name if who == KEPT else "  learned on", *cells)
         groups = Table(
             title=f"consumers by their utility without it, periods {self.first} to {self.horizon}",
             title_justify="left", box=None, pad_edge=False,
         )  # fmt: skip
-        groups.add_column("group")
+        for column in ("group", *self._who):
+            groups.add_column(column)
         for quantity in BY_GROUP:
             groups.add_column(quantity, justify="right", no_wrap=True)
-        for group in dict.fromkeys(one.group for one in self.means):
-            cells = [half_width(one.difference, one.low) for one in self.means if one.group == group]
-            groups.add_row(str(group), *cells)
+        for group, who in dict.fromkeys((one.group, one.policies) for one in self.means):
+            of_group = [one for one in self.means if (one.group, one.policies) == (group, who)]
+            cells = [half_width(one.difference, one.low) for one in of_group]
+            groups.add_row(str(group), *[who][: len(self._who)], *cells)
         return [paths, groups]
+
+    @property
+    def _who(self) -> list[str]:
+        """Head of the column that says who plays; there is none where nobody learned."""
+        return ["policies"] if len(self.policies) > 1 else []
 
     def _title(self) -> str:
         return f"{self.treatment}: {self.episodes} pairs of episodes, seed {self.seed}"
 
     def _cells(self, later: Sequence[int]) -> tuple[list[int], list[list[str]]]:
-        """Periods that tables show, and by quantity its name, what it is without, and its differences."""
+        """Periods that tables show, and by quantity its name, who plays, what it is without, and its differences."""
         periods = sorted({min(self.first + each, self.horizon) for each in later})
         rows = []
         for quantity in RESPONDING:
-            path = self.of(quantity)
-            cells = [half_width(path[period - 1].difference, path[period - 1].low) for period in periods]
-            rows.append([quantity.replace("_", " "), shown(path[periods[0] - 1].without), *cells])
+            for who in self.policies:
+                path = self.of(quantity, policies=who)
+                cells = [half_width(path[period - 1].difference, path[period - 1].low) for period in periods]
+                rows.append([quantity.replace("_", " "), who, shown(path[periods[0] - 1].without), *cells])
         return periods, rows
 
 
@@ -212,8 +231,42 @@ class Reform(Section):
         return self
 
 
+def shocked(config: EconomyConfig, shocks: Impulse | Sequence[Impulse]) -> Treatment:
+    """What shocks impose on an economy.
+
+    Raises:
+        ConfigError: A shock cannot be in that economy, or one number gets two.
+    """
+    several = [shocks] if isinstance(shocks, Impulse) else list(shocks)
+    factors = {one.number: one.factors(config) for one in several}
+    if len(factors) < len(several):
+        raise ConfigError("a number gets two shocks; give each number one")
+    return Treatment(factors=factors)
+
+
+def reformed(config: EconomyConfig, reform: Reform) -> Treatment:
+    """What a reform imposes on an economy.
+
+    Raises:
+        ConfigError: The reform cannot be in that economy.
+    """
+    imposed = {name: value for name, value in reform.values.items() if name in Imposed.names()}
+    factors = {
+        name: Impulse(number=name, change=None, level=value, period=reform.period, persistence=1.0).factors(config)
+        for name, value in reform.values.items()
+        if name not in imposed
+    }
+    choices = Imposed.parse(imposed, "reform")
+    choices.strategies(config, reform.period)
+    return Treatment(choices=choices, period=reform.period, factors=factors)
+
+
 def impulse(
-    policies: Policies, shocks: Impulse | Sequence[Impulse], episodes: int = 256, seed: int = 0
+    policies: Policies,
+    shocks: Impulse | Sequence[Impulse],
+    episodes: int = 256,
+    seed: int = 0,
+    learned: Policies | None = None,
 ) -> Responses:
     """How an economy responds to a shock.
 
@@ -222,20 +275,20 @@ def impulse(
         shocks: One, or several at once.
         episodes: Pairs of them, at least two.
         seed: Of all draws.
+        learned: Policies that learned on under the shock, of the same economy; None: nobody did.
 
     Raises:
         ConfigError: A shock cannot be in that economy, or one number gets two; or there are fewer than two episodes.
     """
-    several = [shocks] if isinstance(shocks, Impulse) else list(shocks)
-    config = policies.config
-    factors = {one.number: one.factors(config) for one in several}
-    if len(factors) < len(several):
-        raise ConfigError("a number gets two shocks; give each number one")
+    several, config = [shocks] if isinstance(shocks, Impulse) else list(shocks), policies.config
+    treatment = shocked(config, several)
     words, first = " and ".join(one.words(config) for one in several), min(one.period for one in several)
-    return _responses(policies, policies, factors, words, first, episodes, seed)
+    return _responses(policies, learned, treatment, words, first, episodes, seed)
 
 
-def transition(policies: Policies, reform: Reform, episodes: int = 256, seed: int = 0) -> Responses:
+def transition(
+    policies: Policies, reform: Reform, episodes: int = 256, seed: int = 0, learned: Policies | None = None
+) -> Responses:
     """The path of an economy after a reform that nobody expected, with the policies that everybody has.
 
     What a government or a firm sets holds from the next period on: it is set in the period before.
@@ -245,26 +298,20 @@ def transition(policies: Policies, reform: Reform, episodes: int = 256, seed: in
         reform: What changes: choices that are imposed (`Imposed`), or numbers of the economy.
         episodes: Pairs of them, at least two.
         seed: Of all draws.
+        learned: Policies that learned on under the reform, of the same economy; None: nobody did.
 
     Raises:
         ConfigError: The reform cannot be in that economy, or there are fewer than two episodes.
     """
-    config = policies.config
-    imposed = {name: value for name, value in reform.values.items() if name in Imposed.names()}
-    factors = {
-        name: Impulse(number=name, change=None, level=value, period=reform.period, persistence=1.0).factors(config)
-        for name, value in reform.values.items()
-        if name not in imposed
-    }
-    reformed = Imposed.parse(imposed, "reform").on(policies, in_force=reform.period)
+    treatment = reformed(policies.config, reform)
     words = f"{', '.join(f'{name} {value:g}' for name, value in reform.values.items())} from period {reform.period} on"
-    return _responses(policies, reformed, factors, words, reform.period, episodes, seed)
+    return _responses(policies, learned, treatment, words, reform.period, episodes, seed)
 
 
 def _responses(
     policies: Policies,
-    treated: Policies,
-    factors: Mapping[str, Sequence[float]],
+    learned: Policies | None,
+    treatment: Treatment,
     words: str,
     first: int,
     episodes: int,
@@ -272,23 +319,27 @@ def _responses(
 ) -> Responses:
     if episodes < 2:
         raise ConfigError(f"episodes is {episodes}; an interval takes at least 2")
+    if learned is not None and learned.config != policies.config:
+        raise ConfigError("the policies that learned are made for another economy; give those of the same one")
     # The same numbers by the same way: without a shock the two are equal to the last bit.
-    nothing = {name: (0.0,) if is_switched_off(policies.config, name) else (1.0,) for name in factors}
+    nothing = nothing_imposed(policies.config, treatment.factors)
     before = play(policies, episodes, seed, agents=True, imposed=nothing)
-    after = play(treated, episodes, seed, agents=True, imposed=factors)
-    paths = [
-        one
-        for name, unit in RESPONDING.items()
-        for one in _path(name, unit, None, periods_of(before, name), periods_of(after, name))
-    ]
-    means = []
-    for number, members in enumerate(groups_by_utility(before.returns["consumer"].double().mean(dim=0)), start=1):
-        for name in BY_GROUP:
-            one, two = (e.consumer_periods[name][..., members].double().mean(dim=-1) for e in (before, after))
-            unit = f"{CONSUMER_UNITS[name]}, per consumer"
-            paths += _path(name, unit, number, one, two)
-            later = slice(first - 1, None)
-            means.append(_response(name, unit, number, first, one[:, later].mean(1), two[:, later].mean(1)))
+    groups = groups_by_utility(before.returns["consumer"].double().mean(dim=0))
+    paths: list[Response] = []
+    means: list[Response] = []
+    for who, treated in ((KEPT, policies), (LEARNED, learned)):
+        if treated is None:
+            continue
+        after = play(treatment.on(treated), episodes, seed, agents=True, imposed=treatment.factors)
+        for name, unit in RESPONDING.items():
+            paths += _path(who, name, unit, None, periods_of(before, name), periods_of(after, name))
+        for number, members in enumerate(groups, start=1):
+            for name in BY_GROUP:
+                one, two = (e.consumer_periods[name][..., members].double().mean(dim=-1) for e in (before, after))
+                unit = f"{CONSUMER_UNITS[name]}, per consumer"
+                paths += _path(who, name, unit, number, one, two)
+                later = slice(first - 1, None)
+                means.append(_response(who, name, unit, number, first, one[:, later].mean(1), two[:, later].mean(1)))
     return Responses(words, first, policies.config.horizon, tuple(paths), tuple(means), episodes, seed)
 
 
@@ -299,12 +350,14 @@ def periods_of(episodes: Episodes, name: str) -> Tensor:
     return episodes.periods[name].double()
 
 
-def _path(name: str, unit: str, group: int | None, without: Tensor, treated: Tensor) -> list[Response]:
+def _path(who: str, name: str, unit: str, group: int | None, without: Tensor, treated: Tensor) -> list[Response]:
     periods = range(without.shape[1])
-    return [_response(name, unit, group, t + 1, without[:, t], treated[:, t]) for t in periods]
+    return [_response(who, name, unit, group, t + 1, without[:, t], treated[:, t]) for t in periods]
 
 
-def _response(name: str, unit: str, group: int | None, period: int, without: Tensor, treated: Tensor) -> Response:
+def _response(
+    who: str, name: str, unit: str, group: int | None, period: int, without: Tensor, treated: Tensor
+) -> Response:
     found = paired(treated - without)
     ends = (found["gain"], found["low"], found["high"])
-    return Response(name, unit, group, period, float(without.mean()), float(treated.mean()), *ends)
+    return Response(name, unit, group, period, float(without.mean()), float(treated.mean()), *ends, who)

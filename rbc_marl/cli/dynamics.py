@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import re
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from rbc_marl.cli.evaluate import changes_of, dated, pair
 from rbc_marl.cli.options import CHECKPOINT_HELP, AsJson, Trust
 from rbc_marl.cli.saving import output_files, save_and_show
 from rbc_marl.errors import ConfigError
+from rbc_marl.places import local_path, named
 from rbc_marl.settings import parse_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rbc_marl.analysis.treatments import Responses
+    from rbc_marl.config import EconomyConfig
+    from rbc_marl.policies.imposed import Treatment
     from rbc_marl.policies.saved import PolicySet
+
+DEFAULT_FOLDER = "results/learned"
+# Bounds as they are typed, and what they are called.
+_BOUND = re.compile(r"^\s*(\w+)\s*(>=|<=)\s*")
+_WORDS = {">=": "minimum", "<=": "maximum"}
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help=CHECKPOINT_HELP)]
 Pairs = Annotated[int, typer.Option(min=2, help="Pairs of episodes to play.")]
@@ -33,6 +44,12 @@ Out = Annotated[
 ]
 OutText = Annotated[
     list[str] | None, typer.Option("--out", metavar="FILE", help="Save it: .csv, .tex or .json. Repeatable.")
+]
+Learn = Annotated[
+    int | None, typer.Option("--learn", metavar="N", min=1, help="Let all learn on under it for N iterations, too.")
+]
+Folder = Annotated[
+    str | None, typer.Option("--folder", metavar="FOLDER", help="Of the runs of --learn. Default: results/learned.")
 ]
 
 
@@ -50,18 +67,21 @@ def impulse(
     set_: Elsewhere = None,
     as_json: AsJson = False,
     out: Out = None,
+    learn: Learn = None,
+    folder: Folder = None,
     trust: Trust = False,
 ) -> None:
     """Play episodes with and without a shock, with the same random numbers, and print what it changes.
 
-    Everybody keeps the policies they have, and sees the shock where the economy's shocks are seen.
+    Everybody keeps the policies they have, and sees the shock where the economy's shocks are seen. With --learn they
+    also learn on under it, and, to be held against, without it.
     """
-    from rbc_marl.analysis.treatments import Impulse
+    from rbc_marl.analysis.treatments import Impulse, shocked
     from rbc_marl.analysis.treatments import impulse as respond
 
     shocks = [Impulse.parse(_impulse(text), "--shock") for text in shock]
-    policies = _policies(checkpoint, set_, trust)
-    _show(lambda: respond(policies, shocks, episodes, seed), as_json, out, "impulse")
+    players = _Players(checkpoint, set_, seed, as_json, learn, folder, trust)
+    _show(lambda who: respond(who[0], shocks, episodes, seed, who[1]), players, lambda c: shocked(c, shocks), out)
 
 
 def transition(
@@ -70,7 +90,8 @@ def transition(
         list[str],
         typer.Option(
             metavar="NAME=VALUE@PERIOD",
-            help="income_tax=0.2@5: in force from then on. A choice, or a number of the economy. Repeatable.",
+            help="income_tax=0.2@5: in force from then on. A choice, a bound on one (wage>=22@4), or a number of the "
+            "economy. Repeatable.",
         ),
     ],
     episodes: Pairs = 256,
@@ -78,26 +99,29 @@ def transition(
     set_: Elsewhere = None,
     as_json: AsJson = False,
     out: Out = None,
+    learn: Learn = None,
+    folder: Folder = None,
     trust: Trust = False,
 ) -> None:
     """Play episodes with and without a reform, with the same random numbers, and print what it changes.
 
-    Nobody expects it, and everybody keeps the policies they have.
+    Nobody expects it, and everybody keeps the policies they have. With --learn they also learn on under it, and, to be
+    held against, without it.
     """
-    from rbc_marl.analysis.treatments import Reform
+    from rbc_marl.analysis.treatments import Reform, reformed
     from rbc_marl.analysis.treatments import transition as respond
 
     values, periods = {}, set()
     for text in reform:
         body, period = dated(text, "--reform", "income_tax=0.2@5")
-        name, values_of = pair(body, "--reform")
+        name, values_of = pair(_BOUND.sub(lambda m: f"{_WORDS[m[2]]}_{m[1]}=", body), "--reform")
         values[name] = values_of
         periods.add(period)
     if len(periods) > 1:
         raise ConfigError(f"--reform begins in periods {', '.join(map(str, sorted(periods)))}; give one period")
     change = Reform.parse({"values": values, "period": periods.pop()}, "--reform")
-    policies = _policies(checkpoint, set_, trust)
-    _show(lambda: respond(policies, change, episodes, seed), as_json, out, "transition")
+    players = _Players(checkpoint, set_, seed, as_json, learn, folder, trust)
+    _show(lambda who: respond(who[0], change, episodes, seed, who[1]), players, lambda c: reformed(c, change), out)
 
 
 def moments(
@@ -148,12 +172,55 @@ def _policies(checkpoint: Path, changes: list[str] | None, trust: bool) -> Polic
     return load_policies(checkpoint, economy=changes_of(changes), trust=trust)
 
 
-def _show(respond: Callable[[], Responses], as_json: bool, out: list[str] | None, name: str) -> None:
+@dataclass(frozen=True)
+class _Players:
+    """Who plays: the policies of a checkpoint, or what they come to by learning on."""
+
+    checkpoint: Path
+    changes: list[str] | None
+    seed: int
+    as_json: bool
+    learn: int | None
+    folder: str | None
+    trust: bool
+
+    def load(self, treat: Callable[[EconomyConfig], Treatment]) -> tuple[PolicySet, PolicySet | None, list[str]]:
+        """Policies without the treatment, those that learned under it, and where the latter are, in words."""
+        policies = _policies(self.checkpoint, self.changes, self.trust)
+        treatment = treat(policies.config)  # what cannot be is refused before anybody learns
+        if self.learn is None:
+            if self.folder is not None:
+                raise ConfigError("--folder is for runs of --learn; give --learn as well, or leave it out")
+            return policies, None, []
+        from rbc_marl.experiments.learning_on import CONTROL, LEARNED, learn_on
+        from rbc_marl.policies.saved import load_policies
+
+        folder = local_path(self.folder or DEFAULT_FOLDER)
+        console = Console(stderr=True) if self.as_json else None
+        economy = changes_of(self.changes)
+        ended = learn_on(
+            self.checkpoint, treatment, self.learn, folder, economy=economy, seed=self.seed, trust=self.trust,
+            command=sys.argv, console=console,
+        )  # fmt: skip
+        control, learned = (load_policies(ended[name], trust=self.trust) for name in (CONTROL, LEARNED))
+        words = f"policies of {self.learn} more iterations: {named(ended[CONTROL])} without it"
+        return control, learned, [f"{words}, and {named(ended[LEARNED])} under it"]
+
+
+def _show(
+    respond: Callable[[tuple[PolicySet, PolicySet | None]], Responses],
+    players: _Players,
+    treat: Callable[[EconomyConfig], Treatment],
+    out: list[str] | None,
+) -> None:
     """Measure responses, save them, and print them."""
     from rbc_marl.analysis.figures.responses import responses
     from rbc_marl.analysis.frames import PICTURES
 
     files = output_files(out, PICTURES)
-    found = respond()
-    mend = f"the same with --out {name}.png --out {name}.csv"
-    save_and_show(found, found.tables, lambda: responses(found), files, as_json, mend)
+    control, learned, words = players.load(treat)
+    found = respond((control, learned))
+    mend = "the same with --out response.png --out response.csv"
+    save_and_show(found, found.tables, lambda: responses(found), files, players.as_json, mend)
+    for line in words if not players.as_json else ():
+        print(line)

@@ -14,6 +14,7 @@ from rbc_marl.curriculum.parts import (
     Before,
     Courses,
     EntropySegment,
+    Iterations,
     LinearDecay,
     Part,
     Starts,
@@ -45,6 +46,7 @@ class Curriculum(Part):
     learning_rate: TypeDecay | Annotated[Many[TypeDecay], Field(min_length=1)] | None = None
     trembles: LinearDecay | None = None
     economy: Courses | None = None
+    stays_at: Iterations | None = Field(None, description="iteration whose phase holds from the first to the last")
     # In which ranges widen and numbers move: see `of`.
     _config: EconomyConfig = PrivateAttr(default_factory=lambda: preset("open"))
 
@@ -62,6 +64,7 @@ class Curriculum(Part):
 
     def phase(self, iteration: int) -> Phase:
         """What holds in an iteration, counted from 0."""
+        iteration = iteration if self.stays_at is None else self.stays_at
         started = {t: getattr(self.start, t) for t in AGENT_TYPES}
         fixed = self.taxes.fixed if self.taxes else None
         learns = [t for t in AGENT_TYPES if t != "government" or fixed is None]

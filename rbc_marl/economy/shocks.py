@@ -11,7 +11,7 @@ else: they are the same on every device, in batches of any size, and whatever el
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import overload
 
@@ -133,6 +133,11 @@ def is_switched_off(config: EconomyConfig, name: str) -> bool:
     """Whether a number is 0 in the configuration and no process moves it: no factor would switch it on."""
     moves = config.shocks is not None and name in config.shocks.on
     return name not in BY_AGENT and not moves and own_number(config, name) == 0.0
+
+
+def nothing_imposed(config: EconomyConfig, names: Iterable[str]) -> dict[str, tuple[float, ...]]:
+    """Factors for `impose` that leave numbers what they are, by the same way as others that move them."""
+    return {name: (0.0,) if is_switched_off(config, name) else (1.0,) for name in names}
 
 
 def impose(

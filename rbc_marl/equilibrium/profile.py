@@ -298,4 +298,6 @@ def _settings_of_run(path: Path) -> tuple[dict[str, Any], dict[str, float], tupl
     ppo_settings = {name: keys[name] for name in PPO_KEYS if keys.get(name) is not None}
     if "num_envs_per_env_runner" in ppo_settings:
         ppo_settings["num_envs_per_env_runner"] *= max(keys.get("num_env_runners") or 1, 1)
+    if keys.get("imposed"):
+        return ppo_settings, learning_rates, ("what training imposed is not imposed here",)
     return ppo_settings, learning_rates, ()

@@ -33,6 +33,8 @@ from rbc_marl.experiments.loggers import parse_loggers
 from rbc_marl.experiments.spaces import SEED, SPACES, Space, check_spaces
 from rbc_marl.experiments.stopping import parse_stop
 from rbc_marl.observations import ENCODINGS
+from rbc_marl.policies.saved import INDEX_NAME, find_checkpoint
+from rbc_marl.presets import zoo
 from rbc_marl.provenance import without_secrets
 from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig
 from rbc_marl.rllib.plain import ENV_PRESETS, policies, policy_mapping_fn, register
@@ -56,9 +58,16 @@ def _folder(text: str) -> str:
 def _checkpoint(text: str) -> str:
     folder = places.local_path(_folder(text)).resolve()
     places.pull(folder)
-    if not (folder / "rllib_checkpoint.json").is_file():
-        raise ValueError("it must be the folder of a checkpoint")
-    return str(folder)
+    if has_state(folder) or (folder / INDEX_NAME).is_file():
+        return str(folder)
+    if text in zoo():
+        return str(find_checkpoint(text))
+    raise ValueError("it must be the folder of a checkpoint")
+
+
+def has_state(checkpoint: Path) -> bool:
+    """Whether a checkpoint holds RLlib's state, and not policies alone."""
+    return (checkpoint / "rllib_checkpoint.json").is_file()
 
 
 Folder = Annotated[str, AfterValidator(_folder)]
@@ -98,7 +107,7 @@ class ExperimentSettings(Section):
     num_samples: Annotated[int, Field(ge=1)] = Field(default=1, description="trials of each point of a search")
     storage_path: Folder | None = Field(default=None, description="folder of the results, or an address: s3://bucket/x")
     checkpoint_config: CheckpointSettings | None = None
-    restore: Checkpoint | None = Field(default=None, description="checkpoint to begin from")
+    restore: Checkpoint | None = Field(default=None, description="checkpoint to begin from, or policies by name")
     loggers: object = Field(default=None, description="wandb, mlflow, aim: [wandb], or {wandb: {project: economies}}")
     report: bool = Field(default=True, description="whether rbc-marl train ends with a report")
     config: dict[str, Any] | None = Field(default=None, description="settings of RLlib's AlgorithmConfig")
@@ -244,10 +253,12 @@ def _experiment(
     if economy is not None and economy.start is not None:
         read_starts(economy)
     restore = Path(settings.restore) if settings.restore else None
-    if restore is not None:
+    if restore is not None and has_state(restore):
         check_trusted(restore, trust, f"{name}.restore")
+    elif restore is not None and settings.run != "EconomyPPO":
+        raise ConfigError(f"{name}.restore holds policies alone, with which {settings.run} cannot begin; give another")
     if restore is not None and settings.run == "EconomyPPO":
-        check_restored(restore, config, f"{name}.restore")
+        check_restored(restore, config, f"{name}.restore", trust=trust or has_state(restore))
     resolved = {"run": settings.run, "env": settings.env, "stop": dict(stop), **settings.plain()}
     return Experiment(
         name=name,

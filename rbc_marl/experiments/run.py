@@ -21,6 +21,7 @@ from rich.console import Console
 from rbc_marl import places
 from rbc_marl.analysis.outcomes import BEST, outcome
 from rbc_marl.errors import LostProcessError, StorageError, UserError, first_line
+from rbc_marl.experiments.build import has_state
 from rbc_marl.experiments.file import Experiment, load_experiments, to_yaml
 from rbc_marl.experiments.folder import RunFolder, iteration_of
 from rbc_marl.experiments.lock import TakenOverError, folder_lock
@@ -31,6 +32,7 @@ from rbc_marl.experiments.ray_session import RayOptions, built_algorithm, cpus_n
 from rbc_marl.experiments.signals import StopRequest
 from rbc_marl.experiments.stopping import PROGRESS_KEYS, check_reported, flatten, should_stop
 from rbc_marl.files import replace_file
+from rbc_marl.policies.saved import load_policies
 from rbc_marl.provenance import HIDDEN, git_commit, machine, masked, shown, shown_path, versions
 from rbc_marl.rllib.population import STATE_NAME
 from rbc_marl.signatures import check_trusted, sign
@@ -296,7 +298,10 @@ def _restore(algorithm: Algorithm, experiment: Experiment, folder: RunFolder | N
     last = next(reversed(folder.checkpoints()), None) if folder is not None else None
     if (start := last or experiment.restore) is not None:
         try:
-            algorithm.load_checkpoint(str(start.resolve()))  # as restore_from_path, and tells callbacks
+            if has_state(start):
+                algorithm.load_checkpoint(str(start.resolve()))  # as restore_from_path, and tells callbacks
+            else:  # policies alone, of which the experiment has made sure that they fit
+                algorithm.start_from(load_policies(start, trust=experiment.trust).networks)
         except UserError:
             raise
         except Exception as error:

@@ -1,12 +1,16 @@
-"""Imposed choices: the same policies under a tax, a price, a wage or hours that are not theirs to choose."""
+"""Imposed choices: the same policies under a tax, a price, a wage or hours that are not theirs to choose.
+
+A `Treatment` is what is imposed on an economy at a time, choices and numbers: episodes can be played under it, and
+policies learn under it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from rbc_marl.choices import choice_tables
@@ -15,7 +19,8 @@ from rbc_marl.economy import EconomyState
 from rbc_marl.errors import ConfigError, one_of
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
-from rbc_marl.settings import Section
+from rbc_marl.processes import Shocks
+from rbc_marl.settings import Many, Section
 
 # What can be imposed: on whom, and its column in the table of joint choices. Hours are a choice of their own.
 _PARTS = {
@@ -27,6 +32,10 @@ _PARTS = {
     "corporate_tax": ("government", 1),
 }
 
+# Bounds: on which part, and whether from below.
+_BOUNDS = {"minimum_wage": ("wage", True), "maximum_wage": ("wage", False)}
+_BOUNDS |= {"minimum_price": ("price", True), "maximum_price": ("price", False)}
+
 # What holds in the period in which it is chosen; all else from the next one on.
 _AT_ONCE = ("hours", "investment")
 
@@ -36,17 +45,60 @@ class Imposed(Section):
 
     noun: ClassVar[str] = "what can be imposed"
 
-    hours: float | None = Field(None, description="of every consumer")
-    price: float | None = Field(None, description="of every firm")
-    wage: float | None = Field(None, description="of every firm")
-    investment: float | None = Field(None, description="share of every firm")
-    income_tax: float | None = Field(None, description="rate")
-    corporate_tax: float | None = Field(None, description="rate")
+    hours: float | None = Field(default=None, description="of every consumer")
+    price: float | None = Field(default=None, description="of every firm")
+    wage: float | None = Field(default=None, description="of every firm")
+    investment: float | None = Field(default=None, description="share of every firm")
+    income_tax: float | None = Field(default=None, description="rate")
+    corporate_tax: float | None = Field(default=None, description="rate")
+
+    minimum_wage: float | None = Field(default=None, description="of every firm: a wage below it is lifted to it")
+    maximum_wage: float | None = Field(default=None, description="of every firm: a wage above it is lowered to it")
+    minimum_price: float | None = Field(default=None, description="of every firm: a price below it is lifted to it")
+    maximum_price: float | None = Field(default=None, description="of every firm: a price above it is lowered to it")
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        for part in ("wage", "price"):
+            exact, low, high = (getattr(self, name) for name in (part, f"minimum_{part}", f"maximum_{part}"))
+            if exact is not None and (low is not None or high is not None):
+                raise ValueError(f"{part} is imposed, and so is a bound on it; give one of them")
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"minimum_{part} is {low:g}, above maximum_{part} {high:g}; give a lower one")
+        return self
 
     @property
     def chosen(self) -> dict[str, float]:
         """What is imposed, by name."""
-        return {name: value for name in _PARTS if (value := getattr(self, name)) is not None}
+        return {name: value for name in (*_PARTS, *_BOUNDS) if (value := getattr(self, name)) is not None}
+
+    def strategies(self, config: EconomyConfig, in_force: int | None = None) -> list[tuple[str, ReplaceParts]]:
+        """What becomes of agents' choices: agent types, and what replaces parts of all that they choose.
+
+        Args:
+            config: The economy.
+            in_force: From which period on it holds, counted from 1; None: as soon as it can. Hours and investment hold
+                in the period in which they are chosen, all else from the next one on.
+
+        Raises:
+            ConfigError: A value is not a choice of the economy, or cannot be in force so early or late.
+        """
+        for name, value in self.chosen.items():
+            part = _BOUNDS[name][0] if name in _BOUNDS else name
+            one_of(value, getattr(config, f"{part}_choices"), name)
+            first = 1 if part in _AT_ONCE else 2
+            if in_force is not None and not first <= in_force <= config.horizon:
+                raise ConfigError(f"{name} is to be in force in period {in_force}; give {first} to {config.horizon}")
+        found = []
+        for agent_type in AGENT_TYPES:
+            parts = {name: _BOUNDS.get(name, (name, None))[0] for name in self.chosen}
+            own = {name: self.chosen[name] for name, part in parts.items() if _PARTS[part][0] == agent_type}
+            for is_at_once in (True, False):
+                values = {name: x for name, x in own.items() if (name in _AT_ONCE) is is_at_once}
+                if values:
+                    chosen_in = 0 if in_force is None else in_force - (1 if is_at_once else 2)
+                    found.append((agent_type, ReplaceParts(config, agent_type, values, chosen_in)))
+        return found
 
     def on(self, policies: Policies, in_force: int | None = None) -> Policies:
         """Policies that follow what is imposed, and decide everything else as before.
@@ -55,27 +107,38 @@ class Imposed(Section):
 
         Args:
             policies: Whoever decides everything else.
-            in_force: From which period on it holds, counted from 1; None: as soon as it can. Hours and investment hold
-                in the period in which they are chosen, all else from the next one on.
+            in_force: As in `strategies`.
 
         Raises:
-            ConfigError: A value is not a choice of the economy, or cannot be in force so early or late.
+            ConfigError: As there.
         """
-        config = policies.config
-        for name, value in self.chosen.items():
-            one_of(value, getattr(config, f"{name}_choices"), name)
-            first = 1 if name in _AT_ONCE else 2
-            if in_force is not None and not first <= in_force <= config.horizon:
-                raise ConfigError(f"{name} is to be in force in period {in_force}; give {first} to {config.horizon}")
-        for agent_type in AGENT_TYPES:
-            own = {name: x for name, x in self.chosen.items() if _PARTS[name][0] == agent_type}
-            for is_at_once in (True, False):
-                values = {name: x for name, x in own.items() if (name in _AT_ONCE) is is_at_once}
-                if values:
-                    chosen_in = 0 if in_force is None else in_force - (1 if is_at_once else 2)
-                    strategy = ReplaceParts(config, agent_type, values, chosen_in)
-                    policies = DeviatingPolicies(policies, Deviation(agent_type, strategy=strategy))
+        for agent_type, strategy in self.strategies(policies.config, in_force):
+            policies = DeviatingPolicies(policies, Deviation(agent_type, strategy=strategy))
         return policies
+
+
+class Treatment(Section):
+    """What is imposed on an economy: choices from a period on, and factors on its numbers."""
+
+    noun: ClassVar[str] = "a part of what is imposed"
+
+    choices: Imposed = Field(default=Imposed(), description="of all agents of a type")
+    period: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="from which on choices are in force, from 1; None: as soon as they can"
+    )
+    factors: dict[str, Annotated[Many[Annotated[float, Field(ge=0.0, le=1e15)]], Field(min_length=1)]] = Field(
+        default_factory=dict, description="on numbers of the economy, by period (`VectorEconomy.impose`)"
+    )
+
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Self:
+        for name in self.factors:
+            one_of(name, Shocks.names(), "factors")
+        return self
+
+    def on(self, policies: Policies) -> Policies:
+        """Policies that follow the choices that are imposed."""
+        return self.choices.on(policies, self.period)
 
 
 class ReplaceParts:
@@ -90,7 +153,7 @@ class ReplaceParts:
             config: The economy.
             agent_type: Who chooses.
             values: By part: "hours" of consumers, "price", "wage" and "investment" of firms, "income_tax" and
-                "corporate_tax" of the government. Each is a choice of the economy.
+                "corporate_tax" of the government; or bounds, such as "minimum_wage". Each is a choice of the economy.
             first_period: From which period on parts are replaced.
         """
         self.first_period = first_period
@@ -101,7 +164,11 @@ class ReplaceParts:
         table = getattr(choice_tables(config, dtype=torch.float64), agent_type)
         wanted = table.clone()
         for name, value in values.items():
-            wanted[:, _PARTS[name][1]] = value
+            part, is_lowest = _BOUNDS.get(name, (name, None))
+            column = _PARTS[part][1]
+            low = None if is_lowest is False else value
+            high = None if is_lowest is True else value
+            wanted[:, column] = wanted[:, column].clamp(low, high)
         # The first choice of each kind: two alike in the table are the same choice.
         self.becomes = (wanted.unsqueeze(1) == table).all(-1).to(torch.uint8).argmax(dim=1)
 

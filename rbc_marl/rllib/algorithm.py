@@ -35,6 +35,7 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import Schedule, build_curriculum, parse_curriculum
 from rbc_marl.errors import ConfigError
 from rbc_marl.policies.build import NetworkSpec, build_network
+from rbc_marl.policies.imposed import Treatment
 from rbc_marl.policies.logit_response import LogitResponse
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import check_finite_weights, save_policies
@@ -122,6 +123,7 @@ class EconomyPPOConfig(PPOConfig):
         self.logit_response: LogitResponse | None = None
         self.deviator: Deviator | None = None
         self.scripted: Scripted = defaults.scripted
+        self.imposed: Treatment = defaults.imposed
 
     def training(
         self,
@@ -136,6 +138,7 @@ class EconomyPPOConfig(PPOConfig):
         logit_response: LogitResponse | Mapping[str, Any] | bool | None = NotProvided,
         deviator: Deviator | Mapping[str, Any] | None = NotProvided,
         scripted: Scripted | Mapping[str, Any] | None = NotProvided,
+        imposed: Treatment | Mapping[str, Any] | None = NotProvided,
         **kwargs: object,
     ) -> Self:
         """RLlib's training settings, and those of economies.
@@ -146,19 +149,16 @@ class EconomyPPOConfig(PPOConfig):
             networks: Network by agent type: "flat", {kind: flat, hidden: [128, 128]}, or a class of one's own
                 (`NetworkSpec`); types left out keep theirs.
             curriculum: Parts of a `rbc_marl.curriculum.Curriculum`, its name, or any schedule; None for none.
-            rules: Name of the rule-based economy that the trained one is held against ("monopoly", "cost_plus",
-                "redistribution", ...; by default the best of these three): with less than 80% of its welfare an economy
-                counts as impaired.
+            rules: Name of the rule-based economy that the trained one is held against (by default the best of several):
+                with less than 80% of its welfare an economy counts as impaired.
             agents_per_update: How many agents of a type, drawn anew for each update, it learns from.
-            trembles: {price: 0.05}: how often training replaces an agent's action, or a firm's price, by a random one
-                (`rbc_marl.policies.trembles`). A replaced action is nothing that its agent learns from.
+            trembles: {price: 0.05}: how often training replaces actions by random ones (`rbc_marl.policies.trembles`).
             logit_response: Temperatures of consumers who learn from the exact values of all alternatives of their own
                 choices (`rbc_marl.policies.logit_response`); True for the defaults, None for PPO.
             deviator: {type: consumer, agent: 37}: one agent acts and learns through a module of its own, "deviator",
-                with its type's network unless ``network`` says otherwise, and its type learns from the others alone.
-                Saved policies leave it out.
-            scripted: {firm: monopoly}: types that follow rules (`rbc_marl.policies.scripted`) and never learn. A run
-                with such types saves no policies.
+                with its type's network unless ``network`` says otherwise; saved policies leave it out.
+            scripted: {firm: monopoly}: types that follow rules, and never learn; such a run saves no policies.
+            imposed: What training imposes on all, such as {choices: {income_tax: 0.2}, period: 5} (`Treatment`).
             **kwargs: As in PPOConfig.training.
 
         Raises:

@@ -18,6 +18,7 @@ from rbc_marl.economy.own_choices import require_own_values
 from rbc_marl.errors import ConfigError, UserError, nearest
 from rbc_marl.observations import check_encoding
 from rbc_marl.policies.build import NetworkSpec
+from rbc_marl.policies.imposed import Treatment
 from rbc_marl.policies.logit_response import LogitResponse
 from rbc_marl.policies.saved import INDEX_NAME, load_policies
 from rbc_marl.policies.scripted import RULES, Rules, resolve_rules
@@ -174,8 +175,9 @@ class EconomySettings(Section):
     )
     deviator: Deviator | None = Field(None, description="one agent with a module of its own")
     scripted: Scripted = Field(Scripted(), description="rules of types that never learn")
+    imposed: Treatment = Field(Treatment(), description="choices and numbers that training imposes")
 
-    @field_validator("agents_per_update", "scripted", "trembles", mode="before")
+    @field_validator("agents_per_update", "scripted", "trembles", "imposed", mode="before")
     @classmethod
     def _nothing(cls, value: object) -> object:
         return {} if value is None else value
@@ -250,6 +252,9 @@ def check_roles(config: EconomyPPOConfig, economy: EconomyConfig) -> None:
     try_parts(economy)
     if config.logit_response is not None:
         require_own_values(economy, "logit_response")
+        for name in {"hours", "workers"} & {*config.imposed.choices.chosen, *config.imposed.factors}:
+            raise ConfigError(f"imposed has {name}, which logit_response does not know; leave one of the two unset")
+    config.imposed.choices.strategies(economy, config.imposed.period)
     for agent_type in AGENT_TYPES:
         getattr(config.networks, agent_type).check_options(agent_type)
     if config.deviator is not None:
@@ -391,13 +396,14 @@ def _are_shared(config: EconomyPPOConfig, policies: object) -> bool:
     return are_plain and names in (set(AGENT_TYPES), set(module_ids(config)))
 
 
-def check_restored(checkpoint: Path, config: EconomyPPOConfig, where: str) -> None:
+def check_restored(checkpoint: Path, config: EconomyPPOConfig, where: str, *, trust: bool) -> None:
     """Refuse to begin with policies that were made for other choices or observations, or whose weights are not finite.
 
     Args:
         checkpoint: The folder; one without policies as plain data is left to RLlib.
         config: Of the run that begins with it.
         where: Its place in a file.
+        trust: Whether code that is not installed may run; RLlib's own state, which is unpickled next, runs its anyway.
 
     Raises:
         ConfigError: They do not fit.
@@ -405,8 +411,8 @@ def check_restored(checkpoint: Path, config: EconomyPPOConfig, where: str) -> No
     if not (checkpoint / INDEX_NAME).is_file():
         return
     economy, encoding = economy_of(config)
-    try:  # RLlib unpickles it next, which runs its code anyway: whether it is trusted has been checked
-        policies = load_policies(checkpoint, economy=economy.for_processes(), trust=True)
+    try:
+        policies = load_policies(checkpoint, economy=economy.for_processes(), trust=trust)
     except UserError as error:
         raise ConfigError(f"{where} does not fit this economy: {error}") from None
     if policies.encoding != encoding:

@@ -8,6 +8,7 @@ import torch
 from rbc_marl import ConfigError, preset
 from rbc_marl.analysis.frames import to_frame
 from rbc_marl.analysis.rollouts import play
+from rbc_marl.choices import choice_tables
 from rbc_marl.policies.imposed import Imposed
 from rbc_marl.policies.scripted import ScriptedPolicies, UniformPolicies
 
@@ -31,6 +32,22 @@ def test_what_is_imposed_is_in_force_in_every_period_that_is_chosen_for(imposed,
     for name, value in imposed.items():
         found = frame[frame["period"] >= first][name].unique()
         assert found == pytest.approx([value])
+
+
+@pytest.mark.parametrize(("bound", "held"), [("minimum_wage", 22.0), ("maximum_wage", 22.0), ("maximum_price", 500.0)])
+def test_a_bound_replaces_only_what_is_beyond_it(bound, held):
+    part, column = bound.partition("_")[2], {"price": 0, "wage": 1}[bound.partition("_")[2]]
+    table = choice_tables(CONFIG, dtype=torch.float64).firm[:, column]
+    ((agent_type, strategy),) = Imposed(**{bound: held}).strategies(CONFIG)
+    assert agent_type == "firm" and held in getattr(CONFIG, f"{part}_choices")
+    state = type("State", (), {"time": torch.zeros(1)})()
+    everything = torch.arange(len(table)).view(1, -1, 1)
+    became = table[strategy.decide(everything, {}, None, state).flatten()]
+    assert torch.equal(became, table.clamp(min=held) if bound.startswith("min") else table.clamp(max=held))
+    with pytest.raises(ConfigError, match="wage is imposed, and so is a bound on it; give one of them"):
+        Imposed(wage=22.0, minimum_wage=11.0)
+    with pytest.raises(ConfigError, match="minimum_price is 1000, above maximum_price 500; give a lower one"):
+        Imposed(minimum_price=1000.0, maximum_price=500.0)
 
 
 def test_other_choices_are_those_that_would_have_been_made_without():

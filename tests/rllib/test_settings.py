@@ -216,14 +216,15 @@ def saved(folder, encoding="symlog", **changes):
 
 def test_policies_of_another_economy_are_no_beginning(tmp_path):
     config = small_config()
-    check_restored(saved(tmp_path / "same"), config, "x.restore")
-    check_restored(saved(tmp_path / "more", num_consumers=9), config, "x.restore")  # policies are shared by all
+    check_restored(saved(tmp_path / "same"), config, "x.restore", trust=False)
+    # Policies are shared by all.
+    check_restored(saved(tmp_path / "more", num_consumers=9), config, "x.restore", trust=False)
     with pytest.raises(ConfigError, match=r"^x.restore does not fit this economy: the network of"):
-        check_restored(saved(tmp_path / "firms", num_firms=3), config, "x.restore")
+        check_restored(saved(tmp_path / "firms", num_firms=3), config, "x.restore", trust=False)
     with pytest.raises(ConfigError, match=r"^x.restore has policies that see numbers as digits, but"):
-        check_restored(saved(tmp_path / "digits", "digits"), config, "x.restore")
+        check_restored(saved(tmp_path / "digits", "digits"), config, "x.restore", trust=False)
     (tmp_path / "other").mkdir()
-    check_restored(tmp_path / "other", config, "x.restore")  # of an algorithm that saves no plain data
+    check_restored(tmp_path / "other", config, "x.restore", trust=False)  # of an algorithm that saves no plain data
 
 
 def test_a_criterion_that_is_not_reported_ends_a_run_at_once_instead_of_never():
