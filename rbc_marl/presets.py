@@ -11,7 +11,7 @@ from pathlib import Path
 from rbc_marl.errors import ConfigError, nearest
 
 # Kinds of files, and their folders among the presets.
-FOLDERS = {"experiment": ".", "sweep": "sweeps"}
+FOLDERS = {"experiment": ".", "sweep": "sweeps", "scenario": "scenarios"}
 # Each folder in it is that of a run, of which only what is needed to play, check and repeat it was kept.
 ZOO_FOLDER = Path(__file__).resolve().parent / "zoo"
 
@@ -24,7 +24,7 @@ def presets_folder() -> Path:
 
 
 def preset_files(kind: str) -> dict[str, Path]:
-    """The presets of a kind ("experiment" or "sweep"), by name."""
+    """The presets of a kind of `FOLDERS`, by name."""
     return {path.stem: path for path in sorted((presets_folder() / FOLDERS[kind]).glob("*.yaml"))}
 
 
@@ -33,7 +33,7 @@ def find_file(name: str | Path, kind: str = "experiment", folder: Path = Path())
 
     Args:
         name: Such as ``mine.yaml``, ``quickstart`` or ``quickstart.yaml``; ``~`` is the home folder.
-        kind: Of the preset, "experiment" or "sweep".
+        kind: Of the preset, of `FOLDERS`.
         folder: Where a relative path begins.
 
     Raises:

@@ -230,6 +230,11 @@ class Reform(Section):
             one_of(name, (*Imposed.names(), *Shocks.names()), "reform")
         return self
 
+    def words(self) -> str:
+        """What it is, in words."""
+        values = ", ".join(f"{name} {value:g}" for name, value in self.values.items())
+        return f"{values} from period {self.period} on"
+
 
 def shocked(config: EconomyConfig, shocks: Impulse | Sequence[Impulse]) -> Treatment:
     """What shocks impose on an economy.
@@ -283,7 +288,7 @@ def impulse(
     several, config = [shocks] if isinstance(shocks, Impulse) else list(shocks), policies.config
     treatment = shocked(config, several)
     words, first = " and ".join(one.words(config) for one in several), min(one.period for one in several)
-    return _responses(policies, learned, treatment, words, first, episodes, seed)
+    return responses_of(policies, policies, learned, treatment, words, first, episodes, seed)
 
 
 def transition(
@@ -304,12 +309,12 @@ def transition(
         ConfigError: The reform cannot be in that economy, or there are fewer than two episodes.
     """
     treatment = reformed(policies.config, reform)
-    words = f"{', '.join(f'{name} {value:g}' for name, value in reform.values.items())} from period {reform.period} on"
-    return _responses(policies, learned, treatment, words, reform.period, episodes, seed)
+    return responses_of(policies, policies, learned, treatment, reform.words(), reform.period, episodes, seed)
 
 
-def _responses(
+def responses_of(
     policies: Policies,
+    changed: Policies,
     learned: Policies | None,
     treatment: Treatment,
     words: str,
@@ -317,9 +322,24 @@ def _responses(
     episodes: int,
     seed: int,
 ) -> Responses:
+    """How a treatment, or another economy, changes paths.
+
+    Args:
+        policies: Whoever decides.
+        changed: The same, perhaps in another economy with as many agents, where the treatment is played.
+        learned: Policies that learned on under it, in that economy; None: nobody did.
+        treatment: What is imposed.
+        words: What it is.
+        first: The first period in which something differs, from 1.
+        episodes: Pairs of them, at least two.
+        seed: Of all draws.
+
+    Raises:
+        ConfigError: Policies are made for another economy, or there are fewer than two episodes.
+    """
     if episodes < 2:
         raise ConfigError(f"episodes is {episodes}; an interval takes at least 2")
-    if learned is not None and learned.config != policies.config:
+    if learned is not None and learned.config != changed.config:
         raise ConfigError("the policies that learned are made for another economy; give those of the same one")
     # The same numbers by the same way: without a shock the two are equal to the last bit.
     nothing = nothing_imposed(policies.config, treatment.factors)
@@ -327,7 +347,7 @@ def _responses(
     groups = groups_by_utility(before.returns["consumer"].double().mean(dim=0))
     paths: list[Response] = []
     means: list[Response] = []
-    for who, treated in ((KEPT, policies), (LEARNED, learned)):
+    for who, treated in ((KEPT, changed), (LEARNED, learned)):
         if treated is None:
             continue
         after = play(treatment.on(treated), episodes, seed, agents=True, imposed=treatment.factors)

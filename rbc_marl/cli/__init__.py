@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from rbc_marl.cli.compare import compare
-from rbc_marl.cli.dynamics import impulse, moments, transition
+from rbc_marl.cli.dynamics import impulse, moments, scenario, transition
 from rbc_marl.cli.equilibrium import best_response, verify
 from rbc_marl.cli.evaluate import evaluate
 from rbc_marl.cli.experiments import check, sweep, train
@@ -15,7 +15,7 @@ from rbc_marl.cli.package import bench, presets, schema
 from rbc_marl.cli.report import report
 from rbc_marl.errors import UserError, first_line, shown
 
-_MEASURE = (evaluate, compare, impulse, transition, moments)
+_MEASURE = (evaluate, compare, impulse, transition, scenario, moments)
 COMMANDS = (train, *_MEASURE, report, check, presets, schema, sweep, best_response, verify, bench)
 for command in COMMANDS:  # the order of --help
     app.command(command.__name__.replace("_", "-"))(command)

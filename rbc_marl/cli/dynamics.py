@@ -1,10 +1,9 @@
-"""The commands impulse, transition and moments: how economies move, and what shocks and reforms do to them."""
+"""The commands impulse, transition, scenario and moments: how economies move, and what moves them."""
 
 from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,11 +18,10 @@ from rbc_marl.places import local_path, named
 from rbc_marl.settings import parse_set
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from rbc_marl.analysis.treatments import Responses
-    from rbc_marl.config import EconomyConfig
-    from rbc_marl.policies.imposed import Treatment
+    from rbc_marl.analysis.scenarios import Scenario
+    from rbc_marl.analysis.treatments import Impulse, Reform
     from rbc_marl.policies.saved import PolicySet
 
 DEFAULT_FOLDER = "results/learned"
@@ -76,12 +74,10 @@ def impulse(
     Everybody keeps the policies they have, and sees the shock where the economy's shocks are seen. With --learn they
     also learn on under it, and, to be held against, without it.
     """
-    from rbc_marl.analysis.treatments import Impulse, shocked
-    from rbc_marl.analysis.treatments import impulse as respond
+    from rbc_marl.analysis.treatments import Impulse
 
     shocks = [Impulse.parse(_impulse(text), "--shock") for text in shock]
-    players = _Players(checkpoint, set_, seed, as_json, learn, folder, trust)
-    _show(lambda who: respond(who[0], shocks, episodes, seed, who[1]), players, lambda c: shocked(c, shocks), out)
+    _play(_scenario(checkpoint, set_, learn, shocks), episodes, seed, as_json, out, folder, trust)
 
 
 def transition(
@@ -108,8 +104,7 @@ def transition(
     Nobody expects it, and everybody keeps the policies they have. With --learn they also learn on under it, and, to be
     held against, without it.
     """
-    from rbc_marl.analysis.treatments import Reform, reformed
-    from rbc_marl.analysis.treatments import transition as respond
+    from rbc_marl.analysis.treatments import Reform
 
     values, periods = {}, set()
     for text in reform:
@@ -120,8 +115,37 @@ def transition(
     if len(periods) > 1:
         raise ConfigError(f"--reform begins in periods {', '.join(map(str, sorted(periods)))}; give one period")
     change = Reform.parse({"values": values, "period": periods.pop()}, "--reform")
-    players = _Players(checkpoint, set_, seed, as_json, learn, folder, trust)
-    _show(lambda who: respond(who[0], change, episodes, seed, who[1]), players, lambda c: reformed(c, change), out)
+    _play(_scenario(checkpoint, set_, learn, reform=change), episodes, seed, as_json, out, folder, trust)
+
+
+def scenario(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A scenario file, or the name of one of ours: export_ban.")
+    ],
+    learn: Annotated[
+        int | None,
+        typer.Option("--learn", metavar="N", min=0, help="Iterations that all learn on; 0: none. Default: the file's."),
+    ] = None,
+    episodes: Pairs = 256,
+    seed: Seed = 0,
+    set_: Elsewhere = None,
+    as_json: AsJson = False,
+    out: Out = None,
+    folder: Folder = None,
+    trust: Trust = False,
+) -> None:
+    """Answer a question about trained agents that a file asks: what a shock, a reform or another economy changes.
+
+    Agents first keep the policies that they have, and then learn on.
+    """
+    from rbc_marl.analysis.scenarios import Scenario
+
+    asked = Scenario.load(file)
+    given = {"economy": {**asked.economy, **changes_of(set_)}, **({} if learn is None else {"learn": learn})}
+    asked = Scenario.parse({**dict(asked), **given}, file.name)
+    if not as_json:
+        print(asked.question)
+    _play(asked, episodes, seed, as_json, out, folder, trust)
 
 
 def moments(
@@ -172,55 +196,51 @@ def _policies(checkpoint: Path, changes: list[str] | None, trust: bool) -> Polic
     return load_policies(checkpoint, economy=changes_of(changes), trust=trust)
 
 
-@dataclass(frozen=True)
-class _Players:
-    """Who plays: the policies of a checkpoint, or what they come to by learning on."""
+def _scenario(
+    checkpoint: Path,
+    changes: list[str] | None,
+    learn: int | None,
+    shocks: Sequence[Impulse] = (),
+    reform: Reform | None = None,
+) -> Scenario:
+    """What was typed, as a scenario."""
+    from rbc_marl.analysis.scenarios import Scenario
 
-    checkpoint: Path
-    changes: list[str] | None
-    seed: int
-    as_json: bool
-    learn: int | None
-    folder: str | None
-    trust: bool
-
-    def load(self, treat: Callable[[EconomyConfig], Treatment]) -> tuple[PolicySet, PolicySet | None, list[str]]:
-        """Policies without the treatment, those that learned under it, and where the latter are, in words."""
-        policies = _policies(self.checkpoint, self.changes, self.trust)
-        treatment = treat(policies.config)  # what cannot be is refused before anybody learns
-        if self.learn is None:
-            if self.folder is not None:
-                raise ConfigError("--folder is for runs of --learn; give --learn as well, or leave it out")
-            return policies, None, []
-        from rbc_marl.experiments.learning_on import CONTROL, LEARNED, learn_on
-        from rbc_marl.policies.saved import load_policies
-
-        folder = local_path(self.folder or DEFAULT_FOLDER)
-        console = Console(stderr=True) if self.as_json else None
-        economy = changes_of(self.changes)
-        ended = learn_on(
-            self.checkpoint, treatment, self.learn, folder, economy=economy, seed=self.seed, trust=self.trust,
-            command=sys.argv, console=console,
-        )  # fmt: skip
-        control, learned = (load_policies(ended[name], trust=self.trust) for name in (CONTROL, LEARNED))
-        words = f"policies of {self.learn} more iterations: {named(ended[CONTROL])} without it"
-        return control, learned, [f"{words}, and {named(ended[LEARNED])} under it"]
+    economy = changes_of(changes)
+    return Scenario(
+        question="", policies=str(checkpoint), economy=economy, shock=tuple(shocks), reform=reform, learn=learn or 0
+    )
 
 
-def _show(
-    respond: Callable[[tuple[PolicySet, PolicySet | None]], Responses],
-    players: _Players,
-    treat: Callable[[EconomyConfig], Treatment],
-    out: list[str] | None,
+def _play(
+    asked: Scenario, episodes: int, seed: int, as_json: bool, out: list[str] | None, folder: str | None, trust: bool
 ) -> None:
-    """Measure responses, save them, and print them."""
+    """Let agents learn on where that is asked, measure what changes, save it, and print it."""
     from rbc_marl.analysis.figures.responses import responses
     from rbc_marl.analysis.frames import PICTURES
+    from rbc_marl.policies.saved import load_policies
 
     files = output_files(out, PICTURES)
-    control, learned, words = players.load(treat)
-    found = respond((control, learned))
+    checkpoint, other = Path(asked.policies), {**asked.economy, **asked.change}
+    policies = load_policies(checkpoint, economy=asked.economy, trust=trust)
+    treatment = asked.treatment(policies.config)  # what cannot be is refused before anybody learns
+    changed, learned, words = load_policies(checkpoint, economy=other, trust=trust), None, ""
+    if asked.learn:
+        from rbc_marl.experiments.learning_on import CONTROL, LEARNED, learn_on
+
+        ended = learn_on(
+            checkpoint, treatment, asked.learn, local_path(folder or DEFAULT_FOLDER), economy=asked.economy,
+            change=asked.change, seed=seed, trust=trust, command=sys.argv,
+            console=Console(stderr=True) if as_json else None,
+        )  # fmt: skip
+        policies, learned = (load_policies(ended[name], trust=trust) for name in (CONTROL, LEARNED))
+        changed = load_policies(ended[CONTROL], economy=other, trust=trust)
+        words = f"policies of {asked.learn} more iterations: {named(ended[CONTROL])} without it, "
+        words += f"and {named(ended[LEARNED])} under it"
+    elif folder is not None:
+        raise ConfigError("--folder is for runs of --learn; give --learn as well, or leave it out")
+    found = asked.respond(policies, changed, learned, episodes, seed)
     mend = "the same with --out response.png --out response.csv"
-    save_and_show(found, found.tables, lambda: responses(found), files, players.as_json, mend)
-    for line in words if not players.as_json else ():
-        print(line)
+    save_and_show(found, found.tables, lambda: responses(found), files, as_json, mend)
+    if words and not as_json:
+        print(words)

@@ -13,14 +13,14 @@ import typer
 from rbc_marl.cli.options import AsJson, RayAddress
 from rbc_marl.errors import require
 
-SchemaKind = Literal["experiment", "sweep", "best_response"]
+SchemaKind = Literal["experiment", "sweep", "scenario", "best_response"]
 
 
 def presets(
     copy: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Copy them there, to edit them.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over files of the same names.")] = False,
 ) -> None:
-    """List the files that come with the package; `train` and `sweep` take their names."""
+    """List the files that come with the package; `train`, `sweep` and `scenario` take their names."""
     from rbc_marl.presets import copy_presets, describe_presets
 
     if copy is not None:
@@ -30,14 +30,14 @@ def presets(
         return
     listed = list(describe_presets())
     width = max(len(name) for _, name, _ in listed)
-    for command, kind in (("train", "experiment"), ("sweep", "sweep")):
+    for command, kind in (("train", "experiment"), ("sweep", "sweep"), ("scenario", "scenario")):
         print(f"rbc-marl {command} NAME")
         print("\n".join(f"  {name:<{width}}  {what}" for of, name, what in listed if of == kind))
     print("next: rbc-marl train quickstart")
 
 
 def schema(
-    kind: Annotated[SchemaKind, typer.Argument(metavar="KIND", help="experiment, sweep or best_response.")] = (
+    kind: Annotated[SchemaKind, typer.Argument(metavar="KIND", help="experiment, sweep, scenario, best_response.")] = (
         "experiment"
     ),
 ) -> None:
@@ -71,6 +71,7 @@ def bench(
 
 def schema_of(kind: SchemaKind) -> dict[str, object]:
     """JSON schema of a kind of file."""
+    from rbc_marl.analysis.scenarios import Scenario
     from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
     from rbc_marl.equilibrium.study import StudyFile
     from rbc_marl.experiments.build import experiment_schema
@@ -80,4 +81,6 @@ def schema_of(kind: SchemaKind) -> dict[str, object]:
         return experiment_schema()
     if kind == "best_response":  # what stands under best_response in a sweep file
         return BestResponseSettings.model_json_schema()
+    if kind == "scenario":
+        return Scenario.model_json_schema()
     return file_schema(StudyFile, "Sweeps of rbc-marl")

@@ -37,6 +37,7 @@ def learn_on(
     folder: Path,
     *,
     economy: Mapping[str, Any] | None = None,
+    change: Mapping[str, Any] | None = None,
     seed: int = 0,
     trust: bool = False,
     command: Sequence[str] = (),
@@ -50,7 +51,8 @@ def learn_on(
         treatment: What is imposed.
         iterations: Of training, in each of the two runs.
         folder: Where they are kept.
-        economy: Fields of the economy that differ (`load_policies`).
+        economy: Fields of the economy that differ in both runs (`load_policies`).
+        change: Fields of the economy that differ under the treatment alone.
         seed: Of both runs.
         trust: Whether code that is not installed may run, of classes that policies.json names.
         command: What was typed, for run.json.
@@ -71,7 +73,9 @@ def learn_on(
     save_policies(start, policies.config, policies.encoding, policies.networks, policies.specs, policies.info)
     nothing = Treatment(factors=nothing_imposed(policies.config, treatment.factors))
     imposed = {CONTROL: nothing, LEARNED: treatment}
-    runs = [_experiment(spec, policies, name, one, iterations, start, seed) for name, one in imposed.items()]
+    changed = load_policies(checkpoint, economy={**(economy or {}), **(change or {})}, trust=trust)
+    played = {CONTROL: policies, LEARNED: changed}
+    runs = [_experiment(spec, played[name], name, one, iterations, start, seed) for name, one in imposed.items()]
     ended = {}
     with ray_session(RayOptions(), cpus_needed(runs[0].config)):
         for experiment in runs:

@@ -58,7 +58,10 @@ def test_every_option_of_a_file_to_learn_from_is_explained(name):
 
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [*(("experiment", path) for path in CONFIGS), *(("sweep", path) for path in sorted(FOLDER.glob("sweeps/*.yaml")))],
+    [
+        *(("experiment", path) for path in CONFIGS),
+        *((kind, path) for kind in ("sweep", "scenario") for path in sorted(FOLDER.glob(f"{kind}s/*.yaml"))),
+    ],
     ids=lambda value: getattr(value, "stem", value),
 )
 def test_an_editor_finds_nothing_wrong_with_a_shipped_file(kind, path):
