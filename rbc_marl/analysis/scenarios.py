@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from rbc_marl.analysis.treatments import Impulse, Reform, Responses, reformed, responses_of, shocked
 from rbc_marl.config import EconomyConfig
@@ -25,21 +25,16 @@ class Scenario(Section):
     question: str = Field(description="what it asks")
     policies: str = Field(description="trained agents: a checkpoint, a run's folder, or a name")
     economy: dict[str, Any] = Field(default_factory=dict, description="fields of the economy that differ throughout")
-    shock: Many[Impulse] = Field((), description="to a number of the economy, or a list of such")
+    shocks: Many[Impulse] = Field((), description="to numbers of the economy, in some period")
     reform: Reform | None = Field(None, description="choices and numbers that change for good in a period")
     change: dict[str, Any] = Field(
         default_factory=dict, description="fields of the economy that differ, from the first period on"
     )
     learn: Annotated[int, Field(ge=0)] = Field(0, description="iterations that all learn on, with it and without")
 
-    @field_validator("shock", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: object) -> object:
-        return [value] if isinstance(value, Mapping) else value
-
     @model_validator(mode="after")
     def _check_change(self) -> Self:
-        if not (self.shock or self.reform or self.change):
+        if not (self.shocks or self.reform or self.change):
             raise ValueError("nothing changes; give a shock, a reform or a change")
         if both := {*self.economy} & {*self.change}:
             raise ValueError(f"{min(both)} stands in economy and in change; give it once")
@@ -61,7 +56,7 @@ class Scenario(Section):
         Raises:
             ConfigError: Something cannot be in that economy, or a number is moved twice.
         """
-        shocks = shocked(config, self.shock) if self.shock else Treatment()
+        shocks = shocked(config, self.shocks) if self.shocks else Treatment()
         reform = reformed(config, self.reform) if self.reform else Treatment()
         if both := {*shocks.factors} & {*reform.factors}:
             raise ConfigError(f"{min(both)} is in a shock and in the reform; give it once")
@@ -70,12 +65,12 @@ class Scenario(Section):
     @property
     def first(self) -> int:
         """The first period in which something changes, from 1."""
-        periods = [1] if self.change else [one.period for one in (*self.shock, self.reform) if one is not None]
+        periods = [1] if self.change else [one.period for one in (*self.shocks, self.reform) if one is not None]
         return min(periods)
 
     def words(self, config: EconomyConfig) -> str:
         """What changes in an economy, in words."""
-        parts = [*(one.words(config) for one in self.shock), *([self.reform.words()] if self.reform else [])]
+        parts = [*(one.words(config) for one in self.shocks), *([self.reform.words()] if self.reform else [])]
         parts += [f"{name} {_plain(value)}" for name, value in self.change.items()]
         return " and ".join(parts)
 

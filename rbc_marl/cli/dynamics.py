@@ -208,7 +208,7 @@ def _scenario(
 
     economy = changes_of(changes)
     return Scenario(
-        question="", policies=str(checkpoint), economy=economy, shock=tuple(shocks), reform=reform, learn=learn or 0
+        question="", policies=str(checkpoint), economy=economy, shocks=tuple(shocks), reform=reform, learn=learn or 0
     )
 
 

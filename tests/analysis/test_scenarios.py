@@ -45,7 +45,7 @@ def test_a_change_of_the_economy_is_played_from_the_first_period_on():
 def test_a_reform_and_a_shock_go_together():
     both = scenario(
         reform={"values": {"income_tax": 0.8}, "period": 3},
-        shock={"number": "technology", "change": -0.5, "period": 2},
+        shocks=[{"number": "technology", "change": -0.5, "period": 2}],
     )
     treatment = both.treatment(CONFIG)
     assert treatment.choices == Imposed(income_tax=0.8) and treatment.period == 3
@@ -83,7 +83,7 @@ def test_what_cannot_be_is_refused_in_a_line(settings, message):
 def test_a_number_is_moved_once():
     twice = scenario(
         reform={"values": {"technology": 0.02}, "period": 3},
-        shock={"number": "technology", "change": -0.5, "period": 2},
+        shocks=[{"number": "technology", "change": -0.5, "period": 2}],
     )
     with pytest.raises(ConfigError, match="technology is in a shock and in the reform; give it once"):
         twice.treatment(CONFIG)
