@@ -46,7 +46,7 @@ KEPT, LEARNED = "kept", "learned"
 BY_GROUP = ("consumption", "hours", "utility")
 """What is told of each group of consumers."""
 # Periods after the first treated one that a table shows: in a terminal, and for LaTeX.
-_SOON, _LATER = (0, 1, 4), (0, 1, 2, 4, 8, 16)
+_SOON, _LATER = (0, 2), (0, 1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ class Responses:
     """Of every quantity in every period, then of every group of consumers."""
     means: tuple[Response, ...]
     """Of every group: means over periods from the first treated one to the last; ``period`` is the first."""
+    whole: tuple[Response, ...]
+    """Of every quantity of the whole economy: means over the same periods."""
     episodes: int
     seed: int
 
@@ -106,7 +108,7 @@ class Responses:
     def to_tex(self) -> str:
         """The table of responses for LaTeX, with the package booktabs."""
         periods, rows = self._cells(_LATER)
-        head = ["", *self._who, f"without, {periods[0]}", *(f"period {period}" for period in periods)]
+        head = ["", *self._who, *self._head(periods)]
         return tex_table(head, [row[: 1 + len(self._who)] + row[2:] for row in rows], tex_text(self._title()))
 
     def tables(self) -> list[Table]:
@@ -114,9 +116,8 @@ class Responses:
         periods, rows = self._cells(_SOON)
         paths = Table(title=self._title(), title_justify="left", box=None, pad_edge=False)
         paths.add_column("quantity", no_wrap=True)
-        paths.add_column("without", justify="right", no_wrap=True)
-        for period in periods:
-            paths.add_column(f"period {period}", justify="right", no_wrap=True)
+        for head in self._head(periods):
+            paths.add_column(head, justify="right", no_wrap=True)
         for name, who, *cells in rows:
             paths.add_row(name if who == KEPT else "  learned on", *cells)
         groups = Table(
@@ -141,16 +142,18 @@ class Responses:
     def _title(self) -> str:
         return f"{self.treatment}: {self.episodes} pairs of episodes, seed {self.seed}"
 
+    def _head(self, periods: Sequence[int]) -> list[str]:
+        return ["without", *(f"period {period}" for period in periods), f"mean {self.first}-{self.horizon}"]
+
     def _cells(self, later: Sequence[int]) -> tuple[list[int], list[list[str]]]:
-        """Periods that tables show, and by quantity its name, who plays, what it is without, and its differences."""
+        """Periods that tables show, and by quantity its name, who plays, its mean without, and its differences."""
         periods = sorted({min(self.first + each, self.horizon) for each in later})
         rows = []
-        for quantity in RESPONDING:
-            for who in self.policies:
-                path = self.of(quantity, policies=who)
-                cells = [half_width(path[period - 1].difference, path[period - 1].low) for period in periods]
-                rows.append([quantity.replace("_", " "), who, shown(path[periods[0] - 1].without), *cells])
-        return periods, rows
+        for mean in self.whole:
+            path = self.of(mean.quantity, policies=mean.policies)
+            cells = [half_width(one.difference, one.low) for one in (*(path[p - 1] for p in periods), mean)]
+            rows.append([mean.quantity.replace("_", " "), mean.policies, shown(mean.without), *cells])
+        return periods, sorted(rows, key=lambda row: list(RESPONDING).index(row[0].replace(" ", "_")))
 
 
 class Impulse(Section):
@@ -347,20 +350,23 @@ def responses_of(
     groups = groups_by_utility(before.returns["consumer"].double().mean(dim=0))
     paths: list[Response] = []
     means: list[Response] = []
+    whole: list[Response] = []
+    later = slice(first - 1, None)
     for who, treated in ((KEPT, changed), (LEARNED, learned)):
         if treated is None:
             continue
         after = play(treatment.on(treated), episodes, seed, agents=True, imposed=treatment.factors)
         for name, unit in RESPONDING.items():
-            paths += _path(who, name, unit, None, periods_of(before, name), periods_of(after, name))
+            one, two = periods_of(before, name), periods_of(after, name)
+            paths += _path(who, name, unit, None, one, two)
+            whole.append(_response(who, name, unit, None, first, one[:, later].mean(1), two[:, later].mean(1)))
         for number, members in enumerate(groups, start=1):
             for name in BY_GROUP:
                 one, two = (e.consumer_periods[name][..., members].double().mean(dim=-1) for e in (before, after))
                 unit = f"{CONSUMER_UNITS[name]}, per consumer"
                 paths += _path(who, name, unit, number, one, two)
-                later = slice(first - 1, None)
                 means.append(_response(who, name, unit, number, first, one[:, later].mean(1), two[:, later].mean(1)))
-    return Responses(words, first, policies.config.horizon, tuple(paths), tuple(means), episodes, seed)
+    return Responses(words, first, policies.config.horizon, tuple(paths), tuple(means), tuple(whole), episodes, seed)
 
 
 def periods_of(episodes: Episodes, name: str) -> Tensor:

@@ -76,6 +76,8 @@ def test_means_of_groups_are_those_of_the_economy():
     mean = sum(size * one.difference for size, one in zip(sizes, found.means[::3], strict=True)) / 12
     assert mean == pytest.approx(sum(one.difference for one in later) / len(later), rel=1e-4, abs=1e-6)
     assert len(found.of("hours", group=10)) == 5
+    (consumption,) = (one for one in found.whole if one.quantity == "consumption")
+    assert consumption.difference == pytest.approx(mean, rel=1e-4, abs=1e-6) and consumption.period == 3
 
 
 def test_a_reform_is_in_force_from_its_period_on():
