@@ -15,7 +15,7 @@ from rbc_marl.mechanics.production import CobbDouglas, ProductionPart
 from rbc_marl.mechanics.taxes import Equal, Flat, TransfersPart, WageTaxPart
 from rbc_marl.mechanics.utility import Crra, UtilityPart
 from rbc_marl.mechanics.welfare import Weighted, WelfarePart
-from rbc_marl.processes import BY_AGENT, Ar1, Shocks
+from rbc_marl.processes import BY_AGENT, Ar1, Drawn, Shocks
 from rbc_marl.settings import Many, Section, dump_yaml, load_yaml_file
 
 AGENT_TYPES = ("consumer", "firm", "government")
@@ -147,7 +147,9 @@ class EconomyConfig(Section):
                 if name not in BY_AGENT and getattr(self, name) == 0.0:
                     raise ValueError(f"shocks.{name} is ar1, a factor on {name}, which is 0; give markov or path")
                 continue
-            for value in () if name in BY_AGENT else shock.values:
+            is_own = name in type(self).model_fields
+            ends = shock.range if isinstance(shock, Drawn) else ()
+            for value in (*ends, *shock.possible) if is_own else ():
                 try:
                     EconomyConfig.parse({name: value}, "")
                 except ConfigError as error:

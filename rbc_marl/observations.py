@@ -9,6 +9,7 @@ exponent, identity [F]. The government sees the global part only. ``width`` is 1
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -23,7 +24,7 @@ from rbc_marl.economy.parameters import own_number
 from rbc_marl.economy.shocks import at
 from rbc_marl.economy.state import EconomyState
 from rbc_marl.errors import one_of
-from rbc_marl.processes import BY_AGENT, Ar1, Markov, Path
+from rbc_marl.processes import BY_AGENT, AnyProcess, Ar1, Drawn
 
 Encoding = Literal["symlog", "digits"]
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
@@ -139,21 +140,24 @@ def _own(seen: dict[str, int], name: str) -> dict[str, int]:
     return {"productivity": seen[name]} if name in seen else {}
 
 
-def _shocks(config: EconomyConfig) -> dict[str, Ar1 | Markov | Path]:
+def _shocks(config: EconomyConfig) -> dict[str, AnyProcess]:
     """Shocks that somebody sees, by name."""
     return config.shocks.seen if config.shocks is not None else {}
 
 
-def _seen(config: EconomyConfig, state: EconomyState, name: str, shock: Ar1 | Markov | Path) -> list[Tensor]:
+def _seen(config: EconomyConfig, state: EconomyState, name: str, shock: AnyProcess) -> list[Tensor]:
     """What is seen of a shock, now and as far ahead as there are news: [B, 1] each, of agents' own [B, N, 1].
 
-    Of an AR(1) process the logarithm of the factor in its standard deviations; else the value as a share of the
-    largest.
+    Of an AR(1) process the logarithm of the factor in its standard deviations; of what is drawn for an episode its place
+    in the range of draws, from 0 to 1; else the value as a share of the largest.
     """
     paths = [at(state.shocks[name], state.time, ahead).unsqueeze(-1) for ahead in range(shock.seen)]
     if isinstance(shock, Ar1):
         own = 1.0 if name in BY_AGENT else own_number(config, name)
         paths = [(path / own).log() / (shock.spread or 1.0) for path in paths]
+    elif isinstance(shock, Drawn):
+        low, high = shock.range if shock.scale == "linear" else map(math.log, shock.range)
+        paths = [((path if shock.scale == "linear" else path.log()) - low) / ((high - low) or 1.0) for path in paths]
     else:
         paths = [path / (max(shock.values) or 1.0) for path in paths]
     return [path.clamp(-MOST_SEEN, MOST_SEEN) for path in paths]

@@ -76,6 +76,11 @@ class Markov(Process):
         return self
 
     @property
+    def possible(self) -> tuple[float, ...]:
+        """Numbers that it can be."""
+        return self.values
+
+    @property
     def long_run(self) -> tuple[float, ...]:
         """Share of periods that the chain spends at each value in the long run."""
         return _long_run(self.transition)
@@ -99,8 +104,54 @@ class Path(Process):
     kind: Literal["path"]
     values: Levels = Field(examples=["[500, 500, 1000]"])
 
+    @property
+    def possible(self) -> tuple[float, ...]:
+        """Numbers that it can be."""
+        return self.values
 
-Shock = Annotated[Ar1 | Markov | Path, Field(discriminator="kind")]
+
+class Drawn(Process):
+    """A number drawn for each episode, in which it stays what it is: a family of economies, for one policy of all."""
+
+    kind: Literal["drawn"]
+    values: Levels | None = Field(None, description="of which one is drawn, all alike likely", examples=["[10, 100]"])
+    low: Annotated[float, Field(ge=0.0, le=1e15)] | None = Field(None, description="or the range that it is drawn from")
+    high: Annotated[float, Field(ge=0.0, le=1e15)] | None = Field(None, description="the end of the range")
+    scale: Literal["linear", "log"] = Field(
+        "linear", description="whether it, or its logarithm, is uniform in its range, and seen as a share of it"
+    )
+    at: Annotated[float, Field(ge=0.0, le=1e15)] | None = Field(
+        None, description="what it is in all episodes, in place of a draw: one economy of the family"
+    )
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if (self.values is None) is (self.low is None or self.high is None):
+            raise ValueError("give values, or low and high; and not both")
+        if self.news:
+            raise ValueError("news is set, but the number stays what it is in an episode; leave it out")
+        low, high = self.range
+        if low > high:
+            raise ValueError(f"low is {low:g}, above high {high:g}; give low <= high")
+        if self.scale == "log" and not (low > 0.0 and self.at != 0.0):
+            raise ValueError("scale is log, and 0 has no logarithm; begin above 0, or give scale: linear")
+        return self
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest number that is drawn."""
+        if self.values is not None:
+            return min(self.values), max(self.values)
+        return self.low or 0.0, self.high or 0.0
+
+    @property
+    def possible(self) -> tuple[float, ...]:
+        """Numbers between which all are that it can be."""
+        return self.range if self.at is None else (self.at,)
+
+
+AnyProcess = Ar1 | Markov | Path | Drawn
+Shock = Annotated[AnyProcess, Field(discriminator="kind")]
 
 
 class Shocks(Section):
@@ -124,18 +175,29 @@ class Shocks(Section):
     firm_debt_penalty: Shock | None = None
     consumer_debt_scale: Shock | None = None
     firm_debt_scale: Shock | None = None
+    labour_disutility_scale: Drawn | None = Field(None, description="factor on the disutility of labour, of an episode")
     workers: Shock | None = Field(None, description="productivity of each worker, around 1: each draws their own")
     firms: Shock | None = Field(None, description="productivity of each firm, around 1: each draws its own")
 
     @property
-    def on(self) -> dict[str, Ar1 | Markov | Path]:
+    def on(self) -> dict[str, AnyProcess]:
         """What moves, by name."""
         return {name: shock for name in type(self).model_fields if (shock := getattr(self, name)) is not None}
 
     @property
-    def seen(self) -> dict[str, Ar1 | Markov | Path]:
+    def seen(self) -> dict[str, AnyProcess]:
         """What moves and is seen, by name."""
         return {name: shock for name, shock in self.on.items() if shock.sees}
+
+    @property
+    def families(self) -> dict[str, Drawn]:
+        """What is drawn once for each episode, by name."""
+        return {name: shock for name, shock in self.on.items() if isinstance(shock, Drawn)}
+
+    @classmethod
+    def by_period(cls) -> list[str]:
+        """Numbers that can move in the midst of an episode."""
+        return [name for name in cls.names() if name != "labour_disutility_scale"]
 
     @model_serializer(mode="wrap")
     def _only_those_that_move(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:

@@ -165,7 +165,7 @@ class VectorEconomy:
         Agents see it where they see shocks to the number.
 
         Args:
-            factors: By name (`rbc_marl.processes.Shocks`), one for each period from the first on; later periods have
+            factors: By name (`rbc_marl.processes.Shocks.by_period`), one for each period from the first on; later periods have
                 the last one. Of a number that is 0 and that no process moves they are what it becomes. Empty: nothing
                 is imposed any more.
 
@@ -173,7 +173,7 @@ class VectorEconomy:
             ConfigError: A name is unknown, or factors are none.
         """
         for name, each in factors.items():
-            one_of(name, Shocks.names(), "what is imposed")
+            one_of(name, Shocks.by_period(), "what is imposed")
             if not each or not all(isinstance(x, float | int) and 0.0 <= x < math.inf for x in each):
                 raise ConfigError(f"factors on {name} are {shown(each)}; give a list of numbers of at least 0")
         self.imposed = {name: tuple(map(float, each)) for name, each in factors.items()}

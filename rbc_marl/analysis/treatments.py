@@ -28,7 +28,7 @@ from rbc_marl.economy.shocks import is_switched_off, nothing_imposed
 from rbc_marl.errors import ConfigError, one_of
 from rbc_marl.policies import Policies
 from rbc_marl.policies.imposed import Imposed, Treatment
-from rbc_marl.processes import BY_AGENT, Ar1, Shocks
+from rbc_marl.processes import BY_AGENT, Ar1, Drawn, Shocks
 from rbc_marl.provenance import versions
 from rbc_marl.settings import Section
 
@@ -171,7 +171,7 @@ class Impulse(Section):
 
     @model_validator(mode="after")
     def _check_change(self) -> Self:
-        one_of(self.number, Shocks.names(), "number")
+        one_of(self.number, Shocks.by_period(), "number")
         if (self.change is None) == (self.level is None):
             raise ValueError("give a change such as -0.05, or a level; and not both")
         if self.level == 0.0 and self.persistence != 1.0:
@@ -195,11 +195,13 @@ class Impulse(Section):
         if self.period > config.horizon:
             raise ConfigError(f"period is {self.period}; episodes have {config.horizon}: give an earlier one")
         process = config.shocks.on.get(self.number) if config.shocks is not None else None
-        if self.level is not None and process is not None and not isinstance(process, Ar1):
+        is_one = isinstance(process, Drawn) and process.at is not None
+        if self.level is not None and process is not None and not isinstance(process, Ar1) and not is_one:
             stop = f"--set shocks.{self.number}=null"
             raise ConfigError(f"{self.number} is what its {process.kind} says; give a change such as -5%, or {stop}")
         own = 1.0 if self.number in BY_AGENT else own_number(config, self.number)
-        values = (own,) if process is None or isinstance(process, Ar1) else process.values
+        values = (own,) if process is None or isinstance(process, Ar1) else process.possible
+        own = values[0] if is_one else own
         left, later = self.left(config), range(config.horizon + 2 - self.period)
         if is_switched_off(config, self.number):
             if self.level is None:
@@ -230,7 +232,7 @@ class Reform(Section):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         for name in self.values:
-            one_of(name, (*Imposed.names(), *Shocks.names()), "reform")
+            one_of(name, (*Imposed.names(), *Shocks.by_period()), "reform")
         return self
 
     def words(self) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.parameters import Number, own_number
 from rbc_marl.economy.state import EconomyState
-from rbc_marl.processes import BY_AGENT, Ar1, Markov, Path
+from rbc_marl.processes import BY_AGENT, Ar1, Drawn, Markov, Path
 
 Seeds = int | Sequence[int]
 """Seed of the shocks of a batch's episodes, from 0 to 2**63 - 1; or several, each of an equal share of it, in order."""
@@ -62,7 +62,8 @@ def draw_shocks(
         num_envs: Economies in the batch (B).
         device: Where the tensors live.
         dtype: Of the tensors; what they are computed from is in float64.
-        seeds: Of the draws; None: nothing is drawn. Then factors stay 1, and chains where they begin.
+        seeds: Of the draws; None: nothing is drawn. Then factors stay 1, chains where they begin, and what is drawn for
+            an episode is the configuration's own number.
         parameters: Numbers in place of the configuration's own: AR(1) processes move around them.
 
     Returns:
@@ -79,6 +80,10 @@ def draw_shocks(
             values = _constants(shock.values, device)
             path = values[torch.arange(periods, device=device).clamp(max=len(shock.values) - 1)]
             path = path.expand(num_envs, agents, periods)
+        elif isinstance(shock, Drawn):
+            draws = None if keys is None else _uniform(_mixed(keys ^ seed_from(name.encode())), agents, 1)
+            own = 1.0 if name in BY_AGENT else own_number(config, name)
+            path = _drawn(shock, draws, own, (num_envs, agents, 1), device).expand(num_envs, agents, periods)
         else:
             # The draw before the first period decides where the process starts.
             draws = None if keys is None else _uniform(_mixed(keys ^ seed_from(name.encode())), agents, periods + 1)
@@ -241,6 +246,17 @@ def _markov(shock: Markov, draws: Tensor | None, shape: tuple[int, ...], device:
         place = (draw.unsqueeze(-1) >= bounds[1 + place]).sum(-1)
         places.append(place)
     return values[torch.stack(places, dim=-1)]
+
+
+def _drawn(shock: Drawn, draws: Tensor | None, own: float, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Numbers [B, N, 1] of draws like it; the economy's own where nothing is drawn."""
+    if shock.at is not None or draws is None:
+        return _constants((own if shock.at is None else shock.at,), device).expand(shape)
+    if shock.values is not None:
+        place = (draws * len(shock.values)).long().clamp(max=len(shock.values) - 1)
+        return _constants(shock.values, device)[place]
+    low, high = shock.range
+    return low + (high - low) * draws if shock.scale == "linear" else low * (high / low) ** draws
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
-from rbc_marl.economy.parameters import Number
+from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, Number
 from rbc_marl.economy.shocks import Seeds, draw_shocks
 from rbc_marl.economy.state import EconomyState
 
@@ -48,6 +48,9 @@ def initial_state(
     theta, consumer_budget, firm_budget, capital, exponent = _endowments(config, device, dtype)
     scale = labour_disutility_scale
     firms = config.num_firms
+    paths = draw_shocks(config, num_envs, device, dtype, seeds, parameters)
+    if (drawn := paths.get(LABOUR_DISUTILITY_SCALE)) is not None:
+        scale = scale * drawn[:, 0]
     state = EconomyState(
         price=same(config.initial_price, firms),
         wage=same(config.initial_wage, firms),
@@ -62,7 +65,6 @@ def initial_state(
         capital=each(capital),
         labour_exponent=each(exponent),
     )
-    paths = draw_shocks(config, num_envs, device, dtype, seeds, parameters)
     return state.with_shocks(paths) if paths else state
 
 

@@ -133,7 +133,7 @@ class Treatment(Section):
     @model_validator(mode="after")
     def _check_numbers(self) -> Self:
         for name in self.factors:
-            one_of(name, Shocks.names(), "factors")
+            one_of(name, Shocks.by_period(), "factors")
         return self
 
     def on(self, policies: Policies) -> Policies:

@@ -35,6 +35,7 @@ from rbc_marl.places import opened
 from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.presets import zoo
+from rbc_marl.processes import Drawn
 from rbc_marl.settings import with_value
 from rbc_marl.signatures import hash_of
 
@@ -225,7 +226,8 @@ def load_policies(
         device: Where the weights go.
         economy: Fields of `EconomyConfig` that differ from the economy of training, or parts of them such as
             "shocks.technology.deviation": how the same policies do in another one. Equivariant networks play with any
-            number of firms; all others need as many, and as many choices.
+            number of firms; all others need as many, and as many choices. A number that is drawn for each episode
+            becomes the one that is given, which agents see.
         trust: Whether the class of a network or of a part of the economy may come from code that is not installed: the
             run's own module, or the copy of it in the checkpoint.
 
@@ -244,8 +246,13 @@ def load_policies(
         raise UserError(f"{where}{error}") from None
     trained = config = parse_config(fields, where=f"{where}economy")
     if economy:
+        families = trained.shocks.families if trained.shocks is not None else {}
         for name, value in economy.items():
-            fields = with_value(fields, name.split("."), value)
+            if name in families:  # one economy of the family, whose number agents see
+                fields = with_value(fields, ("shocks", name, "at"), value)
+                _say_if_far(name, value, families[name])
+            if name not in families or name in EconomyConfig.model_fields:
+                fields = with_value(fields, name.split("."), value)
         config = parse_config(fields, where="economy")
     try:
         encoding = check_encoding(index["encoding"])
@@ -265,6 +272,14 @@ def load_policies(
     if problem := _not_as_saved(folder, index):
         raise UserError(f"{folder / WEIGHTS_FOLDER / problem} is not what {INDEX_NAME} was saved with; take another")
     return PolicySet(config, encoding, networks, index["info"], specs)
+
+
+def _say_if_far(name: str, value: object, drawn: Drawn) -> None:
+    """Warn of an economy outside of those that policies were trained in."""
+    low, high = drawn.range
+    if isinstance(value, (int, float)) and not low <= value <= high:
+        trained = f"policies were trained with {low:g} to {high:g}"
+        print(f"{name} is {value:g}, and {trained}: what they do there is a guess", file=sys.stderr)
 
 
 def _not_as_saved(folder: Path, index: Mapping[str, Any]) -> str:

@@ -118,9 +118,9 @@ def test_any_multipliers_give_a_bound_and_the_gradient_is_that_of_the_bound():
 
 def test_there_are_no_bounds_where_what_they_read_moves():
     path = {"kind": "path", "values": [1.0]}
-    found = {name: lacks_bounds(EconomyConfig(shocks={name: path})) for name in Shocks.names()}
+    found = {name: lacks_bounds(EconomyConfig(shocks={name: path})) for name in Shocks.by_period()}
     reads = ("workers", "crra", "interest_rate", "consumer_grant", "dividend_share", "consumption_tax")
-    assert found == {name: f"shocks.{name}" if name in reads else "" for name in Shocks.names()}
+    assert found == {name: f"shocks.{name}" if name in reads else "" for name in Shocks.by_period()}
     config = EconomyConfig(num_consumers=3, num_firms=2, horizon=3, shocks={"workers": path})
     policies = UniformPolicies(config)
     assert best_alternatives(policies, Deviator("consumer", 0), torch.zeros(4), 0) == []

@@ -40,7 +40,8 @@ def drawn(config, envs, seed=5):
 
 
 def test_every_number_that_a_period_reads_can_be_shocked():
-    assert set(Shocks.names()) == {*PARAMETERS, *BY_AGENT} - {LABOUR_DISUTILITY_SCALE}
+    assert set(Shocks.by_period()) == {*PARAMETERS, *BY_AGENT} - {LABOUR_DISUTILITY_SCALE}
+    assert set(Shocks.names()) == {*PARAMETERS, *BY_AGENT}
 
 
 def test_an_ar1_has_the_moments_of_theory():
@@ -127,7 +128,7 @@ def test_a_path_is_what_was_given_and_its_last_value_stays():
 def test_identities_hold_under_any_shocks(situation: Situation, seed: int, process: dict):
     config = situation.config
     chain = {**CHAIN, "values": [0.0, 0.9]}
-    names = [name for name in Shocks.names() if process is not AR1 or getattr(config, name, 1.0) != 0.0]
+    names = [name for name in Shocks.by_period() if process is not AR1 or getattr(config, name, 1.0) != 0.0]
     names = [name for name in names if not (process is AR1 and name == "dividend_share")]
     names = [name for name in names if config.open_economy or name not in EXPORTING]
     moving = config.replace(shocks={name: process for name in names} | {"dividend_share": chain, "crra": chain})
