@@ -33,6 +33,8 @@ def test_impulse_prints_and_saves_responses(capsys, tmp_path):
     rows = list(csv.DictReader(files[0].open()))
     (output,) = (row for row in rows if row["quantity"] == "output" and row["period"] == "3")
     assert float(output["difference"]) == pytest.approx(-0.05 * float(output["without"]), rel=1e-4)
+    means = [row["quantity"] for row in rows if not row["period"]]
+    assert means[:2] == ["output", "consumption"] and means[-3:] == ["consumption", "hours", "utility"]
 
 
 def test_transition_and_another_economy_in_json(capsys):
@@ -43,6 +45,17 @@ def test_transition_and_another_economy_in_json(capsys):
     assert found["treatment"] == "income_tax 0.2, export_quota 10 from period 4 on"
     taxes = [one for one in found["paths"] if one["quantity"] == "income_tax"]
     assert [one["treated"] for one in taxes[3:]] == pytest.approx([0.2, 0.2])
+
+
+def test_a_scenario_is_asked_by_its_name_or_by_a_file(capsys, tmp_path):
+    status, out, err = run(capsys, "scenario", "export_ban", "--learn", "0", *SMALL)
+    assert (status, err) == (0, "") and out.startswith("What does an export ban do?\nexport_quota 0 from")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("{question: 'And a grant?', policies: quickstart, change: {consumer_grant: 50}}", encoding="utf-8")
+    status, out, _ = run(capsys, "scenario", mine, "--set", "horizon=5", "--json", *SMALL)
+    found = json.loads(out)
+    assert status == 0 and (found["treatment"], found["first"], found["horizon"]) == ("consumer_grant 50", 1, 5)
+    assert found["whole"][0]["policies"] == "kept"
 
 
 def test_moments_print_a_table_beside_data(capsys, tmp_path):
@@ -66,6 +79,9 @@ def test_moments_print_a_table_beside_data(capsys, tmp_path):
         (["impulse", "quickstart", "--shock", "technology=-5%@3", "--out", "a.doc"], "a.doc"),
         (["transition", "quickstart", "--reform", "income_tax=0.2"], "such as income_tax=0.2@5"),
         (["transition", "quickstart", "--reform", "wage=11@3", "--reform", "price=500@4"], "give one period"),
+        (["scenario", "exportban"], "exportban does not exist; give the path of a YAML file"),
+        (["scenario", "export_ban", "--set", "export_qota=1"], 'did you mean "export_quota"'),
+        (["scenario", "export_ban", "--learn", "0", "--folder", "x"], "--folder is for runs of --learn; give"),
         (["moments", "quickstart", "--data", "none.csv"], "none.csv cannot be read"),
         (["evaluate", "quickstart", "--states", "a@11"], "a@11; episodes have 10 periods: give one of them"),
         (["check", "small", "--set", "env_config.start=none.safetensors"], "none.safetensors', which cannot be"),

@@ -144,7 +144,6 @@ print(audit(economy) or "nothing is wrong")
 # And a tax that takes more than the pay? It says what, how much and when:
 
 # %%
-import island as module
 from rbc_marl.mechanics import WageTax
 
 
@@ -156,7 +155,7 @@ class Greedy(WageTax):
         return 2.0 * rate * wage_income
 
 
-module.Greedy = Greedy
+island.Greedy = Greedy
 for finding in audit(economy.replace(wage_tax=Greedy()))[:2]:
     print(finding)
 

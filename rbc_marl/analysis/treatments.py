@@ -101,8 +101,9 @@ class Responses:
         return json.dumps({**asdict(self), "versions": versions()}, indent=1) + "\n"
 
     def to_csv(self) -> str:
-        """A row for each quantity and period, then for each group of consumers."""
+        """A row for each quantity and period, then for each group of consumers, then for means, without a period."""
         rows = [asdict(one) for one in self.paths]
+        rows += [{**asdict(one), "period": None} for one in (*self.whole, *self.means)]
         return csv_text(rows, list(rows[0]))
 
     def to_tex(self) -> str:

@@ -143,8 +143,6 @@ def scenario(
     asked = Scenario.load(file)
     given = {"economy": {**asked.economy, **changes_of(set_)}, **({} if learn is None else {"learn": learn})}
     asked = Scenario.parse({**dict(asked), **given}, file.name)
-    if not as_json:
-        print(asked.question)
     _play(asked, episodes, seed, as_json, out, folder, trust)
 
 
@@ -241,6 +239,8 @@ def _play(
         raise ConfigError("--folder is for runs of --learn; give --learn as well, or leave it out")
     found = asked.respond(policies, changed, learned, episodes, seed)
     mend = "the same with --out response.png --out response.csv"
+    if asked.question and not as_json:
+        print(asked.question)
     save_and_show(found, found.tables, lambda: responses(found), files, as_json, mend)
     if words and not as_json:
         print(words)
