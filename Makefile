@@ -17,12 +17,26 @@ rows = rows.filter(regex="^(training_iteration|curriculum/|env_runners/(?!num_|s
 rows.to_csv(sys.argv[2], index=False, float_format="%.6g")
 endef
 export THIN_PROGRESS
+# Of the answers to scenarios their page keeps means over periods.
+define KEEP_MEANS
+import sys
+from pathlib import Path
+import pandas as pd
+tables = []
+for file in sorted(Path(sys.argv[1]).glob("*.csv")):
+    scenario, seed = file.stem.rsplit("-", 1)
+    rows = pd.read_csv(file).query("period != period").drop(columns=["period", "unit"])
+    tables.append(rows.assign(scenario=scenario, seed=seed).astype({"group": "Int64"}))
+pd.concat(tables).to_csv(sys.argv[2], index=False, float_format="%.5g")
+endef
+export KEEP_MEANS
 FILE  ?= rllib_configs/quickstart.yaml
 # The pins of constraints.txt were made with the first of these.
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all long libraries compat lint fuzz bench evidence pictures zoo notebooks docs clean constraints
+.PHONY: help setup train test test-all long libraries compat lint fuzz bench evidence scenarios pictures zoo notebooks docs clean \
+        constraints
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +90,19 @@ evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on whe
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
 	done
 	$(BIN)/python docs/pictures.py
+
+scenarios: $(STAMP)  ## answer the questions of docs/scenarios anew: an hour; goes on where it stopped
+	mkdir -p results/scenarios
+	for file in rllib_configs/scenarios/*.yaml; do \
+	  name=$$(basename $$file .yaml); \
+	  for seed in 0 1; do \
+	    to=results/scenarios/$$name-$$seed; \
+	    [ -e $$to.csv ] || \
+	      $(BIN)/rbc-marl scenario $$name --seed $$seed --folder $$to --out $$to.png --out $$to.csv || exit 1; \
+	  done; \
+	  cp results/scenarios/$$name-0.png docs/scenarios/$$name.png; \
+	done
+	$(BIN)/python -c "$$KEEP_MEANS" results/scenarios docs/scenarios/table.csv
 
 pictures: $(STAMP)  ## draw the pictures of README and docs anew, from docs/evidence and the zoo
 	$(BIN)/python docs/pictures.py

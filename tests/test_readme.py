@@ -49,8 +49,8 @@ sys.exit(f"no extra {{asked - known.keys()}}" if asked - known.keys() else 0)
 COMMAND = f"""#!/bin/sh
 case "$1" in
 train) set -- "$@" --set stop.training_iteration=2 --set report=false ;;
-evaluate | compare | impulse | transition | moments)
-  case "$*" in *--learn*) set -- "$@" --learn 1 ;; esac
+evaluate | compare | impulse | transition | scenario | moments)
+  case "$*" in *--learn* | scenario*) set -- "$@" --learn 1 ;; esac
   set -- "$@" --episodes 4 ;;
 best-response) set -- "$@" --type government --seeds 1 --iterations 1 --episodes 8 ;;
 sweep) test -f "$2" && set -- "$@" --help ;;
