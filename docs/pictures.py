@@ -33,6 +33,7 @@ DOCS = Path(__file__).resolve().parent
 # Sweeps of the page about the curriculum, and what is drawn of them.
 CELLS = {
     "curriculum": "quickstart",
+    "curriculum_closed": "closed, more money",
     "curriculum_flat": "flat networks",
     "curriculum_paper": "paper's learner",
 }
