@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import inspect
 import os
@@ -21,8 +22,10 @@ from rbc_marl.equilibrium.study import StudyFile
 from rbc_marl.experiments.build import ExperimentSettings
 from rbc_marl.mechanics import BASES
 from rbc_marl.mechanics.part import Choice
+from rbc_marl.presets import preset_files
 from rbc_marl.rllib.algorithm import EconomyPPOConfig
 from rbc_marl.rllib.settings import PER_MODULE
+from rbc_marl.settings import load_yaml_file
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -144,3 +147,45 @@ def test_every_picture_of_the_docs_is_named_where_they_are_made():
     named = set(re.findall(r'"(\w+\.png)"', script))
     for path in DOCS.rglob("*.png"):
         assert path.name in named or f'"{path.stem}"' in script, path
+
+
+IN_WORDS = {
+    "output": "output (units per consumer)",
+    "consumption": "consumption (units)",
+    "exports": "exports (units)",
+    "hours": "hours",
+    "wage": "wage",
+    "price": "price",
+    "investment": "investment (money per consumer)",
+    "tax_revenue": "tax revenue (money per consumer)",
+    "consumer_reward": "utility of a consumer",
+    "firm_reward": "profit of a firm",
+    "welfare_total": "total welfare",
+}
+
+
+@pytest.mark.parametrize("name", sorted(preset_files("scenario")))
+def test_a_page_answers_each_scenario_with_the_numbers_of_its_table(name):
+    with (DOCS / "scenarios" / "table.csv").open(encoding="utf-8") as file:
+        table = [row for row in csv.DictReader(file) if row["scenario"] == name and not row["group"]]
+
+    def cell(quantity, seed, who):
+        asked = (quantity, seed, who)
+        (row,) = (row for row in table if (row["quantity"], row["seed"], row["policies"]) == asked)
+        return {key: float(row[key]) for key in ("without", "difference", "high")}
+
+    expected = []
+    for quantity, words in IN_WORDS.items():
+        kept, *learned = (cell(quantity, *one) for one in (("0", "kept"), ("0", "learned"), ("1", "learned")))
+        level = abs(kept["without"])
+        digits = 0 if level >= 1000 else 1 if level >= 100 else 2
+        changes = [
+            f"{one['difference']:+,.{digits}f} ± {one['high'] - one['difference']:,.{digits}f}"
+            for one in (kept, *learned)
+        ]
+        expected.append(f"| {words} | {kept['without']:,.{digits}f} | {' | '.join(changes)} |")
+    text = (DOCS / "scenarios" / f"{name}.md").read_text(encoding="utf-8")
+    found = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert found == expected
+    assert "![" in text and f"]({name}.png)" in text and (DOCS / "scenarios" / f"{name}.png").is_file()
+    assert text.startswith(f"# {load_yaml_file(preset_files('scenario')[name])['question'].partition('?')[0]}")
