@@ -18,6 +18,9 @@ from rbc_marl.errors import ConfigError
 from rbc_marl.policies import Policies
 from rbc_marl.provenance import versions
 
+# Values of which a terminal has room for intervals as well.
+_MOST_WITH_INTERVALS = 3
+
 
 @dataclass(frozen=True)
 class Static:
@@ -68,10 +71,12 @@ class Statics:
 
     def tables(self) -> list[Table]:
         """The table for a terminal."""
-        head, rows = self._cells()
-        table = Table(title=self._title(), title_justify="left", box=None, pad_edge=False)
+        with_intervals = len(self.values) <= _MOST_WITH_INTERVALS
+        head, rows = self._cells(with_intervals)
+        title = self._title() + ("" if with_intervals else "; --out statics.csv has intervals")
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for place, name in enumerate(head):
-            table.add_column(name, justify="right" if place else "left")
+            table.add_column(name, justify="right" if place else "left", no_wrap=True)
         for row in rows:
             table.add_row(*row)
         return [table]
@@ -91,11 +96,12 @@ class Statics:
     def _title(self) -> str:
         return f"by {self.name}: {self.episodes} episodes at each value, seed {self.seed}"
 
-    def _cells(self) -> tuple[list[str], list[list[str]]]:
+    def _cells(self, with_intervals: bool = True) -> tuple[list[str], list[list[str]]]:
         rows = [["outcome", *(one.outcome for one in self.of(COMPARED[0]))]]
         for quantity in COMPARED:
             found = self.of(quantity)
-            cells = (f"{shown(one.mean)} ± {shown(one.mean - one.low)}" for one in found)
+            halves = (f" ± {shown(one.mean - one.low)}" if with_intervals else "" for one in found)
+            cells = (f"{shown(one.mean)}{half}" for one, half in zip(found, halves, strict=True))
             rows.append([quantity.replace("_", " "), *cells])
         return ["", *(f"{value:g}" for value in self.values)], rows
 
