@@ -148,8 +148,8 @@ def _shocks(config: EconomyConfig) -> dict[str, AnyProcess]:
 def _seen(config: EconomyConfig, state: EconomyState, name: str, shock: AnyProcess) -> list[Tensor]:
     """What is seen of a shock, now and as far ahead as there are news: [B, 1] each, of agents' own [B, N, 1].
 
-    Of an AR(1) process the logarithm of the factor in its standard deviations; of what is drawn for an episode its place
-    in the range of draws, from 0 to 1; else the value as a share of the largest.
+    Of an AR(1) process the logarithm of the factor in its standard deviations; of what is drawn for an episode its
+    place in the range of draws, from 0 to 1; else the value as a share of the largest.
     """
     paths = [at(state.shocks[name], state.time, ahead).unsqueeze(-1) for ahead in range(shock.seen)]
     if isinstance(shock, Ar1):

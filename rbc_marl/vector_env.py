@@ -165,9 +165,9 @@ class VectorEconomy:
         Agents see it where they see shocks to the number.
 
         Args:
-            factors: By name (`rbc_marl.processes.Shocks.by_period`), one for each period from the first on; later periods have
-                the last one. Of a number that is 0 and that no process moves they are what it becomes. Empty: nothing
-                is imposed any more.
+            factors: By name (`rbc_marl.processes.Shocks.by_period`), one for each period from the first on; later
+                periods have the last one. Of a number that is 0 and that no process moves they are what it becomes.
+                Empty: nothing is imposed any more.
 
         Raises:
             ConfigError: A name is unknown, or factors are none.

@@ -164,12 +164,16 @@ def compare(policies: Mapping[str, Policies], episodes: int = 256, seed: int = 0
     for name, one in played.items():
         for quantity in COMPARED:
             values, before = (e.quantities[quantity].double() for e in (one, played[first]))
-            unit = _OF_AN_EPISODE.get(quantity) or UNITS[quantity]
             found = paired(values - before)
             ends = (found["gain"], found["low"], found["high"])
-            changes.append(Change(name, quantity, unit, float(values.mean()), *ends))
+            changes.append(Change(name, quantity, unit_of(quantity), float(values.mean()), *ends))
     gains = [gain for name in others for gain in _gains(name, played[first], played[name])]
     return Comparison(tuple(played), tuple(changes), tuple(gains), episodes, seed)
+
+
+def unit_of(quantity: str) -> str:
+    """The unit of one of `COMPARED`."""
+    return _OF_AN_EPISODE.get(quantity) or UNITS[quantity]
 
 
 def _gains(name: str, home: Episodes, other: Episodes) -> list[GroupGain]:

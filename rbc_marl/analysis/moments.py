@@ -39,6 +39,8 @@ _WORDS = {
     "autocorrelation": "autocorr.",
     "with_output": "corr. with output",
 }
+MOMENTS = tuple(_WORDS)
+"""Names of moments."""
 # Periods that a series needs at least.
 _FEWEST = 3
 # A series that moves by less than this share of it does not move: quantities are of single precision.
@@ -141,8 +143,8 @@ def moments(
         raise ConfigError(f"episodes of {length} periods are too short for moments; give --set horizon=10")
     played = play(policies, episodes, seed, record=True)
     series = {name: periods_of(played, name)[:, counted.start : counted.stop].numpy() for name in SERIES}
-    found = [_moments({name: values[i] for name, values in series.items()}, smoothing) for i in range(episodes)]
-    of_data = _moments(data, smoothing) if data else {}
+    found = [moments_of({name: values[i] for name, values in series.items()}, smoothing) for i in range(episodes)]
+    of_data = moments_of(data, smoothing) if data else {}
     rows = []
     for name in SERIES:
         for moment in _WORDS:
@@ -200,8 +202,8 @@ def _is_number(cell: str | None) -> bool:
         return False
 
 
-def _moments(series: Mapping[str, Series], smoothing: float | None) -> dict[str, dict[str, float | None]]:
-    """Moments of one episode, or of data, by quantity."""
+def moments_of(series: Mapping[str, Series], smoothing: float | None) -> dict[str, dict[str, float | None]]:
+    """Moments of one episode, or of data, by quantity and moment (`MOMENTS`); None where one does not exist."""
     cycles = {name: _cycle(x, smoothing) for name, x in series.items()}
     output = cycles.get("output")
     deviations = {

@@ -21,7 +21,7 @@ from rbc_marl.mechanics.utility import AdditiveUtility
 
 _BISECTIONS = 60
 # What the planner reads in the configuration: where shocks move it, there is none.
-_READ = ("technology", "crra", "depreciation", "workers", "firms")
+_READ = ("technology", "crra", "depreciation", "workers", "firms", "labour_disutility_scale")
 
 
 class Plan(NamedTuple):

@@ -53,9 +53,18 @@ def evaluate(
         str | None,
         typer.Option(metavar="FILE@PERIOD", help="Save the states after a period, to start at: --set start=FILE."),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="KEY=V1,V2,...", help="A table over values of a number: export_quota=10,50,100."),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
+    if at is not None:
+        if greedy or trembles or states or by != "period":
+            raise ConfigError("--at goes with --set, --fix, --episodes, --seed, --out and --json; leave the others out")
+        _table(checkpoint, at, episodes, seed, as_json, out_, set_, fix, trust)
+        return
     from rbc_marl.analysis.frames import PICTURES, check_path, save_frame
     from rbc_marl.analysis.indicators import indicator_words
     from rbc_marl.analysis.off_path import off_path
@@ -127,6 +136,32 @@ def evaluate(
     options += ["--trust"] if trust else []
     words = ["rbc-marl", "evaluate", str(checkpoint), *options, "--out", "economy.png"]
     print(f"next: {shlex.join(words)}   (draws it; or periods.parquet)")
+
+
+def _table(
+    checkpoint: Path, at: str, episodes: int, seed: int, as_json: bool, out: str | None, set_: list[str] | None,
+    fix: list[str] | None, trust: bool,
+) -> None:  # fmt: skip
+    """Print what the economy does at each of several values of a number."""
+    from rbc_marl.analysis.frames import PICTURES
+    from rbc_marl.analysis.outcomes import BEST
+    from rbc_marl.analysis.statics import statics
+    from rbc_marl.cli.saving import output_files, save_and_show
+    from rbc_marl.policies.imposed import Imposed
+    from rbc_marl.policies.saved import load_policies
+
+    files = output_files([out] if out else None, PICTURES)
+    name, equals, texts = at.partition("=")
+    values = [pair(f"{name}={text}", "--at")[1] for text in texts.split(",")] if equals else []
+    if not values or not all(type(value) in (int, float) for value in values):
+        raise ConfigError(f"--at {at}: write it as a number and its values, such as export_quota=10,50,100")
+    name, economy = name.strip().removeprefix("env_config."), changes_of(set_)
+    sets = {value: load_policies(checkpoint, economy={**economy, name: value}, trust=trust) for value in values}
+    imposed = Imposed.parse(dict(pair(text, "--fix") for text in fix or []), "--fix")
+    rules = str(next(iter(sets.values())).info.get("rules", BEST))
+    found = statics(name, {value: imposed.on(one) for value, one in sets.items()}, episodes, seed, rules)
+    mend = "the same with --out statics.csv, or statics.png"
+    save_and_show(found, found.tables, found.charts, files, as_json, mend)
 
 
 def _draw(played: Episodes, policies: Policies, by: Rows, seed: int, out: Path, name: str) -> None:

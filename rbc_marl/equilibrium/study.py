@@ -22,6 +22,7 @@ from rbc_marl.analysis.figures import sweeps
 from rbc_marl.analysis.figures.deviations import best_responses
 from rbc_marl.analysis.studies import outcome_report, table_files
 from rbc_marl.analysis.tables import training_summary
+from rbc_marl.analysis.targets import Targets
 from rbc_marl.analysis.taxes import kept_pairs, pair_of, play_anchors, tax_panels, tax_summary, to_dict
 from rbc_marl.equilibrium import best_response
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
@@ -79,6 +80,8 @@ class StudyFile(SweepFile):
             return self
         if self.arms is not None or self.variants is not None:
             raise ValueError("taxes has arms of its own; leave out arms and variants")
+        if self.targets is not None:
+            raise ValueError("targets are for arms and variants; leave them or taxes out")
         if self.scheduler is not None:
             raise ValueError("scheduler stops runs, but means of taxes count every run as it is; leave it out")
         if self.best_response is not None:
@@ -458,6 +461,9 @@ def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: S
         anchors = play_anchors(economy) if economy is not None else []
         files["taxes.json"] = json.dumps(to_dict(rows, anchors, coarse), indent=1) + "\n"
         parts = ["Learned taxes against fixed ones:", tax_summary(rows, anchors, coarse), *parts]
+    targets = study.runs[0].measure
+    if isinstance(targets, Targets):
+        parts = ["Nearest to the targets:", targets.summary(rows), *parts]
     text = "\n\n".join(parts)
     columns = dict.fromkeys(name for row in rows for name in row)
     for name, content in {**files, "summary.md": text + "\n", METRICS: metrics(columns)}.items():

@@ -41,8 +41,7 @@ from rbc_marl.mechanics import Welfare
 from rbc_marl.policies.saved import PolicySet, load_policies
 
 RUNS = "runs"
-# Further columns of a row: of policies, on so many episodes, with a seed.
-Measure = Callable[[PolicySet, int, int], Mapping[str, float]]
+Measure = Callable[[PolicySet, int, int], Mapping[str, float | None]]  # columns of a row, on episodes, with a seed
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,8 @@ class RunSpec:
         shared = {key: value for key, value in resolved["config"].items() if key != "seed"}
         run = {key: value for key, value in resolved.items() if key not in ("loggers", "report")}
         decisive = [{**run, "config": shared, "storage_path": None}, self.episodes, self.rules]
-        decisive += [self.measure is not None, *([self.welfares] if self.welfares else [])]
+        measured = getattr(self.measure, "decides", self.measure is not None)
+        decisive += [measured, *([self.welfares] if self.welfares else [])]
         return replace(
             self,
             economy=experiment.env_config,

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJso
 
 from rbc_marl.analysis.groups import Thresholds
 from rbc_marl.analysis.outcomes import BEST, check_reference
+from rbc_marl.analysis.targets import Target, Targets
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.experiments.file import (
@@ -133,6 +134,10 @@ class SweepFile(Section):
     """The rule-based economy that tells impaired runs from living ones."""
     groups: Thresholds = Thresholds()
     """How far two runs may differ and still be alike."""
+    targets: dict[str, Target | float] | str | None = None
+    """Moments that runs are to come near to, by name, or a CSV file of data beside this one."""
+    hp: float | None = Field(None, ge=0)
+    """Of the filter that takes a trend out before moments are measured; null: none."""
     scheduler: AnyScheduler | None = None
     """What ends runs early; null: nothing."""
     report: bool = True
@@ -198,12 +203,15 @@ class SweepReader(Generic[F]):
         self._bases: dict[Path, ExperimentSpec] = {}
         self.name, settings = self._read()
         self.is_small = small
+        self.targets: Targets | None = None
         with line_numbers(self.path):
             self.file = kind.parse(settings, self.name)
             if small and self.file.small is None:
                 raise ConfigError(f"{self.name}.small is missing; give what it changes, or leave out --small")
             if small:
                 self.file = kind.parse({**settings, **settings["small"]}, self.name)
+            if self.file.targets is not None:
+                self.targets = Targets.of(self.file.targets, self.path.parent, self.file.hp)
 
     def _read(self) -> tuple[str, Mapping[str, Any]]:
         """The name of the file's sweep, and its settings."""
@@ -299,7 +307,7 @@ class SweepReader(Generic[F]):
             episodes=self.file.episodes,
             rules=arm.arm.rules or self.file.rules,
             welfares=arm.welfares,
-            measure=arm.measure,
+            measure=arm.measure or self.targets,
         )
         experiment = run.build(Path("results"))
         run = run.checked(experiment)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rbc_marl import ConfigError, UserError, preset
-from rbc_marl.analysis.moments import SERIES, _moments, hp_trend, moments, read_data
+from rbc_marl.analysis.moments import SERIES, hp_trend, moments, moments_of, read_data
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.policies.imposed import Imposed
 from rbc_marl.policies.scripted import UniformPolicies
@@ -53,7 +53,7 @@ def test_an_ar1_series_has_its_moments():
     for shock in random.normal(size=20_000):
         x.append(0.8 * x[-1] + 0.01 * shock)
     output = 10.0 + np.array(x)
-    found = _moments({"output": output, "hours": 5.0 - 2.0 * np.array(x)}, None)
+    found = moments_of({"output": output, "hours": 5.0 - 2.0 * np.array(x)}, None)
     assert found["output"]["deviation"] == pytest.approx(0.1 / math.sqrt(1 - 0.64), rel=0.05)
     assert found["output"]["autocorrelation"] == pytest.approx(0.8, abs=0.02)
     assert found["hours"]["with_output"] == pytest.approx(-1.0)

@@ -87,3 +87,37 @@ def test_own_choices_are_not_valued_where_workers_differ():
     small_config(economy=economy).validate()
     with pytest.raises(ConfigError, match=r"logit_response needs workers who are alike, and has shocks\.workers"):
         small_config(economy=economy, logit_response=True).validate()
+
+
+FAMILY = {
+    "crra": {"kind": "drawn", "low": 0.05, "high": 0.5},
+    "consumer_grant": {"kind": "drawn", "low": 0.0, "high": 5.0},
+    "depreciation": {"kind": "drawn", "low": 0.0, "high": 0.2},
+    "labour_disutility_scale": {"kind": "drawn", "low": 0.5, "high": 2.0},
+}
+
+
+@pytest.mark.parametrize("logit_response", [None, True])
+def test_a_family_of_many_numbers_is_learned_in(logit_response):
+    settings = {"economy": {"shocks": FAMILY}, "logit_response": logit_response}
+    runner = EconomyEnvRunner(small_config(**settings))
+    (rollout,) = runner.sample()
+    for name, process in FAMILY.items():
+        place = observation_layout(runner.economy).global_slices[name]
+        shares = rollout.observations["global"][..., place]
+        assert (shares == shares[:1]).all() and len(shares[0].unique()) > 1, name  # by economy, and in no period
+        if logit_response:
+            low, high = process["low"], process["high"]
+            numbers = rollout.parameters[name]
+            assert torch.allclose((numbers - low) / (high - low), shares.squeeze(-1), atol=1e-5), name
+    with built(small_config(**settings)) as algorithm:
+        before = weights_of(algorithm)
+        algorithm.train()
+        assert changed(before, weights_of(algorithm)) == {"consumer", "firm", "government"}
+
+
+def test_a_run_of_a_population_meets_the_economies_of_a_family_that_it_would_meet_alone():
+    family = small_config(economy={"shocks": FAMILY})
+    both, alone = Population(family, (3, 8)), Population(family, (8,))
+    rollouts = [population.sample(population._phases_at(0))[0].observations["global"] for population in (both, alone)]
+    assert torch.equal(rollouts[0][0, 4:], rollouts[1][0])
