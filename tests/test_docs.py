@@ -177,10 +177,10 @@ def test_a_page_answers_each_scenario_with_the_numbers_of_its_table(name):
     expected = []
     for quantity, words in IN_WORDS.items():
         kept, *learned = (cell(quantity, *one) for one in (("0", "kept"), ("0", "learned"), ("1", "learned")))
-        level = abs(kept["without"])
+        level = max(abs(kept["without"]), abs(learned[0]["difference"]))
         digits = 0 if level >= 1000 else 1 if level >= 100 else 2
         changes = [
-            f"{one['difference']:+,.{digits}f} ± {one['high'] - one['difference']:,.{digits}f}"
+            f"{one['difference']:+z,.{digits}f} ± {one['high'] - one['difference']:z,.{digits}f}"
             for one in (kept, *learned)
         ]
         expected.append(f"| {words} | {kept['without']:,.{digits}f} | {' | '.join(changes)} |")
