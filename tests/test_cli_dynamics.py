@@ -39,12 +39,13 @@ def test_impulse_prints_and_saves_responses(capsys, tmp_path):
 
 def test_transition_and_another_economy_in_json(capsys):
     words = ["transition", "quickstart", "--reform", "income_tax=0.2@4", "--reform", "export_quota=10@4", "--json"]
-    status, out, _ = run(capsys, *words, "--set", "horizon=5", *SMALL)
+    status, out, _ = run(capsys, *words, "--reform", "wage>=22@4", "--set", "horizon=5", *SMALL)
     found = json.loads(out)
     assert status == 0 and found["horizon"] == 5 and found["first"] == 4
-    assert found["treatment"] == "income_tax 0.2, export_quota 10 from period 4 on"
+    assert found["treatment"] == "income_tax 0.2, export_quota 10, minimum_wage 22 from period 4 on"
     taxes = [one for one in found["paths"] if one["quantity"] == "income_tax"]
     assert [one["treated"] for one in taxes[3:]] == pytest.approx([0.2, 0.2])
+    assert min(one["treated"] for one in found["paths"] if one["quantity"] == "wage" and one["period"] > 3) >= 22.0
 
 
 def test_a_scenario_is_asked_by_its_name_or_by_a_file(capsys, tmp_path):
@@ -78,6 +79,7 @@ def test_moments_print_a_table_beside_data(capsys, tmp_path):
         (["impulse", "closed_money", "--shock", "export_price=-5%@3"], "a closed economy has none; give another"),
         (["impulse", "quickstart", "--shock", "technology=-5%@3", "--out", "a.doc"], "a.doc"),
         (["transition", "quickstart", "--reform", "income_tax=0.2"], "such as income_tax=0.2@5"),
+        (["transition", "quickstart", "--reform", "price<=1234@3"], "maximum_price is 1234.0; it must be"),
         (["transition", "quickstart", "--reform", "wage=11@3", "--reform", "price=500@4"], "give one period"),
         (["scenario", "exportban"], "exportban does not exist; give the path of a YAML file"),
         (["scenario", "export_ban", "--set", "export_qota=1"], 'did you mean "export_quota"'),
