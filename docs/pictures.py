@@ -24,8 +24,7 @@ from rbc_marl.analysis.comparison import compare
 from rbc_marl.analysis.drawing import save
 from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, responses, sweeps, taxes
 from rbc_marl.analysis.rollouts import play
-from rbc_marl.analysis.treatments import Impulse, Reform, impulse, reformed, transition
-from rbc_marl.experiments.learning_on import CONTROL, LEARNED, learn_on
+from rbc_marl.analysis.treatments import Impulse, impulse
 from rbc_marl.policies.imposed import Imposed
 from rbc_marl.presets import zoo
 
@@ -94,12 +93,6 @@ def main(to: Path = DOCS) -> None:
     draw(to / "reform.png", reforms.reform(compare({"quickstart": trained, **taxed})))
     shock = Impulse(number="technology", change=-0.05, period=3)
     draw(to / "impulse.png", responses.responses(impulse(rbc_marl.load("open_shocks"), shock)))
-    reform = Reform(values={"income_tax": 0.2}, period=5)
-    with TemporaryDirectory() as folder:
-        treatment = reformed(rbc_marl.load("open_shocks").config, reform)
-        ended = learn_on(Path("open_shocks"), treatment, 100, Path(folder))
-        control, learned = (rbc_marl.load(ended[name]) for name in (CONTROL, LEARNED))
-        draw(to / "learned.png", responses.responses(transition(control, reform, learned=learned)))
     with TemporaryDirectory() as folder:
         by_tutorial(Path(folder))
         shutil.copyfile(Path(folder) / "economy.png", to / "economy.png")
