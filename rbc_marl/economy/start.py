@@ -49,7 +49,7 @@ def initial_state(
     scale = labour_disutility_scale
     firms = config.num_firms
     state = EconomyState(
-        price=same(config.initial_price, firms),
+        price=same(1.0 if config.market == "clearing" else config.initial_price, firms),
         wage=same(config.initial_wage, firms),
         inventory=same(config.initial_inventory, firms),
         overdemanded=same(0.0, firms),
