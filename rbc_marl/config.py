@@ -201,8 +201,8 @@ class EconomyConfig(Section):
             raise ValueError("market is clearing, and nothing is left to export; give open_economy: false")
         if self.dividend_share != 1.0:
             raise ValueError(
-                f"dividend_share is {self.dividend_share:g}, and where the market is clearing consumers get all profit; "
-                "give dividend_share: 1"
+                f"dividend_share is {self.dividend_share:g}, and where the market is clearing consumers get all "
+                "profit; give dividend_share: 1"
             )
         if self.num_firms > 1 and not self.utility.has_one_good:
             raise ValueError(
