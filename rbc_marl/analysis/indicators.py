@@ -201,7 +201,8 @@ def indicator_words(values: Mapping[str, float | None], config: EconomyConfig) -
     ]
     ginis = [(name, values.get(f"gini_{name}")) for name in ("income", "consumption", "money")]
     unequal = ", ".join(f"{name} {gini:.2f}" for name, gini in ginis if gini is not None)
-    return [f"firms post: {'; '.join(prices) or 'none of the choices'}", *([f"Gini: {unequal}"] if unequal else [])]
+    posted_words = [f"firms post: {'; '.join(prices) or 'none of the choices'}"] if config.market == "posted" else []
+    return [*posted_words, *([f"Gini: {unequal}"] if unequal else [])]
 
 
 def money_of_consumers(config: EconomyConfig) -> float:

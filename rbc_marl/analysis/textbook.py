@@ -19,12 +19,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rbc_marl.analysis.rollouts import Episodes
+from rbc_marl.analysis.euler import euler_errors, resource_residuals
+from rbc_marl.analysis.rollouts import Episodes, play
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError
 from rbc_marl.mechanics.labour import Linear, Power
 from rbc_marl.mechanics.production import CobbDouglas
 from rbc_marl.mechanics.utility import Crra
+from rbc_marl.policies import Policies
 
 # Periods at either end that are left out of means: capital is on its way, or nobody needs it any more.
 ENDS = 5
@@ -121,3 +123,33 @@ def learned(episodes: Episodes) -> Learned:
         raise ConfigError(f"horizon is {config.horizon}; a middle needs more than {2 * ENDS} periods")
     invested, made = (episodes.firms[name].double().sum(dim=(0, 2)) for name in ("investment", "output"))
     return Learned(invested / made, episodes.periods["hours"].double().mean(dim=0), best)
+
+
+def measured(policies: Policies, episodes: int = 64, seed: int = 0, *, greedy: bool = True) -> list[dict[str, float]]:
+    """What policies do beside the closed form, and what another choice would gain: a row for each period.
+
+    Args:
+        policies: Of the consumer and the firm.
+        episodes: Where choices are drawn; greedy play has one.
+        seed: Of the draws.
+        greedy: Whether everybody takes the likeliest choice.
+
+    Returns:
+        ``period`` from 1, ``saving`` and ``hours``, ``best_saving`` and ``best_hours`` of the closed form,
+        ``consumer_gain`` and ``firm_gain``, Euler errors as shares of the period's consumption, and ``residual``, the
+        largest of any identity over all periods as a share of output.
+
+    Raises:
+        ConfigError: The economy has no closed form.
+    """
+    found = learned(play(policies, episodes, seed, greedy, record=True))
+    gains = [euler_errors(policies, who, 0, episodes, seed, greedy=greedy).share for who in ("consumer", "firm")]
+    residual = max(resource_residuals(policies, episodes, seed, greedy=greedy).values())
+    columns = {
+        "saving": found.saving, "hours": found.hours, "best_saving": found.best.saving, "best_hours": found.best.hours,
+        "consumer_gain": gains[0], "firm_gain": gains[1],
+    }  # fmt: skip
+    return [
+        {"period": t + 1, **{name: float(column[t]) for name, column in columns.items()}, "residual": residual}
+        for t in range(len(found.saving))
+    ]
