@@ -31,7 +31,8 @@ def composition(episodes: Episodes) -> dict[str, float | None]:
     Returns:
         ``profit``: rewards of all firms over an episode, in money; where they serve their owners, profit after tax.
         ``profit_share``: their part in total welfare, as it is weighted there; the rest is consumers' utility. None
-        where one of the two is negative or rewards are no money: there are no shares then. ``export_share``: exports in all units sold; 0 where nothing is. ``price_lowest``, ``price_highest``,
+        where one of the two is negative or rewards are no money: there are no shares then. ``export_share``: exports in
+        all units sold; 0 where nothing is. ``price_lowest``, ``price_highest``,
         ``wage_lowest``, ``wage_highest``: share of firms and periods at that end of the choices, without the first
         period, which begins with prices and wages that nobody chose.
 
