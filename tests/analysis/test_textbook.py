@@ -11,10 +11,18 @@ import torch
 from rbc_marl import ConfigError, EconomyConfig
 from rbc_marl.analysis.euler import euler_errors, resource_residuals
 from rbc_marl.analysis.figures.textbook import paths
+from rbc_marl.analysis.indicators import indicator_words, indicators
+from rbc_marl.analysis.outcomes import outcome
+from rbc_marl.analysis.planner import lacks_plan
 from rbc_marl.analysis.rollouts import play
+from rbc_marl.analysis.shopping import shopping
 from rbc_marl.analysis.textbook import closed_form, learned, measured
+from rbc_marl.analysis.upper_bounds import lacks_bounds
 from rbc_marl.choices import head_sizes
 from rbc_marl.economy import Actions, initial_state, period, residuals
+from rbc_marl.economy.own_choices import require_own_values
+from rbc_marl.policies.scripted import ScriptedPolicies
+from rbc_marl.policies.strategies import rule_names
 from rbc_marl.presets import find_file
 from rbc_marl.settings import load_yaml_file
 from tests.neoclassical import Model, solve
@@ -207,3 +215,26 @@ def test_the_preset_is_the_textbook_case_and_its_grid_holds_the_closed_form_with
     for choices, value in ((config.hours_choices, best.hours[5]), (config.investment_choices, best.far_saving)):
         assert min(abs(choice / float(value) - 1.0) for choice in choices) < 0.03
     assert head_sizes(config, "government") == (1,)
+
+
+def test_tools_that_need_posted_prices_leave_out_what_they_cannot_say_or_refuse_in_a_line():
+    with pytest.raises(ConfigError, match="rules post prices and wages, and the market is clearing"):
+        ScriptedPolicies(TEXTBOOK)
+    with pytest.raises(ConfigError, match="logit_response needs a market of posted prices, and has market clearing;"):
+        require_own_values(TEXTBOOK, "logit_response")
+    assert lacks_bounds(TEXTBOOK) == "market clearing" and lacks_plan(TEXTBOOK.replace(depreciation=0.0)) == "clearing market"
+    assert lacks_bounds(EconomyConfig(discount=0.9)) == "discount 0.9"
+    assert rule_names(TEXTBOOK, "firm") == []
+    plan = nearest_plan()
+    found = shopping(plan)
+    assert found.share is None and found.numbers()["demand_elasticity"] == 0
+    assert found.describe().startswith("markets clear")
+    episodes = play(plan, 1, record=True, agents=True)
+    said = indicators(episodes)
+    assert said["unsold_share"] is None and said["markup"] is None and said["labour_share"] == pytest.approx(0.64)
+    assert indicator_words(said, TEXTBOOK) == ["Gini: income 0.00, consumption 0.00, money 0.00"]
+    wage = 0.64 * episodes.firms["output"][0, :, 0] / episodes.periods["hours"][0]
+    torch.testing.assert_close(episodes.periods["wage"][0], wage)  # paid in the period, and not the one before
+    torch.testing.assert_close(episodes.consumer_periods["wage"][0, :, 0], wage)
+    assert not episodes.periods["unsold"].any() and float(episodes.quantities["price"][0]) == 1.0
+    assert outcome(TEXTBOOK, {k: float(v.mean()) for k, v in episodes.quantities.items()}) == "living"
