@@ -222,7 +222,8 @@ def test_tools_that_need_posted_prices_leave_out_what_they_cannot_say_or_refuse_
         ScriptedPolicies(TEXTBOOK)
     with pytest.raises(ConfigError, match="logit_response needs a market of posted prices, and has market clearing;"):
         require_own_values(TEXTBOOK, "logit_response")
-    assert lacks_bounds(TEXTBOOK) == "market clearing" and lacks_plan(TEXTBOOK.replace(depreciation=0.0)) == "clearing market"
+    assert lacks_bounds(TEXTBOOK) == "market clearing"
+    assert lacks_plan(TEXTBOOK.replace(depreciation=0.0)) == "clearing market"
     assert lacks_bounds(EconomyConfig(discount=0.9)) == "discount 0.9"
     assert rule_names(TEXTBOOK, "firm") == []
     plan = nearest_plan()
