@@ -23,7 +23,7 @@ def paths(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
     periods = [float(row["period"]) for row in by_seed[0]]
     counted = f"periods {ENDS + 1} to {len(periods) - ENDS} are those of the table"
     charts = []
-    for name, title, unit, scale in (("saving", "saving rate", "% of output", 100.0), ("hours", "hours", "hours", 1.0)):
+    for name, title, unit, scale in (("saving", "saving rate", "% of output", 100.0), ("hours", "hours", "worked in a period", 1.0)):
         runs = [
             Line(periods, [scale * row[name] for row in of_seed], "" if number else "learned", colour=0, is_faint=True)
             for number, of_seed in enumerate(by_seed)
@@ -40,6 +40,6 @@ def paths(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
         f"a line for each of {len(seeds)} seeds."
     )
     bound = Rule(_BOUND, "1%")
-    y = "gain (% of the period's consumption)"
+    y = "gain (% of consumption)"
     charts.append(Chart("euler", "Euler errors", "period", y, (*errors, bound), caption, starts_at_zero=True))
     return charts
