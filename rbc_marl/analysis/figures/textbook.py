@@ -23,7 +23,8 @@ def paths(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
     periods = [float(row["period"]) for row in by_seed[0]]
     counted = f"periods {ENDS + 1} to {len(periods) - ENDS} are those of the table"
     charts = []
-    for name, title, unit, scale in (("saving", "saving rate", "% of output", 100.0), ("hours", "hours", "worked in a period", 1.0)):
+    quantities = (("saving", "saving rate", "% of output", 100.0), ("hours", "hours", "worked in a period", 1.0))
+    for name, title, unit, scale in quantities:
         runs = [
             Line(periods, [scale * row[name] for row in of_seed], "" if number else "learned", colour=0, is_faint=True)
             for number, of_seed in enumerate(by_seed)
