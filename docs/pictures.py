@@ -22,7 +22,7 @@ import rbc_marl
 from rbc_marl.analysis.charts import Chart
 from rbc_marl.analysis.comparison import compare
 from rbc_marl.analysis.drawing import save
-from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, responses, sweeps, taxes
+from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, responses, sweeps, taxes, textbook
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.treatments import Impulse, impulse
 from rbc_marl.policies.imposed import Imposed
@@ -83,6 +83,7 @@ def main(to: Path = DOCS) -> None:
     certificate = json.loads((zoo()["open_rbc"] / "best_response" / "certificate.json").read_text(encoding="utf-8"))
     charts = deviations.best_responses(deviations.certificate_rows(certificate))
     draw(to / "evidence" / "equilibria.png", charts, columns=1)
+    draw(to / "textbook.png", textbook.paths(of_evidence("textbook")))
     trained = rbc_marl.load("quickstart")
     played = play(trained, agents=True)
     title = f"quickstart: {episodes.said(played)}; below, the first episode"

@@ -11,7 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.mechanics.labour import DisutilityPart, Linear
 from rbc_marl.mechanics.part import Part
-from rbc_marl.mechanics.production import CobbDouglas, ProductionPart
+from rbc_marl.mechanics.production import CobbDouglas, Production, ProductionPart
 from rbc_marl.mechanics.taxes import Equal, Flat, TransfersPart, WageTaxPart
 from rbc_marl.mechanics.utility import Crra, UtilityPart
 from rbc_marl.mechanics.welfare import Weighted, WelfarePart
@@ -86,6 +86,18 @@ class EconomyConfig(Section):
     dividend_share: Fraction = Field(0.0, description="share of positive profit after tax paid out to consumers alike")
     depreciation: Fraction = Field(0.0, description="share of capital that wears out in a period")
     consumption_tax: Money = Field(0.0, description="tax on goods, per unit of money that their seller gets")
+
+    market: Literal["posted", "clearing"] = Field(
+        "posted",
+        description="posted: firms post prices and wages, and sell what they made before; clearing: wages are the "
+        "marginal product of labour, and output is consumed and invested in the period in which it is made",
+    )
+    firm_objective: Literal["profit", "owners"] = Field(
+        "profit", description="what firms maximise: profit after tax, or the mean reward of consumers, who own them"
+    )
+    discount: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="weight of a period's rewards, for each period before it (beta)"
+    )
 
     utility: UtilityPart = Field(Crra(), description="utility: crra, basket, cara or ghh, or a class of one's own")
     disutility: DisutilityPart = Field(Linear(), description="disutility of labour: linear or power, or a class")
@@ -176,10 +188,44 @@ class EconomyConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_discount(self) -> Self:
+        if self.discount**self.horizon < 1e-30:
+            raise ValueError(
+                f"discount is {self.discount:g}, and of {self.horizon} periods the last count nothing in single "
+                "precision; give a shorter horizon"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_clearing(self) -> Self:
+        if self.market != "clearing":
+            return self
+        if self.open_economy:
+            raise ValueError("market is clearing, and nothing is left to export; give open_economy: false")
+        if self.dividend_share != 1.0:
+            raise ValueError(
+                f"dividend_share is {self.dividend_share:g}, and where the market is clearing consumers get all "
+                "profit; give dividend_share: 1"
+            )
+        if self.num_firms > 1 and not self.utility.has_one_good:
+            raise ValueError(
+                f"num_firms is {self.num_firms}, and a clearing market has one good; give one firm, or a utility to "
+                "which goods are one: {kind: basket, substitution: 100}"
+            )
+        if type(self.production).labour_share is Production.labour_share:
+            raise ValueError(f"a clearing market pays labour_share, which {self.production.title} does not have")
+        return self
+
     @property
     def parts(self) -> dict[str, Part]:
         """Its parts by field; a welfare of a name alone is none."""
         return {name: value for name, value in self if isinstance(value, Part)}
+
+    def title_of(self, name: str) -> str:
+        """What a field is called in messages: ``utility ghh``, ``market clearing``."""
+        value = getattr(self, name)
+        return value.title if isinstance(value, Part) else f"{name} {value}"
 
     @property
     def own_parts(self) -> dict[str, Part]:
@@ -191,7 +237,8 @@ class EconomyConfig(Section):
         """What of its mechanics is not as published, such as "utility ghh"; empty where all is."""
         published = {name: field.default for name, field in EconomyConfig.model_fields.items()}
         parts = [part.title for name, part in self.parts.items() if part != published[name]]
-        return next(iter(parts + [n for n in ("depreciation", "consumption_tax") if getattr(self, n)]), "")
+        fields = ("depreciation", "consumption_tax", "market", "firm_objective", "discount")
+        return next(iter(parts + [name for name in fields if getattr(self, name) != published[name]]), "")
 
     def for_processes(self) -> dict[str, Any]:
         """Its fields for another process: plain data, but parts of one's own as they are, which find their code."""
@@ -258,7 +305,7 @@ EXPORTING = ("export_price", "export_quota")
 # Fields that are left out of what is saved where they are as published.
 _PARTS = (
     *("depreciation", "consumption_tax", "utility", "disutility", "production", "wage_tax", "transfers"),
-    *("shocks", "start"),
+    *("shocks", "start", "market", "firm_objective", "discount"),
 )
 
 PRESETS: dict[str, dict[str, Any]] = {"open": {"open_economy": True}, "closed": {"open_economy": False}}

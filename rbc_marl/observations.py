@@ -265,6 +265,9 @@ def bounds(
     for name, start in (("price", config.initial_price), ("wage", config.initial_wage)):
         if start > scale[name]:  # a few float32 steps above: the quotient is rounded differently there
             high[layout.global_slices[name]] = start / scale[name] * (1 + 2.0**-21)
+    if config.market == "clearing":  # what labour makes is paid, without an end
+        high[layout.global_slices["price"]] = 1.0 / scale["price"] if scale["price"] < 1.0 else 1.0
+        high[layout.global_slices["wage"]] = _FLOAT32_MAX / max(scale["wage"], 1.0)
     encoded = [(layout.global_slices["inventory"], config.num_firms)]
     own = layout.private_slices[agent_type]
     if "budget" in own:

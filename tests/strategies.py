@@ -96,9 +96,12 @@ PARTS: dict[str, list[object]] = {
         {"kind": "atkinson", "aversion": 0.0}, "nash", {"kind": "weighted", "weights": [2.0], "firms": 0.1},
     ],
     "depreciation": [0.0, 0.1, 1.0],
-    "consumption_tax": [0.0, 0.2, 3.0],
+    "consumption_tax": [0.0, 0.2, 3.0], "firm_objective": ["profit", "owners"], "discount": [1.0, 0.9],
 }  # fmt: skip
-"""Parts of every kind, and the two numbers beside them."""
+"""Parts of every kind, and the numbers beside them."""
+ONE_GOOD = {"kind": "basket", "substitution": 1e3}
+CLEARING = {"market": "clearing", "open_economy": False, "dividend_share": 1.0, "utility": ONE_GOOD}
+"""Fields of an economy of any size in which markets clear."""
 
 
 @st.composite
@@ -110,6 +113,8 @@ def situations(draw: st.DrawFn, num_envs: int = 2, *, parts: bool = False) -> Si
     config = draw(economies())
     if parts:
         config = config.replace(**{name: draw(st.sampled_from(kinds)) for name, kinds in PARTS.items()})
+        if draw(st.booleans()):
+            config = config.replace(**CLEARING)
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     envs, consumers, firms = num_envs, config.num_consumers, config.num_firms
 

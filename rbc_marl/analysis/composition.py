@@ -29,9 +29,10 @@ def composition(episodes: Episodes) -> dict[str, float | None]:
         episodes: Recorded ones.
 
     Returns:
-        ``profit``: rewards of all firms over an episode, in money. ``profit_share``: their part in total welfare, as it
-        is weighted there; the rest is consumers' utility. None where one of the two is negative: there are no shares
-        then. ``export_share``: exports in all units sold; 0 where nothing is. ``price_lowest``, ``price_highest``,
+        ``profit``: rewards of all firms over an episode, in money; where they serve their owners, profit after tax.
+        ``profit_share``: their part in total welfare, as it is weighted there; the rest is consumers' utility. None
+        where one of the two is negative or rewards are no money: there are no shares then. ``export_share``: exports in
+        all units sold; 0 where nothing is. ``price_lowest``, ``price_highest``,
         ``wage_lowest``, ``wage_highest``: share of firms and periods at that end of the choices, without the first
         period, which begins with prices and wages that nobody chose.
 
@@ -41,11 +42,14 @@ def composition(episodes: Episodes) -> dict[str, float | None]:
     episodes.require_periods()
     config = episodes.config
     means = {name: float(values.double().mean()) for name, values in episodes.quantities.items()}
-    profit = means["firm_return"] * config.num_firms
+    profit, weight = means["firm_return"] * config.num_firms, config.firm_welfare_weight
+    if is_for_owners := config.firm_objective == "owners":  # their reward is no money
+        earned = episodes.firms["profit"].double() - episodes.firms["corporate_tax_paid"].double()
+        profit = float(earned.sum(dim=(1, 2)).mean())
     sold = means["sales"] + means["exports"]
     return {
         "profit": profit,
-        "profit_share": _share(config.firm_welfare_weight * profit, means["welfare_consumers"]),
+        "profit_share": None if is_for_owners else _share(weight * profit, means["welfare_consumers"]),
         "export_share": means["exports"] / sold if sold > 0 else 0.0,
         **_corners("price", episodes.firms["price"], config.price_choices),
         **_corners("wage", episodes.firms["wage"], config.wage_choices),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
+import torch
 from torch import Tensor
 
 from rbc_marl.analysis.best_responses import CONFIDENCE
@@ -56,6 +57,11 @@ def consumption_equivalent(
     if home.num_episodes != other.num_episodes:
         counts = f"{home.num_episodes} episodes cannot be paired with {other.num_episodes}"
         raise ConfigError(f"{counts}; play as many of each")
+    if home.config.discount != other.config.discount:
+        raise ConfigError(
+            f"discount is {home.config.discount:g} in one economy and {other.config.discount:g} in the other; "
+            "utilities can be compared where it is the same"
+        )
     chosen = slice(None) if consumers is None else list(consumers)
     units, config = _baskets(other)[:, :, chosen].double(), other.config
     _baskets(home)  # refused where there are none
@@ -104,4 +110,5 @@ def _lifetime(units: Tensor, config: EconomyConfig) -> Tensor:
     """[N] utility of consumption [N, T, C, F] of the mean consumer over each episode."""
     goods = config.utility.of_goods(units.flatten(0, 1).transpose(1, 2), config)  # [N T, C]
     per_period: Tensor = goods.unflatten(0, units.shape[:2])
-    return per_period.sum(1).mean(1)
+    weight = config.discount ** torch.arange(units.shape[1], device=units.device, dtype=per_period.dtype)
+    return (per_period * weight.unsqueeze(-1)).sum(1).mean(1)

@@ -43,7 +43,8 @@ def indicators(episodes: Episodes) -> dict[str, float | None]:
         `INDICATORS`, then those of `strategies`. ``price_sales`` is `price_sales_correlation`; ``firms_money_share``
         (profit after tax and dividends in the money of consumers, see `money_of_consumers`) and ``planner_share``
         (consumers' welfare over that of `rbc_marl.analysis.planner.plan`) are of closed economies only, else None;
-        so is the first with a warm start, and the second where an economy has no planner.
+        so is the first with a warm start, and the second where an economy has no planner. Where markets clear all is
+        sold at one price: ``unsold_share`` and ``markup`` are None.
 
     Raises:
         ConfigError: The episodes were not recorded.
@@ -54,11 +55,12 @@ def indicators(episodes: Episodes) -> dict[str, float | None]:
     part = {name: values[:, middle(config.horizon)] for name, values in whole.items()}
     price, output, wages = part["price"], part["output"], part["wage_bill"]
     sold = {period: each["sales"] + each["exports"] for period, each in (("all", whole), ("middle", part))}
+    is_posted = config.market == "posted"
     return {
-        "unsold_share": unsold_share(whole["inventory"], sold["all"], whole["output"]),
+        "unsold_share": unsold_share(whole["inventory"], sold["all"], whole["output"]) if is_posted else None,
         "trade_share": trade_share(whole["inventory"], sold["all"]),
         "price_sales": price_sales_correlation(price, part["sales"]),
-        "markup": markup(price, sold["middle"], output, wages),
+        "markup": markup(price, sold["middle"], output, wages) if is_posted else None,
         "labour_share": ratio(wages, price * output),
         "concentration": concentration(part["sales"]),
         **{f"gini_{name}": gini(values) for name, values in episodes.consumers.items()},
@@ -199,7 +201,8 @@ def indicator_words(values: Mapping[str, float | None], config: EconomyConfig) -
     ]
     ginis = [(name, values.get(f"gini_{name}")) for name in ("income", "consumption", "money")]
     unequal = ", ".join(f"{name} {gini:.2f}" for name, gini in ginis if gini is not None)
-    return [f"firms post: {'; '.join(prices) or 'none of the choices'}", *([f"Gini: {unequal}"] if unequal else [])]
+    posted_words = [f"firms post: {'; '.join(prices) or 'none of the choices'}"] if config.market == "posted" else []
+    return [*posted_words, *([f"Gini: {unequal}"] if unequal else [])]
 
 
 def money_of_consumers(config: EconomyConfig) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
+from rbc_marl.economy.clearing import wage_paid
 
 # Mean hours below this share of the most one can choose: nobody works to speak of, and an open economy is dead.
 COLLAPSE_SHARE = 0.1
@@ -60,17 +61,20 @@ def period_quantities(config: EconomyConfig, state: EconomyState, flows: Flows) 
     """
     consumers = config.num_consumers
     welfare_consumers = flows.consumer_reward.sum(dim=1)
+    unsold = state.inventory - flows.sales - flows.exports
+    if config.market == "clearing":  # nothing is left of what is made
+        unsold = torch.zeros_like(unsold)
     sales, exports = flows.sales.sum(dim=1) / consumers, flows.exports.sum(dim=1) / consumers
     return {
         "hours": flows.hours.mean(dim=1),
         "employment": (flows.hours > 0).to(flows.hours.dtype).mean(dim=1),
-        "wage": state.wage.mean(dim=1),
+        "wage": wage_paid(config, state, flows).mean(dim=1),
         "output": flows.output.sum(dim=1) / consumers,
         "consumption": flows.consumption.sum(dim=(1, 2)) / consumers,
         "sales": sales,
         "exports": exports,
         "inventory": state.inventory.sum(dim=1) / consumers,
-        "unsold": (state.inventory - flows.sales - flows.exports).sum(dim=1) / consumers,
+        "unsold": unsold.sum(dim=1) / consumers,
         "price": state.price.mean(dim=1),
         "price_std": state.price.std(dim=1, correction=0),
         "income_tax": state.income_tax,

@@ -38,6 +38,8 @@ def lacks_plan(config: EconomyConfig) -> str:
     known = {"utility": AdditiveUtility, "disutility": Linear, "production": CobbDouglas}
     parts = [config.parts[name].title for name, base in known.items() if not isinstance(config.parts[name], base)]
     parts += ["a depreciation"] if config.depreciation else []
+    parts += [f"{config.market} market"] if config.market != "posted" else []
+    parts += ["a discount"] if config.discount != 1.0 else []
     moving = config.shocks.on if config.shocks is not None else {}
     parts += [f"shocks.{name}" for name in _READ if name in moving]
     return next(iter(parts), "a warm start" if config.start is not None else "")  # of other capital

@@ -17,6 +17,7 @@ from rbc_marl.analysis.indicators import indicators
 from rbc_marl.analysis.metrics import EpisodeMetrics, collapsed, period_quantities
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, Flows
+from rbc_marl.economy.clearing import wage_paid
 from rbc_marl.economy.government import consumption_tax
 from rbc_marl.economy.parameters import numbers_of
 from rbc_marl.economy.shocks import in_force, seed_of_generator
@@ -217,13 +218,13 @@ def _play_slab(
         returns = {name: returns[name] + reward if returns else reward for name, reward in rewards.items()}
         if record:
             periods.append(period_quantities(config, state, flows))
-            stocks = {name: getattr(state, name) for name in FIRM_STOCKS}
+            stocks = {name: getattr(state, name) for name in FIRM_STOCKS} | {"wage": wage_paid(config, state, flows)}
             firms.append(stocks | {name: getattr(flows, name) for name in FIRM_FLOWS})
             tax = consumption_tax(flows.spending, numbers_of(config, in_force(state, batch.parameters)).consumption_tax)
             spending = spending + (flows.spending if tax is None else flows.spending + tax)
             consumption = consumption + flows.consumption.sum(dim=2)
         if agents:
-            by_consumer.append(_of_consumers(state, indices["consumer"][..., -1], flows))
+            by_consumer.append(_of_consumers(config, state, indices["consumer"][..., -1], flows))
         if baskets:
             goods.append({"consumption": flows.consumption})
     quantities = {name: value.cpu() for name, value in metrics.result().items()}
@@ -235,13 +236,13 @@ def _play_slab(
     return quantities, per_agent, _stack(periods), _stack(firms), consumers, _stack(by_consumer), _stack(goods)
 
 
-def _of_consumers(state: EconomyState, employer: Tensor, flows: Flows) -> dict[str, Tensor]:
+def _of_consumers(config: EconomyConfig, state: EconomyState, employer: Tensor, flows: Flows) -> dict[str, Tensor]:
     """What every consumer does and has in a period, [B, C] each."""
     dividend = flows.dividends.sum(dim=1, keepdim=True) / employer.shape[1]
     return {
         "hours": flows.hours,
         "employer": employer,
-        "wage": state.wage.gather(1, employer.long()),
+        "wage": wage_paid(config, state, flows).gather(1, employer.long()),
         "consumption": flows.consumption.sum(dim=2),
         "spending": flows.spending,
         "wage_income": flows.wage_income,

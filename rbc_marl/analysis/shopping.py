@@ -37,7 +37,8 @@ class Shopping:
     """Of the possible gain in utility by choosing goods, at random prices: 0 spends evenly on all, 1 is the best; None
     where there is nothing to gain."""
     demand: dict[float, float]
-    """Units that all consumers buy of one good by its own price, all others at the highest price."""
+    """Units that all consumers buy of one good by its own price, all others at the highest price; empty where markets
+    clear, and nobody asks for goods."""
 
     @property
     def elasticity(self) -> float:
@@ -65,6 +66,8 @@ class Shopping:
 
     def describe(self) -> str:
         """The measurement in a line."""
+        if not self.demand:
+            return "markets clear, and consumers get what their income pays for"
         gain = "nothing to gain by choosing goods" if self.share is None else f"{self.share:.0%} of the possible gain"
         curve = ", ".join(f"{units:,.0f} at {price:,.0f}" for price, units in sorted(self.demand.items()))
         return f"{gain}; of one good, all others at the highest price, they buy {curve}"
@@ -88,6 +91,8 @@ def shopping(
         wage: Of every firm; None: the lowest above 0.
     """
     config = policies.config
+    if config.market == "clearing":
+        return Shopping(None, {})
     prices = _prices(policies)
     money, wage = _usual(policies, money, wage)
     device = policies.device

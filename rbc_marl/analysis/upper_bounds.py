@@ -63,12 +63,14 @@ def lacks_bounds(config: EconomyConfig) -> str:
     """What of an economy makes that there are no bounds, such as "wage_tax brackets"; empty where there are."""
     zero = torch.zeros(())
     is_known = {
+        "market": config.market == "posted",
+        "discount": config.discount == 1.0,
         "utility": isinstance(config.utility, AdditiveUtility),
         "disutility": config.disutility.best_hours(zero, zero, 0.0, 0.0) is not None,
         "wage_tax": isinstance(config.wage_tax, Flat),
         "transfers": isinstance(config.transfers, Equal),
     }
-    lacking = [config.parts[name].title for name, known in is_known.items() if not known]
+    lacking = [config.title_of(name) for name, known in is_known.items() if not known]
     moving = config.shocks.on if config.shocks is not None else {}
     return next(iter(lacking + [f"shocks.{name}" for name in _READ if name in moving]), "")
 

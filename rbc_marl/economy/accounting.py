@@ -32,7 +32,8 @@ def residuals(
         parameters: As the period was given them.
 
     Returns:
-        - ``goods`` [B, F], units: opening inventory + output - sales - exports - closing inventory.
+        - ``goods`` [B, F], units: opening inventory + output - sales - exports - closing inventory; where markets
+            clear, investment is of goods: less investment, here in place of in the sums of money below.
         - ``consumption`` [B, F], units: what consumers obtained - what the firm sold them.
         - ``labour`` [B], hours: worked by consumers, times their productivity - worked for firms.
         - ``wages`` [B], money: received by consumers - paid by firms.
@@ -57,8 +58,11 @@ def residuals(
     opening = state.consumer_budget.sum(1) + state.firm_budget.sum(1)
     closing = next_state.consumer_budget.sum(1) + next_state.firm_budget.sum(1)
     export_income = (flows.exports * state.price).sum(1)
+    money_invested, goods_invested = flows.investment, 0.0 * flows.investment
+    if config.market == "clearing":
+        money_invested, goods_invested = goods_invested, money_invested
     return {
-        "goods": state.inventory + flows.output - flows.sales - flows.exports - next_state.inventory,
+        "goods": state.inventory + flows.output - flows.sales - flows.exports - goods_invested - next_state.inventory,
         "consumption": flows.consumption.sum(1) - flows.sales,
         "labour": times(actions.hours, state, "workers").sum(1) - flows.labour.sum(1),
         "wages": flows.wage_income.sum(1) - flows.wage_bill.sum(1),
@@ -75,7 +79,7 @@ def residuals(
         "firm_money": state.firm_budget
         + flows.revenue
         - flows.wage_bill
-        - flows.investment
+        - money_invested
         - flows.corporate_tax_paid
         - flows.dividends
         + flows.firm_interest
@@ -83,5 +87,5 @@ def residuals(
         "capital": state.capital - worn_out + flows.investment - next_state.capital,
         "taxes": taxes_paid - flows.transfers.sum(1),
         "tax_pool": taxes_paid - flows.tax_pool,
-        "money": opening + grants + interest + export_income - flows.investment.sum(1) - closing,
+        "money": opening + grants + interest + export_income - money_invested.sum(1) - closing,
     }

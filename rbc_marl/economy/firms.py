@@ -42,6 +42,28 @@ def settle_accounts(
     return Accounts(revenue, wage_bill, investment, profit, tax_rate.unsqueeze(-1) * profit.clamp(min=0.0))
 
 
+def settle_in_goods(
+    inventory: Tensor, output: Tensor, labour_share: Tensor, investment_fraction: Tensor, tax_rate: Tensor
+) -> Accounts:
+    """Income of a period in goods, where markets clear: the good's price is 1.
+
+    All that is not invested is sold; of what is sold profit is what labour does not get. It is below 0 where more is
+    invested than capital earns.
+
+    Args:
+        inventory: [B, F] units left from before, for consumers alone.
+        output: [B, F] units made.
+        labour_share: [B, F] of output, paid as wages.
+        investment_fraction: [B, F] share of output that becomes capital.
+        tax_rate: [B] corporate tax in force.
+    """
+    investment = investment_fraction * output
+    sales = inventory + (output - investment)
+    wage_bill = labour_share * output
+    profit = sales - wage_bill
+    return Accounts(sales, wage_bill, investment, profit, tax_rate.unsqueeze(-1) * profit.clamp(min=0.0))
+
+
 def pay_dividends(earned: Tensor, share: Number) -> Tensor:
     """Money [B, F] that firms pay out of what they earned [B, F] after tax: a share of it, and nothing of a loss."""
     return share * earned.clamp(min=0.0)

@@ -52,6 +52,8 @@ class Market(NamedTuple):
 
 def lacks_own_values(config: EconomyConfig) -> str:
     """What makes that choices have no values of their own: "utility ghh" or "shocks.workers"; empty where they have."""
+    if config.market == "clearing":
+        return "market clearing"
     if not isinstance(config.utility, AdditiveUtility):
         return config.utility.title
     return "shocks.workers" if config.shocks is not None and config.shocks.workers is not None else ""
@@ -68,7 +70,8 @@ def require_own_values(config: EconomyConfig, what: str) -> None:
         ConfigError: The message names what is the matter.
     """
     if part := lacks_own_values(config):
-        alike = "workers who are alike" if part.startswith("shocks.") else "a utility that is a sum over goods"
+        needs = {"shocks.workers": "workers who are alike", "market clearing": "a market of posted prices"}
+        alike = needs.get(part, "a utility that is a sum over goods")
         raise ConfigError(f"{what} needs {alike}, and has {part}; leave it unset")
 
 

@@ -62,6 +62,8 @@ _REASONS = {
     "start": "it is no number; give other states",
     "shocks": "they are no number; vary the number that they move",
     "welfare": "it is no number; vary firm_welfare_weight",
+    "market firm_objective": "it is no number",
+    "discount": "it weighs rewards, which learning must know",
     "utility": "it is no number; vary crra",
     "production": "it is no number; vary technology",
     "disutility": "it is no number; vary labour_disutility_scale",

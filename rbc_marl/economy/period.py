@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from rbc_marl.config import EconomyConfig
-from rbc_marl.economy import firms, government, markets, shocks
+from rbc_marl.economy import clearing, firms, government, markets, shocks
 from rbc_marl.economy.parameters import Number, Numbers, is_off, numbers_of
 from rbc_marl.economy.state import Actions, EconomyState, Flows
+from rbc_marl.economy.trade import Trade
 
 
 def period(
@@ -20,7 +21,8 @@ def period(
 
     Consumers shop, are rationed and work; firms export, pay wages, invest, pay tax and produce; taxes and dividends are
     shared out; budgets change and earn interest. Prices, wages and tax rates chosen now, and goods made now, count from
-    the next period on. The function is pure, and neither reads a tensor on the host nor branches on one.
+    the next period on. Where markets clear, people work first and consume last (`rbc_marl.economy.clearing`). The
+    function is pure, and neither reads a tensor on the host nor branches on one.
 
     Args:
         config: The economy.
@@ -33,6 +35,79 @@ def period(
         The state at the start of the next period, and what happened in this one.
     """
     numbers = numbers_of(config, shocks.in_force(state, parameters))
+    trade = clearing.trade if config.market == "clearing" else _trade_at_posted_prices
+    traded = trade(config, state, actions, numbers)
+    accounts = traded.accounts
+
+    goods = config.utility.of_goods(traded.consumption, numbers)
+    effort = config.disutility.effort(actions.hours, state.labour_disutility)
+    utility = config.utility.with_effort(goods, effort, numbers)
+    del goods, effort  # their memory is used again
+
+    tax_on_goods = traded.consumption_tax_paid
+    paid = traded.spending if tax_on_goods is None else traded.spending + tax_on_goods
+    net_wage_income = traded.wage_income - traded.income_tax_paid
+    consumer_income = numbers.consumer_grant - paid + net_wage_income + traded.received
+    consumer_budget, consumer_interest = _close(state.consumer_budget + consumer_income, numbers.interest_rate)
+    left = state.firm_budget + traded.retained
+    firm_budget, firm_interest = _close(left, numbers.interest_rate)
+
+    next_time = state.time + 1.0
+    is_last = next_time >= config.horizon
+    consumer_reward = _consumer_reward(numbers, utility, consumer_budget, is_last)
+    aim = _aim_of_firms(config, traded.earned, consumer_reward)
+    firm_reward = _firm_reward(numbers, aim, accounts.revenue, left, firm_budget, is_last)
+    welfare = government.welfare(config.welfare, numbers.firm_welfare_weight, consumer_reward, firm_reward)
+    if config.discount != 1.0:
+        weight = config.discount**state.time
+        consumer_reward, firm_reward = consumer_reward * weight.unsqueeze(-1), firm_reward * weight.unsqueeze(-1)
+        welfare = welfare * weight
+
+    next_state = EconomyState(
+        price=traded.price,
+        wage=traded.wage,
+        inventory=traded.inventory,
+        overdemanded=traded.is_rationed.to(state.price.dtype),
+        income_tax=actions.income_tax,
+        corporate_tax=actions.corporate_tax,
+        time=next_time,
+        consumer_budget=consumer_budget,
+        labour_disutility=state.labour_disutility,
+        firm_budget=firm_budget,
+        capital=firms.wear_out(state.capital, numbers.depreciation) + accounts.investment,
+        labour_exponent=state.labour_exponent,
+    )
+    flows = Flows(
+        demand=traded.demand.transpose(1, 2),
+        consumption=traded.consumption.transpose(1, 2),
+        hours=actions.hours,
+        spending=traded.spending,
+        wage_income=traded.wage_income,
+        income_tax_paid=traded.income_tax_paid,
+        transfer=traded.transfer,
+        transfers=traded.transfers.expand_as(traded.spending),
+        tax_pool=traded.tax_pool,
+        total_demand=traded.total_demand,
+        sales=traded.sales,
+        exports=traded.exports,
+        labour=traded.labour,
+        output=traded.output,
+        dividends=traded.dividends,
+        consumer_interest=consumer_interest,
+        firm_interest=firm_interest,
+        utility=utility,
+        consumer_reward=consumer_reward,
+        firm_reward=firm_reward,
+        government_reward=welfare,
+        **accounts._asdict(),
+    )
+    return next_state.with_shocks(state.shocks) if state.shocks else next_state, flows
+
+
+def _trade_at_posted_prices(
+    config: EconomyConfig, state: EconomyState, actions: Actions, numbers: Numbers
+) -> Trade:
+    """Shopping, work, exports, production and payments of a period, in this order."""
     effective_hours = shocks.times(actions.hours, state, "workers")
     requested = actions.demand.transpose(1, 2)  # [B, F, C], see `markets`
     consumer_price = markets.with_consumption_tax(state.price, numbers.consumption_tax)
@@ -43,11 +118,6 @@ def period(
     share_met, is_rationed = markets.ration(total_demand, state.inventory)
     consumption = demand * share_met.unsqueeze(2)
     sales = torch.where(is_rationed, state.inventory, total_demand)  # rounding must not sell more than there is
-
-    goods = config.utility.of_goods(consumption, numbers)
-    effort = config.disutility.effort(actions.hours, state.labour_disutility)
-    utility = config.utility.with_effort(goods, effort, numbers)
-    del goods, effort  # their memory is used again
     spending = markets.sum_over_goods(consumption, state.price)
     wage_income = state.wage.gather(1, actions.employer) * effective_hours
     income_tax_paid = config.wage_tax.paid(wage_income, state.income_tax.unsqueeze(-1))
@@ -70,58 +140,31 @@ def period(
 
     earned = accounts.profit - accounts.corporate_tax_paid
     dividends, received, retained = _share_out(numbers.dividend_share, config.num_consumers, earned, transfers)
-
-    paid = spending if consumption_tax_paid is None else spending + consumption_tax_paid
-    consumer_income = numbers.consumer_grant - paid + (wage_income - income_tax_paid) + received
-    consumer_budget, consumer_interest = _close(state.consumer_budget + consumer_income, numbers.interest_rate)
-    left = state.firm_budget + retained
-    firm_budget, firm_interest = _close(left, numbers.interest_rate)
-
-    next_time = state.time + 1.0
-    is_last = next_time >= config.horizon
-    consumer_reward = _consumer_reward(numbers, utility, consumer_budget, is_last)
-    firm_reward = _firm_reward(numbers, earned, accounts.revenue, left, firm_budget, is_last)
-    welfare = government.welfare(config.welfare, numbers.firm_welfare_weight, consumer_reward, firm_reward)
-
-    next_state = EconomyState(
-        price=actions.price,
-        wage=actions.wage,
-        inventory=state.inventory - sales - exports + output,
-        overdemanded=is_rationed.to(state.price.dtype),
-        income_tax=actions.income_tax,
-        corporate_tax=actions.corporate_tax,
-        time=next_time,
-        consumer_budget=consumer_budget,
-        labour_disutility=state.labour_disutility,
-        firm_budget=firm_budget,
-        capital=firms.wear_out(state.capital, numbers.depreciation) + accounts.investment,
-        labour_exponent=state.labour_exponent,
-    )
-    flows = Flows(
-        demand=demand.transpose(1, 2),
-        consumption=consumption.transpose(1, 2),
-        hours=actions.hours,
-        spending=spending,
-        wage_income=wage_income,
-        income_tax_paid=income_tax_paid,
-        transfer=transfer,
-        transfers=transfers.expand_as(spending),
-        tax_pool=tax_pool,
+    return Trade(
+        demand=demand,
+        consumption=consumption,
         total_demand=total_demand,
         sales=sales,
+        is_rationed=is_rationed,
         exports=exports,
         labour=labour,
         output=output,
+        accounts=accounts,
+        earned=earned,
+        spending=spending,
+        wage_income=wage_income,
+        income_tax_paid=income_tax_paid,
+        consumption_tax_paid=consumption_tax_paid,
+        tax_pool=tax_pool,
+        transfer=transfer,
+        transfers=transfers,
         dividends=dividends,
-        consumer_interest=consumer_interest,
-        firm_interest=firm_interest,
-        utility=utility,
-        consumer_reward=consumer_reward,
-        firm_reward=firm_reward,
-        government_reward=welfare,
-        **accounts._asdict(),
+        received=received,
+        retained=retained,
+        inventory=state.inventory - sales - exports + output,
+        price=actions.price,
+        wage=actions.wage,
     )
-    return next_state.with_shocks(state.shocks) if state.shocks else next_state, flows
 
 
 def _share_out(share: Number, num_consumers: int, earned: Tensor, transfers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,11 +197,21 @@ def _consumer_reward(numbers: Numbers, utility: Tensor, budget: Tensor, is_last:
     return utility - government.debt_penalty(budget, is_last, weight, scale)
 
 
+def _aim_of_firms(config: EconomyConfig, earned: Tensor, consumer_reward: Tensor) -> Tensor:
+    """What firms [B, F] are there for: their owners' mean reward, or profit after tax.
+
+    Of profit dividends take nothing, for they are the owners' gain too.
+    """
+    if config.firm_objective == "owners":
+        return consumer_reward.mean(dim=1, keepdim=True).expand_as(earned)
+    return earned
+
+
 def _firm_reward(
-    numbers: Numbers, earned: Tensor, revenue: Tensor, left: Tensor, closing: Tensor, is_last: Tensor
+    numbers: Numbers, aim: Tensor, revenue: Tensor, left: Tensor, closing: Tensor, is_last: Tensor
 ) -> Tensor:
-    """Reward of firms [B, F]: profit after tax, of which dividends take nothing, for they are the owners' gain too."""
-    reward = earned
+    """Reward of firms [B, F]: what they are there for, bonus and penalty."""
+    reward = aim
     if not is_off(numbers.revenue_bonus):
         reward = reward + firms.revenue_bonus(revenue, left, numbers.revenue_bonus)
     if not is_off(numbers.firm_debt_penalty):

@@ -52,7 +52,7 @@ def initial_state(
     if (drawn := paths.get(LABOUR_DISUTILITY_SCALE)) is not None:
         scale = scale * drawn[:, 0]
     state = EconomyState(
-        price=same(config.initial_price, firms),
+        price=same(1.0 if config.market == "clearing" else config.initial_price, firms),
         wage=same(config.initial_wage, firms),
         inventory=same(config.initial_inventory, firms),
         overdemanded=same(0.0, firms),

@@ -138,19 +138,19 @@ class Flows(_Tensors):
     labour: Tensor
     """[B, F] hours worked for each firm."""
     output: Tensor
-    """[B, F] units produced, for sale from the next period on."""
+    """[B, F] units produced, for sale from the next period on; where markets clear, in this one."""
     revenue: Tensor
     """[B, F] money from sales and exports."""
     wage_bill: Tensor
     """[B, F] money."""
     investment: Tensor
-    """[B, F] money turned into capital of the next period."""
+    """[B, F] money turned into capital of the next period; where markets clear, goods."""
     profit: Tensor
-    """[B, F] money: revenue less wages and investment, before tax."""
+    """[B, F] money: revenue less wages and investment, before tax; where markets clear, revenue less wages."""
     corporate_tax_paid: Tensor
     """[B, F] money."""
     dividends: Tensor
-    """[B, F] money paid out to consumers, the same to each."""
+    """[B, F] money paid out to consumers, the same to each; where markets clear, below 0 for a loss."""
     consumer_interest: Tensor
     """[B, C] money earned on positive budgets."""
     firm_interest: Tensor
@@ -158,8 +158,9 @@ class Flows(_Tensors):
     utility: Tensor
     """[B, C] utility of consumption less disutility of labour."""
     consumer_reward: Tensor
-    """[B, C] utility, less the debt penalty in the last period."""
+    """[B, C] utility, less the debt penalty in the last period; all rewards are discounted to the first period."""
     firm_reward: Tensor
-    """[B, F] profit after tax, dividends included, plus the revenue bonus, less the debt penalty in the last period."""
+    """[B, F] profit after tax, dividends included, or the owners' mean reward; plus the revenue bonus, less the debt
+    penalty in the last period."""
     government_reward: Tensor
     """[B] welfare of the period, as the configuration defines it."""

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 # disutility it is 0.7 in the small economy, which is impaired when it is trained: consumers end with a utility of 0.
 ENOUGH = 1.5
 _MOST_FINDINGS = 3
-_PUBLISHED_TITLES = {part.title for part in preset("open").parts.values()}
+_PUBLISHED = preset("open")
+_PUBLISHED_TITLES = {part.title for part in _PUBLISHED.parts.values()}
+# Fields that are no parts and change the rules of the game.
+_NAMED = ("market", "firm_objective", "discount")
 # Goods demanded in the economies of the iteration that is tried out, and at most in one economy.
 _TRIED, _MOST_TRIED = 1_000_000, 10_000_000
 
@@ -55,7 +58,7 @@ def _notes(economy: EconomyConfig | None) -> list[str]:
     if economy is not None and economy.interest_rate > 1:
         rate = economy.interest_rate
         notes.append(f"interest_rate is {rate:g}, so that savings grow by {rate:.0%} each period; 5% is 0.05")
-    if economy is not None and (gain := work(economy)).ratio < ENOUGH:
+    if economy is not None and economy.market == "posted" and (gain := work(economy)).ratio < ENOUGH:
         notes.append(f"{in_words(gain)}: work brings consumers next to nothing; lower labour_disutility")
     return notes
 
@@ -78,10 +81,13 @@ def bookkeeping(economy: EconomyConfig) -> list[str]:
         lines = "; ".join(map(str, found[:_MOST_FINDINGS]))
         mend = ", ".join(part.title for part in economy.own_parts.values()) or economy.departure
         raise ConfigError(f"the economy does not keep its books: {lines}; look at {mend}")
-    departures = ", ".join(part.title for part in economy.parts.values() if part.title not in _PUBLISHED_TITLES)
+    titles = [part.title for part in economy.parts.values() if part.title not in _PUBLISHED_TITLES]
+    titles += [economy.title_of(name) for name in _NAMED if getattr(economy, name) != getattr(_PUBLISHED, name)]
+    departures = ", ".join(titles)
     parts = f"  parts: {departures or 'as published'}"
     held = f"  books: every identity holds when agents do {', '.join(PLAYS)}"
-    return [parts, held, f"  work: {in_words(work(economy))}"]
+    # At wages and prices that nobody posts work brings what it may.
+    return [parts, held, *([f"  work: {in_words(work(economy))}"] if economy.market == "posted" else [])]
 
 
 def seconds_of_iteration(config: EconomyPPOConfig) -> float | None:

@@ -32,6 +32,14 @@ class Production(Part):
         """
         raise NotImplementedError
 
+    def labour_share(self, capital: Tensor, labour: Tensor, exponent: Tensor) -> Tensor | None:
+        """Share [B, F] of output that labour gets at its marginal product; None where the part has no formula for it.
+
+        Shapes are as in `output`. Markets that clear pay wages by it.
+        """
+        del capital, labour, exponent
+        return None
+
 
 class CobbDouglas(Production):
     """The paper's: ``A * capital^(1 - alpha) * labour^alpha``."""
@@ -41,6 +49,11 @@ class CobbDouglas(Production):
     def output(self, capital: Tensor, labour: Tensor, exponent: Tensor, technology: Number) -> Tensor:
         """The product of powers."""
         return technology * capital.pow(1.0 - exponent) * labour.pow(exponent)
+
+    def labour_share(self, capital: Tensor, labour: Tensor, exponent: Tensor) -> Tensor:
+        """The exponent, whatever there is of either."""
+        del capital, labour
+        return exponent
 
 
 class Ces(Production):
@@ -63,6 +76,14 @@ class Ces(Production):
         capital = capital.clamp(min=1e-20)
         mean = 1.0 - exponent + exponent * (labour / capital).pow(rho)
         return technology * capital * mean.pow(1.0 / rho)
+
+    def labour_share(self, capital: Tensor, labour: Tensor, exponent: Tensor) -> Tensor:
+        """``alpha labour^rho / ((1 - alpha) capital^rho + alpha labour^rho)``, in logarithms: no power is formed."""
+        rho = 1.0 - 1.0 / self.substitution
+        if abs(rho) < 1e-3:  # as in `output`
+            return exponent
+        ratio = (labour.clamp(min=1e-20) / capital.clamp(min=1e-20)).log()
+        return (exponent.logit() + rho * ratio).sigmoid()
 
 
 ProductionPart = Annotated[Production, Choice(Production, (CobbDouglas, Ces))]

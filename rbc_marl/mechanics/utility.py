@@ -50,6 +50,11 @@ class Utility(Part):
         return goods - effort
 
     @property
+    def has_one_good(self) -> bool:
+        """Whether a unit of one good is as good as one of any other, however many there are of each."""
+        return False
+
+    @property
     def is_separable(self) -> bool:
         """Whether utility is what goods come to less the disutility of labour."""
         return type(self).with_effort is Utility.with_effort
@@ -159,6 +164,11 @@ class Basket(Utility):
         units = basket_of(consumption, self.substitution)
         return utility_of(units, numbers.crra)
 
+    @property
+    def has_one_good(self) -> bool:
+        """From an elasticity of 100 on."""
+        return self.substitution >= _MOST_ELASTIC
+
 
 class Ghh(Utility):
     """Greenwood, Hercowitz and Huffman (1988): CRRA over a basket less the disutility of labour, which is in goods.
@@ -181,6 +191,11 @@ class Ghh(Utility):
         """CRRA of the basket less the effort."""
         left = goods - effort
         return utility_of(left.clamp(min=0.0), numbers.crra) + left.clamp(max=0.0)
+
+    @property
+    def has_one_good(self) -> bool:
+        """From an elasticity of 100 on."""
+        return self.substitution >= _MOST_ELASTIC
 
 
 def basket_of(consumption: Tensor, substitution: float) -> Tensor:

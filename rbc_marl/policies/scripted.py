@@ -127,8 +127,10 @@ class ScriptedPolicies:
         """Make the policies of an economy; see the class.
 
         Raises:
-            ConfigError: The rules are unknown or invalid.
+            ConfigError: The rules are unknown or invalid, or nobody posts prices in the economy.
         """
+        if config.market == "clearing":
+            raise ConfigError("rules post prices and wages, and the market is clearing; let its agents learn")
         self.config = config
         self.rules = resolve_rules(rules)
         self.encoding = encoding

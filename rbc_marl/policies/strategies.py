@@ -33,9 +33,10 @@ def rule_names(config: EconomyConfig, agent_type: str) -> list[str]:
     """Names of the rules that agents of a type can follow; `rule_by_name` takes them.
 
     Consumers and firms follow every rule-based economy of `rbc_marl.policies.scripted.RULES`. Firms can also undercut,
-    or pay no wage from some period on. The government has none: its rules are constants.
+    or pay no wage from some period on. The government has none, for its rules are constants; nor
+    has anybody where markets clear.
     """
-    if agent_type == "government":
+    if agent_type == "government" or config.market == "clearing":
         return []
     own = [UNDERCUT, *(PAY_NOTHING.format(k) for k in range(config.horizon))] if agent_type == "firm" else []
     return [*RULES, *own]

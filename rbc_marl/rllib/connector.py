@@ -37,6 +37,7 @@ class RolloutsToBatch(ConnectorV2):
         input_action_space: object = None,
         *,
         discount: float,
+        rewards_discounted_at: float = 1.0,
         gae_lambda: float,
         reward_scale: Mapping[str, float],
         device: torch.device | str | None = None,
@@ -51,6 +52,9 @@ class RolloutsToBatch(ConnectorV2):
             input_observation_space: Unused; RLlib passes it.
             input_action_space: Unused; RLlib passes it.
             discount: Per period.
+            rewards_discounted_at: By the economy, to the first period. They are taken back to what they are worth in
+                their own period, and weighed in returns by this beside ``discount``: returns from each period on are
+                those of the economy up to a factor, and as large late in an episode as early.
             gae_lambda: Weight of longer advantage estimates.
             reward_scale: Divisor of the rewards of each agent type.
             device: Of the learner; None leaves rollouts where they are.
@@ -63,7 +67,8 @@ class RolloutsToBatch(ConnectorV2):
                 they learn from returns.
         """
         super().__init__(input_observation_space, input_action_space)
-        self.discount = discount
+        self.discount = discount * rewards_discounted_at
+        self.rewards_discounted_at = rewards_discounted_at
         self.gae_lambda = gae_lambda
         self.reward_scale = reward_scale
         self.device = device
@@ -116,6 +121,9 @@ class RolloutsToBatch(ConnectorV2):
             valued = {n: self._rows(x.unflatten(0, (rollout.periods, -1))) for n, x in own._asdict().items()}
             return {Columns.OBS: observations, Columns.ACTION_LOGP: logp, **valued}
         rewards = some(rollout.rewards[agent_type]) / self.reward_scale[agent_type]
+        if self.rewards_discounted_at != 1.0:
+            periods = torch.arange(rollout.periods, device=rewards.device, dtype=rewards.dtype)
+            rewards = rewards * (self.rewards_discounted_at ** -periods).view(-1, 1, 1)
         trembled = rollout.trembled.get(agent_type)
         weights = None if trembled is None else self._rows((~some(trembled)).to(rewards.dtype))
         with torch.no_grad():

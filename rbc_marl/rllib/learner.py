@@ -45,15 +45,17 @@ class EconomyPPOLearner(PPOTorchLearner):
         # With a seed RLlib asks for deterministic algorithms; torch then also fills all memory that it takes with NaN.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module's property
         config = self.config
+        economy, _ = economy_of(config)
         self._rollouts_to_batch = RolloutsToBatch(
             discount=config.gamma,
+            rewards_discounted_at=economy.discount,
             gae_lambda=config.lambda_,
             reward_scale=config.reward_scale.chosen,
             device=self._device,
             agents_per_update=config.agents_per_update.chosen,
             seed=config.seed or 0,
             deviator=config.deviator,
-            logit_response_in=economy_of(config)[0] if config.logit_response else None,
+            logit_response_in=economy if config.logit_response else None,
         )
         self._learner_connector.prepend(self._rollouts_to_batch)
         self.phases = PhaseTracker(config, self._device)

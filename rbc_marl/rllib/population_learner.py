@@ -66,6 +66,7 @@ class PopulationLearner:
         }
         self._to_batch = RolloutsToBatch(
             discount=config.gamma,
+            rewards_discounted_at=self.economy.discount,
             gae_lambda=config.lambda_,
             reward_scale=config.reward_scale.chosen,
             device=device,

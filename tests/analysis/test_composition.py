@@ -31,6 +31,12 @@ def test_profit_and_utility_add_up_to_total_welfare():
     assert found["profit_share"] == pytest.approx(found["profit"] * SMALL.firm_welfare_weight / welfare, rel=1e-6)
 
 
+def test_profit_is_money_also_where_firms_are_rewarded_with_their_owners_utility():
+    theirs, _ = of(SMALL.replace(labour_disutility=0.0), work="always")
+    owners, _ = of(SMALL.replace(labour_disutility=0.0, firm_objective="owners"), work="always")
+    assert owners["profit"] == pytest.approx(theirs["profit"], rel=1e-6) and owners["profit_share"] is None
+
+
 def test_without_a_weight_profit_has_no_part_in_welfare():
     config = SMALL.replace(labour_disutility=0.0, firm_welfare_weight=0.0)
     found, _ = of(config, price=500.0, work="always")

@@ -40,6 +40,14 @@ def test_with_logarithmic_utility_units_are_scaled_within_it():
     assert share(living(9.0, two, config), living(3.0, four, config)) == pytest.approx(2 / 3)
 
 
+def test_later_consumption_counts_as_much_less_as_later_rewards():
+    """Of 4 units in either good the first period is worth 8, and the second half of that."""
+    config = LINEAR.replace(discount=0.5)
+    assert share(living(1.0, 3.0, config), living(4.0, 12.0, config)) == pytest.approx(9 / 12)
+    with pytest.raises(ConfigError, match=r"discount is 0\.5 in one economy and 1 in the other"):
+        share(living(1.0, 3.0, config), living(1.0, 3.0))
+
+
 def test_differences_that_no_consumption_makes_up_for_have_no_share():
     assert consumption_equivalent(living(1.0, 4.0), living(0.0, 0.0)) is None  # nothing to be scaled
     assert consumption_equivalent(living(1.0, 4.0), living(0.0, 5.0)) is None

@@ -8,6 +8,7 @@ import torch
 from rbc_marl.choices import decode
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import initial_state, period
+from tests import strategies
 from tests.convert import random_indices
 
 # A lively economy of four periods: rationing, exports, debts, taxes, interest, all at once.
@@ -15,6 +16,7 @@ BASE = {
     "num_consumers": 5, "num_firms": 3, "horizon": 4, "initial_wage": 22.0, "initial_inventory": 30.0,
     "initial_firm_budget": 9000.0, "interest_rate": 0.05,
 }  # fmt: skip
+CLEARING = {name: value for name, value in strategies.CLEARING.items() if name != "market"}
 FIRM_DEBT = {"firm_debt_penalty": 0.5}
 # Consumers have no debts: this is checked with a budget put below zero, see `fingerprint`.
 CONSUMER_DEBT = {"consumer_debt_penalty": 0.5}
@@ -46,6 +48,9 @@ CASES: dict[str, tuple[dict[str, object], object, set[str], set[str]]] = {
     "production": ({}, "ces", {"output", "inventory"}, {"labour", "wage_bill"}),
     "wage_tax": ({}, "brackets", {"income_tax_paid", "tax_pool", "consumer_budget"}, {"income_tax", "labour"}),
     "transfers": ({}, "poorest", {"transfers", "consumer_budget"}, {"labour", "wage_bill", "price"}),
+    "market": (CLEARING, "clearing", {"sales", "price", "wage", "investment"}, {"labour", "labour_disutility"}),
+    "firm_objective": ({}, "owners", {"firm_reward", "government_reward"}, {"consumer_reward", "firm_budget"}),
+    "discount": ({}, 0.9, {"consumer_reward", "firm_reward", "government_reward"}, {"utility", "firm_budget"}),
     "initial_price": ({}, 500.0, {"price", "spending", "revenue"}, {"labour", "wage_bill"}),
     "initial_wage": ({}, 11.0, {"wage", "wage_bill", "wage_income"}, {"labour", "price"}),
     "initial_inventory": ({}, 5.0, {"inventory", "sales"}, {"labour", "price"}),

@@ -71,6 +71,17 @@ def test_targets_and_advantages_are_those_worked_out_agent_by_agent(modules, rol
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4, err_msg=key)
 
 
+def test_rewards_that_the_economy_discounts_are_learnt_from_in_units_of_their_own_period(modules, rollout):
+    """Advantages and targets are those of rewards that are not discounted, weighed by the discount in returns."""
+    weights = 0.7 ** torch.arange(rollout.periods).view(-1, 1, 1)
+    discounted = replace(rollout, rewards={name: x * weights for name, x in rollout.rewards.items()})
+    expected = batches(modules, [rollout], discount=0.9 * 0.7)
+    found = batches(modules, [discounted], discount=0.9, rewards_discounted_at=0.7)
+    for agent_type in AGENT_TYPES:
+        for key in (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS):
+            torch.testing.assert_close(found[agent_type][key], expected[agent_type][key], rtol=1e-3, atol=1e-4)
+
+
 def test_rows_are_economy_periods_period_by_period_and_alike_for_all_modules(modules, rollout):
     batch = batches(modules, [rollout])
     for agent_type in AGENT_TYPES:
