@@ -16,7 +16,7 @@ import torch
 from rbc_marl import memory
 from rbc_marl.choices import head_sizes, index_dtype
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.observations import observation_size
+from rbc_marl.observations import observation_size, private_size
 from rbc_marl.rllib.settings import agent_type_of, economy_of, module_ids, network_spec
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _bytes_of_a_period(economy: EconomyConfig, encoding: str) -> float:
     shared, _ = observation_size(economy, "government", encoding)
     numbers, indices = float(shared), 0.0
     for agent_type in AGENT_TYPES:
-        heads, (_, private) = head_sizes(economy, agent_type), observation_size(economy, agent_type, encoding)
+        heads, private = head_sizes(economy, agent_type), private_size(economy, agent_type, encoding)
         # Log-probability, reward, value, advantage and target of each agent.
         numbers += economy.agents(agent_type) * (private + 5)
         indices += economy.agents(agent_type) * len(heads) * index_dtype(heads).itemsize
