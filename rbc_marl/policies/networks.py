@@ -84,6 +84,11 @@ class PolicyNetwork(nn.Module):
         """Allow every choice."""
         self.log_mask.zero_()
 
+    @property
+    def acting_values(self) -> int:
+        """Values of the widest layer for one agent, its logits among them."""
+        return max(self.hidden_values, sum(self.head_sizes))
+
     def written_out(self, private: Tensor) -> Tensor:
         """Private parts [N, A, P] as numbers that layers can multiply: a firm's number becomes a one-hot identity."""
         return private if self._firms is None else with_identity(private, self._firms)
@@ -216,6 +221,9 @@ class FlatNetwork(SharedBodyNetwork):
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, A, hidden]."""
         x = self.shared_layer(shared).unsqueeze(1)
-        x = x + self.private_layer(private) if self.private_layer is not None else x.expand(-1, private.shape[1], -1)
-        features: Tensor = self.body(torch.relu(x))
+        if self.private_layer is None:
+            x = torch.relu(x).expand(-1, private.shape[1], -1)
+        else:
+            x = (x + self.private_layer(private)).relu_()
+        features: Tensor = self.body(x)
         return features
