@@ -55,7 +55,7 @@ def bench(
     ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure, in one run, the economy, its environments, sampling and training against their references, and large economies."""
+    """Measure, in one run, the economy, environments, sampling and training against references, and large economies."""
     from rbc_marl.benchmark import bench as benchmark
 
     parts = only or list(benchmark.PARTS)
