@@ -117,8 +117,8 @@ class VectorEconomy:
             parameters: Numbers in place of the configuration's own; see `set_parameters`.
 
         Raises:
-            ConfigError: An argument is out of range or unknown, the type of quantities cannot tell as many firms apart, or
-                a part of one's own cannot be called.
+            ConfigError: An argument is out of range or unknown, ``dtype`` cannot tell so many firms apart, or a part of
+                one's own cannot be called.
         """
         arguments = {"num_envs": num_envs, "seed": seed, "autoreset": autoreset, "encoding": encoding}
         settings = BatchSettings.parse(arguments, "")
