@@ -20,6 +20,8 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy.state import Actions
 from rbc_marl.errors import ConfigError, one_of
 
+# Consumers whose indices are turned around at once: 1 MB of the largest integers, with ten firms.
+_AT_ONCE = 2**14
 DType = torch.dtype | Literal["indices", "numbers"]
 
 
@@ -103,10 +105,10 @@ def decode(
     # at strided indices takes twice as long as with a copy of them.
     price, wage, investment_fraction = _rows(tables.firm, firm).movedim(-1, 0).contiguous()
     income_tax, corporate_tax = _rows(tables.government, government).movedim(-1, 0).contiguous()
-    hours, employer = consumer[..., firms:].movedim(-1, 0).contiguous()
+    by_head = _consumers_last(consumer)  # as the goods market works on it
+    hours, employer = by_head[:, firms:].movedim(1, 0).contiguous()
     return Actions(
-        # Laid out with consumers last, as the goods market works on it.
-        demand=_rows(tables.consumption, consumer[..., :firms].transpose(1, 2)).transpose(1, 2),
+        demand=_rows(tables.consumption, by_head[:, :firms]).transpose(1, 2),
         hours=_rows(tables.hours, hours),
         employer=employer.long(),
         price=price,
@@ -115,6 +117,12 @@ def decode(
         income_tax=income_tax,
         corporate_tax=corporate_tax,
     )
+
+
+def _consumers_last(index: Tensor) -> Tensor:
+    """Indices [B, C, H] as [B, H, C]; of many consumers a copy that is made while some of them are in the cache."""
+    parts = [part.transpose(1, 2) for part in index.split(_AT_ONCE, dim=1)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:

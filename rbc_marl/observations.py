@@ -5,6 +5,9 @@ time. Private part of a consumer: budget [width], labour disutility. Of a firm: 
 exponent, identity [F]. The government sees the global part only. ``width`` is 1 for the encoding "symlog" and 11 for
 "digits". Shocks that are seen come last in the global part, or in the private part of those whose productivity moves
 (before the identity): each where it stands now, and as many periods ahead as there are news.
+
+In a batch the firm's number stands in place of its identity, which would cost the square of the number of firms;
+`with_identity` and `join` write it out.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from rbc_marl.config import EconomyConfig
+from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy.parameters import own_number
 from rbc_marl.economy.shocks import at
 from rbc_marl.economy.state import EconomyState
@@ -72,7 +76,7 @@ class ObservationLayout:
     """Slices of the global part by quantity: price, wage, inventory, overdemanded, income_tax, corporate_tax, time, and
     the names of shocks that all see."""
     private_slices: dict[str, dict[str, slice]]
-    """Slices of the private part by agent type and quantity."""
+    """Slices of the private part by agent type and quantity, the identity written out."""
 
     def sizes(self, agent_type: str) -> tuple[int, int]:
         """Lengths of the global and of the private part (G, P)."""
@@ -164,8 +168,14 @@ def _seen(config: EconomyConfig, state: EconomyState, name: str, shock: AnyProce
 
 
 def observation_size(config: EconomyConfig, agent_type: str, encoding: str = "symlog") -> tuple[int, int]:
-    """Lengths (G, P) of the global and of the private part of an agent's observation."""
+    """Lengths (G, P) of the global and of the private part of an agent's observation, the identity written out."""
     return observation_layout(config, encoding).sizes(agent_type)
+
+
+def private_size(config: EconomyConfig, agent_type: str, encoding: str = "symlog") -> int:
+    """Length of the private part of an agent's observation in a batch, where a firm's number is its identity."""
+    size = observation_size(config, agent_type, encoding)[1]
+    return size - config.num_firms + 1 if agent_type == "firm" else size
 
 
 def scales(config: EconomyConfig) -> dict[str, float]:
@@ -187,7 +197,7 @@ def observe(config: EconomyConfig, state: EconomyState, encoding: str = "symlog"
 
     Returns:
         "global" [B, G], "consumer" [B, C, P], "firm" [B, F, Q], "government" [B, 1, 0]; the last three are private
-        parts.
+        parts. A firm's ends with its number, from 0.
 
     Raises:
         ConfigError: The encoding is unknown.
@@ -207,8 +217,7 @@ def observe(config: EconomyConfig, state: EconomyState, encoding: str = "symlog"
     own: dict[str, list[Tensor]] = {name: [] for name in BY_AGENT}
     for name, shock in _shocks(config).items():
         own.get(name, shared).extend(_seen(config, state, name, shock))
-    firms = config.num_firms
-    identity = torch.eye(firms, device=capital.device, dtype=capital.dtype).expand(capital.shape[0], firms, firms)
+    number = torch.arange(config.num_firms, device=capital.device, dtype=capital.dtype).unsqueeze(-1)
     return {
         "global": torch.cat(shared, dim=-1),
         "consumer": _with(
@@ -221,7 +230,7 @@ def observe(config: EconomyConfig, state: EconomyState, encoding: str = "symlog"
                 symlog(capital) if encoding == "symlog" else capital / CAPITAL_SCALE,
                 state.labour_exponent.unsqueeze(-1),
                 *own["firms"],
-                identity,
+                number.expand_as(capital),
             ],
             dim=-1,
         ),
@@ -246,11 +255,43 @@ def _with(columns: Tensor, others: list[Tensor]) -> Tensor:
     return torch.cat([columns, *others], dim=-1) if others else columns
 
 
-def join(observation: dict[str, Tensor], agent_type: str) -> Tensor:
-    """Whole observations of a type: the global part [B, G] beside each private part [B, A, P] -> [B, A, G + P]."""
+def with_identity(private: Tensor, num_firms: int) -> Tensor:
+    """Private parts of firms with their identity written out: [..., Q] -> [..., Q - 1 + F], 1 where their number is."""
+    identity = one_hot(private[..., -1].long(), num_firms).to(private.dtype)
+    return torch.cat([private[..., :-1], identity], dim=-1)
+
+
+def with_number(private: Tensor, num_firms: int) -> Tensor:
+    """Private parts of firms with their number in place of their identity: the inverse of `with_identity`."""
+    own, identity = private.split([private.shape[-1] - num_firms, num_firms], dim=-1)
+    return torch.cat([own, identity.argmax(-1, keepdim=True).to(own.dtype)], dim=-1)
+
+
+def private_part(observation: dict[str, Tensor], agent_type: str) -> Tensor:
+    """Private parts of all agents of a type, with the identity of firms written out: [B, A, P]."""
     private = observation[agent_type]
+    return with_identity(private, private.shape[1]) if agent_type == "firm" else private
+
+
+def join(observation: dict[str, Tensor], agent_type: str) -> Tensor:
+    """Whole observations of a type, as environments of single agents show them.
+
+    Args:
+        observation: Of a batch.
+        agent_type: Whose.
+
+    Returns:
+        The global part [B, G] beside each private part, the identity of firms written out: [B, A, G + P].
+    """
+    private = private_part(observation, agent_type)
     shared = observation["global"].unsqueeze(1).expand(-1, private.shape[1], -1)
     return torch.cat([shared, private], dim=-1)
+
+
+def whole_state(observation: dict[str, Tensor]) -> Tensor:
+    """Everything that any agent sees: the global part, then all private parts as in `join`, [B, G + C P + F Q]."""
+    parts = [private_part(observation, agent_type).flatten(1) for agent_type in AGENT_TYPES]
+    return torch.cat([observation["global"], *parts], dim=-1)
 
 
 def bounds(

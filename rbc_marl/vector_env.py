@@ -25,6 +25,7 @@ from rbc_marl.starts import warm
 
 # Half precision ends at 65,504, where firms begin with millions.
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+_BFLOAT16_COUNTS_TO = 256
 
 
 class BatchSettings(Section):
@@ -116,7 +117,8 @@ class VectorEconomy:
             parameters: Numbers in place of the configuration's own; see `set_parameters`.
 
         Raises:
-            ConfigError: An argument is out of range or unknown, or a part of one's own cannot be called.
+            ConfigError: An argument is out of range or unknown, ``dtype`` cannot tell so many firms apart, or a part of
+                one's own cannot be called.
         """
         arguments = {"num_envs": num_envs, "seed": seed, "autoreset": autoreset, "encoding": encoding}
         settings = BatchSettings.parse(arguments, "")
@@ -124,6 +126,9 @@ class VectorEconomy:
         self.num_envs = settings.num_envs
         self.device = device_of(device)
         self.dtype = one_of(dtype, DTYPES, "dtype")
+        if self.dtype == torch.bfloat16 and self.config.num_firms > _BFLOAT16_COUNTS_TO:
+            firms = f"and there are {self.config.num_firms:,} firms, which have numbers"
+            raise ConfigError(f"dtype is {dtype}, which counts to {_BFLOAT16_COUNTS_TO}, {firms}; take torch.float32")
         check_fits(self.config, self.num_envs, self.device, self.dtype.itemsize)
         try_parts(self.config)
         self.autoreset = settings.autoreset

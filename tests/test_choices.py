@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rbc_marl import choices
 from rbc_marl.choices import (
     check_ranges,
     check_shapes,
@@ -46,6 +47,15 @@ def test_head_sizes_follow_the_tables():
     assert (head_sizes(paper, "firm"), head_sizes(paper, "government")) == ((30,), (36,))
     with pytest.raises(ConfigError, match="agent_type is 'bank'; it must be consumer, firm or government"):
         head_sizes(paper, "bank")
+
+
+def test_the_indices_of_many_consumers_are_decoded_as_those_of_few(monkeypatch):
+    indices = random_indices(ODD, 3, 1)
+    expected = decode(ODD, **indices)
+    monkeypatch.setattr(choices, "_AT_ONCE", 3)
+    actions = decode(ODD, **indices)
+    for name in ("demand", "hours", "employer"):
+        assert torch.equal(getattr(actions, name), getattr(expected, name))
 
 
 def test_a_firm_index_counts_investment_fastest_then_wage_then_price():

@@ -14,7 +14,18 @@ from rbc_marl.choices import decode
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState, initial_state, period
 from rbc_marl.errors import ConfigError
-from rbc_marl.observations import bounds, digits, join, observation_layout, observation_size, observe, symlog
+from rbc_marl.observations import (
+    bounds,
+    digits,
+    join,
+    observation_layout,
+    observation_size,
+    observe,
+    private_part,
+    private_size,
+    symlog,
+    with_number,
+)
 from tests.convert import random_indices
 from tests.golden_files import host_math
 from tests.strategies import economies
@@ -122,12 +133,15 @@ def test_each_quantity_stands_where_the_layout_says(encoding: str):
     own = {name: observation["consumer"][..., place] for name, place in layout.private_slices["consumer"].items()}
     torch.testing.assert_close(own["budget"], encode(state.consumer_budget))
     torch.testing.assert_close(own["labour_disutility"], state.labour_disutility.unsqueeze(-1) / 0.01)
-    own = {name: observation["firm"][..., place] for name, place in layout.private_slices["firm"].items()}
+    written_out = private_part(observation, "firm")
+    own = {name: written_out[..., place] for name, place in layout.private_slices["firm"].items()}
     torch.testing.assert_close(own["budget"], encode(state.firm_budget))
     capital = state.capital / 10000 if encoding == "digits" else symlog(state.capital)
     torch.testing.assert_close(own["capital"], capital.unsqueeze(-1))
     torch.testing.assert_close(own["labour_exponent"], state.labour_exponent.unsqueeze(-1))
     torch.testing.assert_close(own["identity"], torch.eye(2).expand(2, 2, 2))
+    assert torch.equal(observation["firm"][..., -1], torch.arange(2.0).expand(2, 2))
+    assert torch.equal(with_number(private_part(observation, "firm"), 2), observation["firm"])
     for agent_type in TYPES:
         places = {**layout.global_slices}, layout.private_slices[agent_type]
         for slices, size in zip(places, layout.sizes(agent_type), strict=True):
@@ -146,12 +160,12 @@ def test_the_global_part_exists_once(consumers: int, firms: int, encoding: str):
     assert observation["global"].dim() == 2
     for agent_type, (shared, private) in sizes.items():
         agents = config.agents(agent_type)
-        assert observation[agent_type].shape == (3, agents, private)
+        assert observation[agent_type].shape == (3, agents, private_size(config, agent_type, encoding))
         joined = join(observation, agent_type)
         assert joined.shape == (3, agents, shared + private)
         for agent in range(agents):
             assert torch.equal(joined[:, agent, :shared], observation["global"])
-        assert torch.equal(joined[..., shared:], observation[agent_type])
+        assert torch.equal(joined[..., shared:], private_part(observation, agent_type))
     assert sizes["government"][1] == 0
 
 

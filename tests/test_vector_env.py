@@ -233,6 +233,14 @@ def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str)
         VectorEconomy(**arguments)
 
 
+def test_a_type_that_cannot_tell_all_firms_apart_is_refused():
+    for dtype, firms in ((torch.bfloat16, 256), (torch.float32, 257)):
+        seen = VectorEconomy(EconomyConfig(num_consumers=1, num_firms=firms), dtype=dtype).reset()["firm"]
+        assert seen[0, :, -1].unique().shape == (firms,)
+    with pytest.raises(ConfigError, match=r"dtype is torch.bfloat16, which counts to 256, and there are 257 firms"):
+        VectorEconomy(EconomyConfig(num_consumers=1, num_firms=257), dtype=torch.bfloat16)
+
+
 def test_a_preset_can_be_named():
     assert VectorEconomy("closed").config == EconomyConfig(open_economy=False)
     assert VectorEconomy().config == EconomyConfig()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rbc_marl.choices import index_dtype
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy.own_choices import Market, market_of
+from rbc_marl.policies.acting import act, choices_of_network
 from rbc_marl.policies.logit_response import LogitResponse, OwnValues, logit_response_loss, own_values
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.slabs import slabs
@@ -114,10 +115,9 @@ class BareLoop:
         """Actions [E, A, H] and their log-probabilities [E, A], by agent type."""
         actions, logp = {}, {}
         for t in AGENT_TYPES:
-            network = self.networks[t]
-            features = network.features(observation["global"], observation[t])
-            choices = network.distribution(network.logits(features))
-            taken, logp[t] = choices.sample_and_logp(self.generator)
+            network, private = self.networks[t], observation[t]
+            choices_of = choices_of_network(network, observation["global"], private)
+            taken, logp[t] = act(choices_of, network, private, True, self.generator)
             actions[t] = taken.to(index_dtype(network.head_sizes))
         return actions, logp
 

@@ -12,19 +12,22 @@ from typing import Any
 
 import torch
 
+from rbc_marl.benchmark.sizes import measure_sizes
 from rbc_marl.benchmark.stepping import BASELINE, measure_economy, measure_environments
 from rbc_marl.benchmark.training import measure_sampling, measure_training
 from rbc_marl.config import EconomyConfig, preset
 from rbc_marl.errors import one_of, require
+from rbc_marl.memory import in_words
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "economy": measure_economy,
     "environments": measure_environments,
     "sampling": measure_sampling,
     "training": measure_training,
+    "sizes": measure_sizes,
 }
 """What is measured, by name."""
-NEEDS_RAY = ("sampling", "training")
+NEEDS_RAY = ("sampling", "training", "sizes")
 # What the project holds itself to, on two CPU cores; printed beside each ratio.
 TARGETS = {"TorchRL": 0.5, "sampling": 25.0, "16": 1.5, "128": 1.15, "quickstart": 2.0}
 
@@ -126,9 +129,18 @@ def _training_lines(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _size_lines(figures: dict[str, Any]) -> list[str]:
+    lines = ["sizes, consumers x firms: CPU time of one economy, most memory so far"]
+    for name, values in figures.items():
+        times = "   ".join(f"{part} {values[part] * 1e3:,.1f} ms" for part in ("step", "sample", "iteration"))
+        lines.append(f"  {name:24}{times}   {in_words(values['memory'])}")
+    return lines
+
+
 _BLOCKS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "economy": _economy_lines,
     "environments": _environment_lines,
     "sampling": _sampling_lines,
     "training": _training_lines,
+    "sizes": _size_lines,
 }

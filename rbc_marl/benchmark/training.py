@@ -48,7 +48,7 @@ def measure_sampling(config: EconomyConfig, device: str, rounds: int, seconds: f
 
     from rbc_marl.rllib.env_runner import EconomyEnvRunner
 
-    batched = EconomyEnvRunner(_algorithm_config(config, TRAINING_SIZES[0], device), worker_index=0)
+    batched = EconomyEnvRunner(algorithm_config(config, TRAINING_SIZES[0], device), worker_index=0)
     plain = MultiAgentEnvRunner(_plain_config(config), worker_index=0)
     agents = config.num_consumers + config.num_firms + 1
     rates: dict[str, list[float]] = {"batched": [], "plain": []}
@@ -79,10 +79,10 @@ def measure_training(config: EconomyConfig, device: str, rounds: int, seconds: f
         ``ratio`` of the two.
     """
     measured = {
-        str(size): _measure_iterations(_algorithm_config(config, size, device), device, rounds)
+        str(size): _measure_iterations(algorithm_config(config, size, device), device, rounds)
         for size in TRAINING_SIZES
     }
-    quickstart = _algorithm_config(config, QUICKSTART_SIZE, device).training(**QUICKSTART)
+    quickstart = algorithm_config(config, QUICKSTART_SIZE, device).training(**QUICKSTART)
     return {**measured, "quickstart": _measure_iterations(quickstart, device, rounds)}
 
 
@@ -120,7 +120,8 @@ def bare_loop_of(algorithm: EconomyPPO, num_envs: int, device: str = "cpu") -> B
     return BareLoop(economy, networks, settings, num_envs, device)
 
 
-def _algorithm_config(config: EconomyConfig, size: int, device: str) -> EconomyPPOConfig:
+def algorithm_config(config: EconomyConfig, size: int, device: str) -> EconomyPPOConfig:
+    """Default settings with ``size`` economies."""
     from rbc_marl.rllib.algorithm import EconomyPPOConfig
 
     gpus = 1 if device.startswith("cuda") else 0

@@ -48,13 +48,14 @@ def schema(
 
 def bench(
     only: Annotated[
-        list[str] | None, typer.Option(metavar="PART", help="economy, environments, sampling or training. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="PART", help="economy, environments, sampling, training or sizes. Repeatable."),
     ] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="Where batches are played: cpu or cuda.")] = "cpu",
     ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure, in one run, the economy, its environments, sampling and training against their references."""
+    """Measure, in one run, the economy, environments, sampling and training against references, and large economies."""
     from rbc_marl.benchmark import bench as benchmark
 
     parts = only or list(benchmark.PARTS)

@@ -13,7 +13,7 @@ from pettingzoo import ParallelEnv
 from pydantic import Field
 
 from rbc_marl import memory
-from rbc_marl.config import AGENT_TYPES, EconomyConfig, resolve_config
+from rbc_marl.config import EconomyConfig, resolve_config
 from rbc_marl.envs.actions import ActionReader
 from rbc_marl.envs.controlled import ControlledBatch
 from rbc_marl.envs.infos import PlayedPeriod, period_infos
@@ -22,7 +22,7 @@ from rbc_marl.envs.picture import picture
 from rbc_marl.envs.render import table
 from rbc_marl.envs.spaces import action_space, observation_spaces, state_space
 from rbc_marl.errors import ConfigError, nearest, one_of, require
-from rbc_marl.observations import join
+from rbc_marl.observations import join, whole_state
 from rbc_marl.settings import Section
 
 # Of an agent: its name, spaces, generators and infos, Python's own objects; and of each number that it sees, with its
@@ -307,8 +307,7 @@ class ParallelEconomy(ParallelEnv[str, Observation, Any]):
         """
         self._controlled.economy.require_state("state()")
         assert self._controlled.observation is not None
-        parts = [self._controlled.observation[key].flatten() for key in ("global", *AGENT_TYPES)]
-        result: Observation = torch.cat(parts).numpy()
+        result: Observation = whole_state(self._controlled.observation)[0].numpy()
         return result
 
     def render(self) -> str | NDArray[np.uint8] | None:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from rbc_marl.choices import sample_indices
-from rbc_marl.config import AGENT_TYPES, EconomyConfig, resolve_config
+from rbc_marl.config import EconomyConfig, resolve_config
 from rbc_marl.envs.actions import action_length, index_sizes
 from rbc_marl.envs.controlled import ControlledBatch
 from rbc_marl.envs.masks import ActionMasks
 from rbc_marl.envs.others import Others
 from rbc_marl.envs.spaces import state_space
 from rbc_marl.errors import ConfigError, require
-from rbc_marl.observations import bounds, join, observation_size
+from rbc_marl.observations import bounds, join, observation_size, private_part, whole_state
 
 require("torchrl", "torchrl")
 from tensordict import TensorDict, TensorDictBase  # noqa: E402 - not before it is known to be there
@@ -176,7 +176,7 @@ class BatchedEconomy(EnvBase):
     def _observe(self, observation: dict[str, Tensor]) -> TensorDict:
         parts: dict[str, Any] = {}
         for group, names in self.group_map.items():
-            whole = observation[group] if self._is_split else join(observation, group)
+            whole = (private_part if self._is_split else join)(observation, group)
             rows = {"observation": self.controlled.rows(whole, group)} if whole.shape[-1] else {}
             shape = torch.Size([*self.batch_size, len(names)])
             if self._masks is not None:
@@ -186,7 +186,7 @@ class BatchedEconomy(EnvBase):
         if self._is_split:
             parts["global"] = observation["global"]
         if self._has_state:
-            parts["state"] = torch.cat([observation[key].flatten(1) for key in ("global", *AGENT_TYPES)], dim=-1)
+            parts["state"] = whole_state(observation)
         return TensorDict(parts, batch_size=self.batch_size, device=self.device)
 
     def _flag(self, value: bool) -> Tensor:

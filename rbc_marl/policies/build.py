@@ -218,7 +218,7 @@ def _own_network(
     try:
         network = own(config, agent_type, encoding, sizes, **settings)
         with torch.no_grad():
-            private = torch.zeros(2, agents, network.private_size)
+            private = torch.zeros(2, agents, network.seen_size)
             logits, values = network(torch.zeros(2, network.shared_size), private)
             if network.is_maskable:
                 network.log_mask.fill_(-1.0)

@@ -81,11 +81,10 @@ def _limited(logits: Tensor, is_masked: bool) -> Tensor:
     return torch.where(logits > MASKED_LOGIT / 2, clamped, logits) if is_masked else clamped
 
 
-def _weights(logits: Tensor, is_masked: bool) -> tuple[Tensor, Tensor]:
-    """Clamped logits, and their exponentials (zero where forbidden): both [M, K]."""
-    clamped = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-    weights = clamped.exp()
-    return clamped, (weights * (logits > MASKED_LOGIT / 2) if is_masked else weights)
+def _weights(logits: Tensor, is_masked: bool) -> Tensor:
+    """Exponentials of clamped logits [M, K], zero where forbidden."""
+    weights = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).exp_()
+    return weights * (logits > MASKED_LOGIT / 2) if is_masked else weights
 
 
 class _LogpAndEntropy(torch.autograd.Function):
@@ -102,7 +101,7 @@ class _LogpAndEntropy(torch.autograd.Function):
         blocks: Blocks,
         is_masked: bool,
     ) -> tuple[Tensor, Tensor]:
-        clamped, weights = _weights(logits, is_masked)
+        clamped, weights = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT), _weights(logits, is_masked)
         total = _sum_heads(weights, blocks)
         mean_logit = _sum_heads(weights * clamped, blocks) / total
         log_total = total.log()
@@ -153,25 +152,34 @@ class FactorisedCategorical:
 
     def sample_and_logp(self, generator: Generators = None) -> tuple[Tensor, Tensor]:
         """Draw choices [..., H] (int64), and their log-probability [...] over all heads; no gradient."""
+        return self.take(self.draws(len(self._flat), generator).view(*self._leading, -1))
+
+    def draws(self, rows: int, generator: Generators = None) -> Tensor:
+        """Uniform draws [rows, H] below one, for `take`."""
+        uniform = drawn(rows, partial(_uniform, self._flat, len(self.head_sizes)), generator)
+        return uniform.clamp_(max=_BELOW_ONE)
+
+    def take(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """What uniform draws [..., H] choose [..., H] (int64), and its log-probability [...]; no gradient."""
         choices, totals, first = [], [], 0
         with torch.no_grad():
-            clamped, weights = _weights(self._flat, self.is_masked)
-            uniform = drawn(len(weights), partial(_uniform, weights, len(self.head_sizes)), generator)
-            uniform.clamp_(max=_BELOW_ONE)
+            weights = _weights(self._flat, self.is_masked)
+            uniform = uniform.reshape(-1, len(self.head_sizes))
             for block in self.blocks:
                 _, count, size = block
                 view = _view(weights, block)
                 cumulative = view.cumsum(-1)
-                total = cumulative[..., -1]
+                total = cumulative[..., -1].clone()
                 threshold = uniform[:, first : first + count] * total
-                passed = (cumulative <= threshold.unsqueeze(-1)).to(weights.dtype).view(-1, size)
+                passed = cumulative.le_(threshold.unsqueeze(-1)).view(-1, size)  # 1 or 0, in place: half the time
                 choice = torch.mv(passed, passed.new_ones(size)).view(-1, count).long()
                 choices.append(_allowed(view, choice) if self.is_masked else choice)
                 totals.append(total)
                 first += count
             taken = torch.cat(choices, dim=-1)
             position = taken + _offsets(self.head_sizes, taken.device)
-            logp = clamped.gather(-1, position).sum(-1) - torch.cat(totals, dim=-1).log().sum(-1)
+            own = self._flat.gather(-1, position).clamp_(-LOGIT_LIMIT, LOGIT_LIMIT)
+            logp = own.sum(-1) - torch.cat(totals, dim=-1).log().sum(-1)
         return taken.view(*self._leading, len(self.head_sizes)), logp.view(self._leading)
 
     def mode(self) -> Tensor:
@@ -180,20 +188,23 @@ class FactorisedCategorical:
         modes = [_view(logits, block).argmax(-1) for block in self.blocks]
         return torch.cat(modes, dim=-1).view(*self._leading, len(self.head_sizes))
 
-    def greedy(self) -> Tensor:
+    def greedy(self, first: int = 0) -> Tensor:
         """The likeliest choices [..., A, H] (int64) of A agents, of which `dealt_head` is dealt out by probabilities.
 
         Agents who are alike have the same likeliest choice, and where they would crowd one another it says nothing of
         what they do together. The agents' numbers stand in for draws: so many take each alternative as its probability
         says, up to a few. Nothing is random.
+
+        Args:
+            first: Number of the first agent among all of its type.
         """
         choices = self.mode()
         if self.dealt_head is None:
             return choices
         start, size = sum(self.head_sizes[: self.dealt_head]), self.head_sizes[self.dealt_head]
-        _, weights = _weights(self.logits[..., start : start + size], self.is_masked)
+        weights = _weights(self.logits[..., start : start + size], self.is_masked)
         cumulative = weights.cumsum(-1)
-        number = torch.arange(self.logits.shape[-2], device=weights.device, dtype=torch.float64)
+        number = torch.arange(self.logits.shape[-2], device=weights.device, dtype=torch.float64) + first
         quantile = (0.5 + number * _GOLDEN).remainder(1.0).to(weights.dtype).clamp(max=_BELOW_ONE).unsqueeze(-1)
         dealt = (cumulative <= quantile * cumulative[..., -1:]).sum(-1)
         choices[..., self.dealt_head] = _allowed(weights, dealt)
@@ -227,10 +238,10 @@ class FactorisedCategorical:
         return divergence.view(self._leading)
 
 
-def _uniform(weights: Tensor, heads: int, rows: slice, generator: torch.Generator | None) -> Tensor:
-    """Uniform draws [n, H] for some rows of weights."""
+def _uniform(like: Tensor, heads: int, rows: slice, generator: torch.Generator | None) -> Tensor:
+    """Uniform draws [n, H] for some rows, in the type and on the device of a tensor."""
     count = rows.stop - rows.start
-    return torch.rand(count, heads, generator=generator, device=weights.device, dtype=weights.dtype)
+    return torch.rand(count, heads, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def _allowed(weights: Tensor, drawn: Tensor) -> Tensor:

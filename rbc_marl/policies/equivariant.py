@@ -180,19 +180,19 @@ class EquivariantFirm(SharedBodyNetwork):
         layout = observation_layout(config, encoding)
         super().__init__(config, agent_type, encoding, sizes)
         self.split = FirmFeatures(layout)
-        self.identity_start: int = layout.private_slices["firm"]["identity"].start
-        self.own_layer = nn.Linear(self.split.per_firm + self.identity_start, hidden[0])
+        numbers = layout.private_slices["firm"]["identity"].start
+        self.own_layer = nn.Linear(self.split.per_firm + numbers, hidden[0])
         self.common_layer = nn.Linear(self.split.common + self.split.per_firm, hidden[0], bias=False)
         self.body = fully_connected(hidden)
         self.hidden_values = max(hidden)
         self.make_heads(hidden[-1])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
-        """Last hidden layer [N, F, hidden]; all firms, or those that their identity [.., F] names."""
+        """Last hidden layer [N, A, hidden]: of all firms, or of those whose numbers there are."""
         own, common = self.split(shared)
-        identity = private[..., self.identity_start :]
-        own = torch.matmul(identity, own)  # the firm's own row: agents may be some of the firms, in any order
-        first = self.own_layer(torch.cat([own, private[..., : self.identity_start]], dim=-1))
+        number = private[..., -1:].long()  # agents may be some of the firms, in any order
+        own = own.gather(1, number.expand(-1, -1, own.shape[-1]))
+        first = self.own_layer(torch.cat([own, private[..., :-1]], dim=-1))
         features: Tensor = self.body(torch.relu(first + self.common_layer(common).unsqueeze(1)))
         return features
 

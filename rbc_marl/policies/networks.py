@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError
-from rbc_marl.observations import observation_size
+from rbc_marl.observations import observation_size, private_size, with_identity
 from rbc_marl.policies.distributions import MASKED_LOGIT, FactorisedCategorical
 
 
@@ -25,12 +25,13 @@ class PolicyNetwork(nn.Module):
 
     A network of one's own is a subclass that takes the same arguments, and settings of its own as keyword arguments,
     which stand beside ``kind`` in a configuration. It defines `features`, `logits` and `values`; where `is_maskable`,
-    `logits` adds `log_mask`. It must serve any number of agents, and read nothing but the two parts of an observation.
-    `SharedBodyNetwork` defines all but `features`.
+    `logits` adds `log_mask`. It must serve any number of agents, each by itself, and read nothing but the two parts of
+    an observation. `SharedBodyNetwork` defines all but `features`.
 
     Attributes:
         shared_size: Length of the global part of an observation (G).
-        private_size: Length of the private part (P).
+        private_size: Length of the private part with the identity of firms written out (P), as `written_out` gives it.
+        seen_size: Length of the private part in a batch (Q), where firms have a number.
         head_sizes: Alternatives of each choice an agent takes.
         log_mask: [K] buffer, 0 where a choice is allowed and `MASKED_LOGIT` where not; part of the network's state,
             so that it travels with its weights.
@@ -54,6 +55,8 @@ class PolicyNetwork(nn.Module):
         """
         super().__init__()
         self.shared_size, self.private_size = observation_size(config, agent_type, encoding)
+        self.seen_size = private_size(config, agent_type, encoding)
+        self._firms = config.num_firms if agent_type == "firm" else None
         self.head_sizes = tuple(sizes)
         self.is_maskable = agent_type != "consumer"
         self.dealt_head = len(self.head_sizes) - 1 if agent_type == "consumer" else None
@@ -81,12 +84,21 @@ class PolicyNetwork(nn.Module):
         """Allow every choice."""
         self.log_mask.zero_()
 
+    @property
+    def acting_values(self) -> int:
+        """Values of the widest layer for one agent, its logits among them."""
+        return max(self.hidden_values, sum(self.head_sizes))
+
+    def written_out(self, private: Tensor) -> Tensor:
+        """Private parts [N, A, P] as numbers that layers can multiply: a firm's number becomes a one-hot identity."""
+        return private if self._firms is None else with_identity(private, self._firms)
+
     def forward(self, shared: Tensor, private: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values.
 
         Args:
             shared: [N, G] global parts, one per economy.
-            private: [N, A, P] private parts of the A agents.
+            private: [N, A, Q] private parts of the A agents, as in a batch: a firm's ends with its number.
 
         Returns:
             Logits [N, A, K], forbidden choices at `MASKED_LOGIT`, and values [N, A].
@@ -132,6 +144,18 @@ class MaskedLinear(nn.Linear):
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         """Outputs [..., out] of inputs [..., in]; ``shift`` [out] is added to the bias."""
         return functional.linear(x, self.weight, self.bias if shift is None else self.bias + shift)
+
+
+class IdentityLinear(nn.Linear):
+    """A linear layer without a bias on private parts of firms: its last columns are those of their identity.
+
+    What multiplies the one-hot identity of a firm is a column of the weights, which its number looks up.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs [..., out] of inputs [..., Q] that end with a number."""
+        own, identity = self.weight.tensor_split([x.shape[-1] - 1], dim=1)
+        return functional.linear(x[..., :-1], own) + functional.embedding(x[..., -1].long(), identity.T.contiguous())
 
 
 class SharedBodyNetwork(PolicyNetwork):
@@ -185,7 +209,8 @@ class FlatNetwork(SharedBodyNetwork):
         super().__init__(config, agent_type, encoding, sizes)
         inputs = self.shared_size + self.private_size
         self.shared_layer = nn.Linear(self.shared_size, hidden[0])
-        self.private_layer = nn.Linear(self.private_size, hidden[0], bias=False) if self.private_size else None
+        layer = nn.Linear if agent_type != "firm" else IdentityLinear
+        self.private_layer = layer(self.private_size, hidden[0], bias=False) if self.private_size else None
         bound = 1.0 / sqrt(inputs)  # as one layer of both parts would start
         for parameter in [*self.shared_layer.parameters(), *(self.private_layer or nn.Identity()).parameters()]:
             nn.init.uniform_(parameter, -bound, bound)
@@ -196,6 +221,9 @@ class FlatNetwork(SharedBodyNetwork):
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, A, hidden]."""
         x = self.shared_layer(shared).unsqueeze(1)
-        x = x + self.private_layer(private) if self.private_layer is not None else x.expand(-1, private.shape[1], -1)
-        features: Tensor = self.body(torch.relu(x))
+        if self.private_layer is None:
+            x = torch.relu(x).expand(-1, private.shape[1], -1)
+        else:
+            x = (x + self.private_layer(private)).relu_()
+        features: Tensor = self.body(x)
         return features

@@ -32,6 +32,7 @@ from rbc_marl.mechanics.part import CLASS
 from rbc_marl.observations import check_encoding
 from rbc_marl.own_class import load_class, name_of, source_of
 from rbc_marl.places import opened
+from rbc_marl.policies.acting import act, choices_of_network
 from rbc_marl.policies.build import NETWORKS, NetworkSpec, build_network
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.presets import zoo
@@ -78,7 +79,13 @@ class PolicySet:
     ) -> dict[str, Tensor]:
         """Decide for one period; see `rbc_marl.policies.Policies`. The state is not read."""
         del state
-        return self.choose(self.logits(observation), generator, greedy)
+        indices: dict[str, Tensor] = {}
+        for agent_type in AGENT_TYPES:
+            network = self.networks[agent_type]
+            shared, private = (of_weights_type(network, observation[part]) for part in ("global", agent_type))
+            choices_of = choices_of_network(network, shared, private)
+            indices[agent_type], _ = act(choices_of, network, private, not greedy, generator)
+        return _without_axes_of_one(indices)
 
     @torch.no_grad()
     def logits(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,8 +115,13 @@ class PolicySet:
         for agent_type in AGENT_TYPES:
             choices = self.networks[agent_type].distribution(logits[agent_type])
             indices[agent_type] = choices.greedy() if greedy else choices.sample(generator)
-        firm, government = indices["firm"].squeeze(-1), indices["government"].flatten()
-        return {"consumer": indices["consumer"], "firm": firm, "government": government}
+        return _without_axes_of_one(indices)
+
+
+def _without_axes_of_one(indices: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Indices as `rbc_marl.VectorEconomy.step` takes them: the single choice of firms and governments has no axis."""
+    firm, government = indices["firm"].squeeze(-1), indices["government"].flatten()
+    return {"consumer": indices["consumer"], "firm": firm, "government": government}
 
 
 def of_weights_type(network: PolicyNetwork, observation: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ _TRIM_THRESHOLD = 1 << 30
 
 # Values of a hidden layer that are worked on at once on a CPU: 2.5 MB in float32, or 5,120 agents of a layer 128 wide.
 CPU_SLAB_VALUES = 5120 * 128
+# Who acts works on so many agents at least: the weights of a wide layer are read anew for each slab.
+LEAST_ACTING = 128
 
 
 def slabs(rows: int, values: int, device: torch.device) -> Iterator[slice]:
@@ -28,7 +30,23 @@ def slabs(rows: int, values: int, device: torch.device) -> Iterator[slice]:
         values: Hidden values of a row: its agents times the network's `hidden_values`.
         device: Where they are worked on.
     """
-    step = max(CPU_SLAB_VALUES // values, 1) if device.type == "cpu" else rows
+    return _cut(rows, max(CPU_SLAB_VALUES // values, 1) if device.type == "cpu" else rows)
+
+
+def acting_slabs(economies: int, agents: int, values: int, device: torch.device) -> Iterator[slice]:
+    """Cut the agents of a type into slabs in which to decide for them.
+
+    Args:
+        economies: Side by side, each with the same agents in a slab.
+        agents: How many there are in an economy.
+        values: Of an agent: its network's `acting_values`.
+        device: Where they are worked on.
+    """
+    rows = max(CPU_SLAB_VALUES // values, LEAST_ACTING)
+    return _cut(agents, max(rows // economies, 1) if device.type == "cpu" else agents)
+
+
+def _cut(rows: int, step: int) -> Iterator[slice]:
     return (slice(first, min(first + step, rows)) for first in range(0, rows, step))
 
 

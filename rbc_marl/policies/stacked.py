@@ -11,9 +11,10 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rbc_marl.errors import ConfigError
-from rbc_marl.policies.networks import PolicyNetwork, SharedBodyNetwork
+from rbc_marl.policies.networks import IdentityLinear, PolicyNetwork, SharedBodyNetwork
 
 # Largest difference, in units of the outputs' size, between a stacked network and the networks that it was made of.
 _ROUNDING = 1e-4
@@ -48,6 +49,20 @@ class StackedLinear(nn.Module):
         return result.view(*x.shape[:-1], self.weight.shape[1])
 
 
+class StackedIdentityLinear(StackedLinear):
+    """`IdentityLinear` of R runs, each for an equal share of the rows."""
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Outputs [N, ..., out] of inputs [N, ..., Q] that end with a number."""
+        del shift  # there is no bias
+        runs, out, _ = self.weight.shape
+        own, identity = self.weight.tensor_split([x.shape[-1] - 1], dim=2)
+        rows = x.reshape(runs, -1, x.shape[-1])
+        first = torch.arange(runs, device=x.device).unsqueeze(1) * identity.shape[-1]
+        columns = functional.embedding(rows[..., -1].long() + first, identity.mT.reshape(-1, out))
+        return (torch.bmm(rows[..., :-1], own.mT) + columns).view(*x.shape[:-1], out)
+
+
 def stacked(networks: Sequence[PolicyNetwork]) -> PolicyNetwork:
     """One network that acts and learns for several runs, rows of the first run first.
 
@@ -68,7 +83,8 @@ def stacked(networks: Sequence[PolicyNetwork]) -> PolicyNetwork:
     for name, module in layers[0].items():
         if isinstance(module, nn.Linear):
             parent, _, child = name.rpartition(".")
-            made = StackedLinear([each[name] for each in layers])
+            kind = StackedIdentityLinear if isinstance(module, IdentityLinear) else StackedLinear
+            made = kind([each[name] for each in layers])
             setattr(result.get_submodule(parent), child, made)
         elif next(module.parameters(recurse=False), None) is not None:
             layer = name or type(module).__name__
@@ -125,7 +141,7 @@ def _check(network: PolicyNetwork, networks: Sequence[PolicyNetwork]) -> None:
         return torch.rand(*shape, generator=generator, dtype=like.dtype, device=like.device)
 
     count = 2 * len(networks)
-    shared, private = draw(count, network.shared_size), draw(count, 2, network.private_size)
+    shared, private = draw(count, network.shared_size), draw(count, 2, network.seen_size)
     together = network(shared, private)
     for run, own in enumerate(networks):
         rows = slice(2 * run, 2 * run + 2)

@@ -18,7 +18,7 @@ from torch import Tensor
 from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig, parse_config
 from rbc_marl.errors import ConfigError
-from rbc_marl.observations import bounds
+from rbc_marl.observations import bounds, with_number
 from rbc_marl.own_class import name_of
 from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.distributions import FactorisedCategorical
@@ -38,7 +38,7 @@ class EconomyModule(TorchRLModule, ValueFunctionAPI):
     ``model_config`` holds ``agent_type``, ``economy`` (fields of the configuration), ``encoding`` and ``network``: all
     plain data, but for a `NetworkSpec` that names a class of one's own.
 
-    Observations come in either of two forms: a mapping with "global" [N, G] and "private" [N, A, P] (the batched
+    Observations come in either of two forms: a mapping with "global" [N, G] and "private" [N, A, Q] (the batched
     path; outputs have the axes [N, A, ...]), or whole observations [..., G + P] of single agents (RLlib's own
     algorithms).
     """
@@ -92,8 +92,10 @@ class EconomyModule(TorchRLModule, ValueFunctionAPI):
         if isinstance(observation, Mapping):
             return observation["global"], observation["private"], observation["private"].shape[:2]
         flat = observation.reshape(-1, observation.shape[-1])
-        shared_size = self.network.shared_size
-        return flat[:, :shared_size], flat[:, shared_size:].unsqueeze(1), observation.shape[:-1]
+        shared, private = flat.tensor_split([self.network.shared_size], dim=1)
+        if self.model_config["agent_type"] == "firm":
+            private = with_number(private, self.network.private_size - self.network.seen_size + 1)
+        return shared, private.unsqueeze(1), observation.shape[:-1]
 
 
 def agent_spaces(economy: EconomyConfig, agent_type: str, encoding: str) -> tuple[gym.spaces.Box, gym.Space[Any]]:

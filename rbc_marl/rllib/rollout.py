@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from rbc_marl.curriculum import Phase
 from rbc_marl.economy import EconomyState
 from rbc_marl.economy.own_choices import market_of
 from rbc_marl.economy.shocks import seed_of_generator
+from rbc_marl.policies.acting import act, decide
 from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
 from rbc_marl.policies.draws import Generators
@@ -264,55 +266,54 @@ class EpisodeCollector:
                 taken = decided[self.scripted[agent_type]][agent_type].reshape(*shape, len(network.head_sizes))
                 logp[agent_type] = observation["global"].new_zeros(shape)  # 0 but for a deviator's
                 if self.deviator is not None and agent_type == self.deviator.type:
-                    own = modules[DEVIATOR].network.distribution(
-                        self._logits(modules, DEVIATOR, observation, behaviour)
-                    )
-                    rows = slice(self.deviator.agent, self.deviator.agent + 1)
+                    rows, own = slice(self.deviator.agent, self.deviator.agent + 1), modules[DEVIATOR].network
+                    choices = own.distribution(self._logits(modules, DEVIATOR, observation, behaviour, rows))
                     taken = taken.clone()
-                    taken[:, rows], logp[agent_type][:, rows] = _draw(own, behaviour.explore, generator)
+                    taken[:, rows], logp[agent_type][:, rows] = decide(choices, behaviour.explore, generator)
             else:
-                choices = self._choices(modules, agent_type, observation, behaviour)
-                taken, logp[agent_type] = _draw(choices, behaviour.explore or agent_type in behaviour.random, generator)
+                choices_of = partial(self._choices, modules, agent_type, observation, behaviour)
+                is_random = behaviour.explore or agent_type in behaviour.random
+                taken, logp[agent_type] = act(choices_of, network, observation[agent_type], is_random, generator)
             actions[agent_type] = taken.to(index_dtype(network.head_sizes))
         return actions, logp
 
     def _choices(
-        self, modules: MultiRLModule, agent_type: str, observation: dict[str, Tensor], behaviour: BehaviourSettings
+        self,
+        modules: MultiRLModule,
+        agent_type: str,
+        observation: dict[str, Tensor],
+        behaviour: BehaviourSettings,
+        agents: slice,
     ) -> FactorisedCategorical:
-        """The action distribution of all agents of a type, the deviator among them."""
+        """The action distribution of some agents of a type, the deviator perhaps among them."""
         network = modules[agent_type].network
         if agent_type in behaviour.random:
-            economies, agents = observation[agent_type].shape[:2]
-            uniform = mask_of_rows(network.log_mask, economies).unsqueeze(-2).expand(economies, agents, -1)
+            economies, count = observation[agent_type][:, agents].shape[:2]
+            uniform = mask_of_rows(network.log_mask, economies).unsqueeze(-2).expand(economies, count, -1)
             return FactorisedCategorical(uniform, network.head_sizes)
-        logits = self._logits(modules, agent_type, observation, behaviour)
+        logits = self._logits(modules, agent_type, observation, behaviour, agents)
         if self.deviator is not None and agent_type == self.deviator.type:
-            own = self._logits(modules, DEVIATOR, observation, behaviour)
-            logits = replace_rows(logits, own, self.deviator.agent)
+            number = self.deviator.agent
+            if agents.start <= number < agents.stop:
+                own = self._logits(modules, DEVIATOR, observation, behaviour, slice(number, number + 1))
+                logits = replace_rows(logits, own, number - agents.start)
         return network.distribution(logits)
 
     def _logits(
-        self, modules: MultiRLModule, module_id: str, observation: dict[str, Tensor], behaviour: BehaviourSettings
+        self,
+        modules: MultiRLModule,
+        module_id: str,
+        observation: dict[str, Tensor],
+        behaviour: BehaviourSettings,
+        agents: slice,
     ) -> Tensor:
-        """Logits [E, A, K] of the agents that a module acts for."""
-        if self.deviator is not None and module_id == DEVIATOR:
-            private = observation[self.deviator.type][:, self.deviator.agent : self.deviator.agent + 1]
-        else:
-            private = observation[module_id]
+        """Logits [E, n, K] of some of the agents that a module acts for, by their numbers among their type."""
+        agent_type = self.deviator.type if self.deviator is not None and module_id == DEVIATOR else module_id
         module: RLModule = modules[module_id]
         forward = module.forward_exploration if behaviour.explore else module.forward_inference
-        logits: Tensor = forward({Columns.OBS: {"global": observation["global"], "private": private}})[
-            Columns.ACTION_DIST_INPUTS
-        ]
+        seen = {"global": observation["global"], "private": observation[agent_type][:, agents]}
+        logits: Tensor = forward({Columns.OBS: seen})[Columns.ACTION_DIST_INPUTS]
         return logits
-
-
-def _draw(choices: FactorisedCategorical, is_random: bool, generator: Generators) -> tuple[Tensor, Tensor]:
-    """Choices [E, A, H], drawn or greedy, and their log-probabilities [E, A]."""
-    if is_random:
-        return choices.sample_and_logp(generator)
-    taken = choices.greedy()
-    return taken, choices.logp(taken)
 
 
 class Stream(IntEnum):

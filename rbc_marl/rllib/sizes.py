@@ -2,11 +2,13 @@
 
 It is that of one process: tensors of the economies, the rollout of an iteration, networks and optimisers. What Python,
 torch and Ray take by themselves is added as one number. The peaks of three runs in one process, of 0.5 to 1.6 GB, were
-0.85 to 1.5 times it; the last one played 1,024 economies.
+0.85 to 1.5 times it; the last one played 1,024 economies. Those of single economies of up to a million consumers, of
+whom 25 are learnt from, were 0.7 to 0.95 times it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
@@ -16,7 +18,8 @@ import torch
 from rbc_marl import memory
 from rbc_marl.choices import head_sizes, index_dtype
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
-from rbc_marl.observations import observation_size
+from rbc_marl.observations import observation_size, private_size
+from rbc_marl.policies.slabs import CPU_SLAB_VALUES
 from rbc_marl.rllib.settings import agent_type_of, economy_of, module_ids, network_spec
 
 if TYPE_CHECKING:
@@ -28,8 +31,11 @@ _FLOAT = 4
 PROCESS = 520e6
 # Tensors as large as all demands, and as all logits, that a period needs at a time.
 _PER_GOOD, _PER_LOGIT = 8, 7
-# Copies of a rollout: as played, joined, as rows to learn from; and what torch keeps of the memory that it freed.
-_KEPT = 10
+# Copies of a rollout: as played and joined, of all agents; as rows of those who are learnt from, and what torch keeps
+# of the memory that it freed.
+_PLAYED, _LEARNT = 3, 7
+# Agents of a type for whose logits there is memory at once, where layers are 128 wide.
+_AT_ONCE = CPU_SLAB_VALUES // 128
 # Copies of weights in the process that learns: those that act, those that learn, their gradients, Adam's two moments.
 _COPIES = 5
 # Economies stepped together on a CPU: with more, their tensors leave the cache and each step costs more.
@@ -63,25 +69,31 @@ def memory_of(config: EconomyPPOConfig) -> Memory:
     # Of what all env runners play in an iteration its share comes here.
     episodes = max(own * runners, ceil(config.total_train_batch_size / economy.horizon)) / max(config.num_learners, 1)
     logits = {t: sum(head_sizes(economy, t)) for t in AGENT_TYPES}
-    stepped = own if torch.cuda.is_available() and config.num_gpus_per_learner else min(own, CPU_SLAB)
-    numbers = economy.num_consumers * economy.num_firms * _PER_GOOD
-    numbers += sum(economy.agents(t) * logits[t] for t in AGENT_TYPES) * _PER_LOGIT
+    on_gpu = torch.cuda.is_available() and config.num_gpus_per_learner
+    stepped = own if on_gpu else min(own, CPU_SLAB)
+    numbers = stepped * economy.num_consumers * economy.num_firms * _PER_GOOD
+    deciding = {t: stepped * economy.agents(t) for t in AGENT_TYPES}
+    numbers += sum((n if on_gpu else min(n, _AT_ONCE)) * logits[t] for t, n in deciding.items()) * _PER_LOGIT
+    every = {t: economy.agents(t) for t in AGENT_TYPES}
+    learning = {t: min(config.agents_per_update.chosen.get(t, n), n) for t, n in every.items()}
+    kept = _PLAYED * _bytes_of_a_period(economy, encoding, every)
+    kept += _LEARNT * _bytes_of_a_period(economy, encoding, learning)
     return Memory(
-        economies=stepped * numbers * _FLOAT,
-        rollout=_KEPT * episodes * economy.horizon * _bytes_of_a_period(economy, encoding),
+        economies=numbers * _FLOAT,
+        rollout=episodes * economy.horizon * kept,
         networks=sum(_weights(config, m, economy, encoding) for m in module_ids(config)) * _COPIES * _FLOAT,
     )
 
 
-def _bytes_of_a_period(economy: EconomyConfig, encoding: str) -> float:
-    """Bytes of one period of one economy in a rollout."""
+def _bytes_of_a_period(economy: EconomyConfig, encoding: str, agents: Mapping[str, int]) -> float:
+    """Bytes of one period of one economy in a rollout, of so many agents of each type."""
     shared, _ = observation_size(economy, "government", encoding)
     numbers, indices = float(shared), 0.0
     for agent_type in AGENT_TYPES:
-        heads, (_, private) = head_sizes(economy, agent_type), observation_size(economy, agent_type, encoding)
+        heads, private = head_sizes(economy, agent_type), private_size(economy, agent_type, encoding)
         # Log-probability, reward, value, advantage and target of each agent.
-        numbers += economy.agents(agent_type) * (private + 5)
-        indices += economy.agents(agent_type) * len(heads) * index_dtype(heads).itemsize
+        numbers += agents[agent_type] * (private + 5)
+        indices += agents[agent_type] * len(heads) * index_dtype(heads).itemsize
     return numbers * _FLOAT + indices
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.benchmark import bench
+from rbc_marl.benchmark import bench, sizes
 
 CONFIG = preset("open", num_consumers=3, num_firms=2, horizon=2)
 PACKAGE = Path(bench.__file__).parents[1]
@@ -25,7 +25,9 @@ def stepping():
 
 @pytest.fixture(scope="module")
 def everything():
-    return bench.run(rounds=1, seconds=0.05, config=CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sizes, "FACTORS", ((10, 1), (10, 10)))
+        return bench.run(rounds=1, seconds=0.05, config=CONFIG)
 
 
 slow = pytest.mark.slow
@@ -61,7 +63,7 @@ def test_the_command_needs_neither_the_tests_nor_ray(tmp_path):
     """The package is copied to a folder that holds nothing else."""
     (tmp_path / "rbc_marl").symlink_to(PACKAGE, target_is_directory=True)
     code = """import sys
-from rbc_marl.benchmark import bench
+from rbc_marl.benchmark import bench, sizes
 from rbc_marl import preset
 result = bench.run(["economy"], rounds=1, seconds=0.01, config=preset("open", num_consumers=3, num_firms=2))
 has_tests = any(name.split(".")[0] == "tests" for name in sys.modules)
@@ -75,7 +77,7 @@ print(result["economy"]["ratio_to_scalar"]["128"] > 0, "ray" in sys.modules, has
 @slow
 @plain_warnings
 def test_sampling_and_training_are_measured_against_their_references(everything):
-    assert list(everything) == ["machine", "size", "economy", "environments", "sampling", "training"]
+    assert list(everything) == ["machine", "size", "economy", "environments", "sampling", "training", "sizes"]
     rates = everything["sampling"]["agent_steps_per_second"]
     assert set(rates) == {"batched", "plain"}
     assert everything["sampling"]["ratio"] == pytest.approx(rates["batched"] / rates["plain"])
@@ -87,8 +89,17 @@ def test_sampling_and_training_are_measured_against_their_references(everything)
 
 @slow
 @plain_warnings
+def test_sizes_are_told_apart(everything):
+    assert list(everything["sizes"]) == ["30 x 2", "30 x 20"]
+    for values in everything["sizes"].values():
+        assert list(values) == ["step", "sample", "iteration", "memory"]
+        assert min(values.values()) > 0.0
+
+
+@slow
+@plain_warnings
 def test_the_whole_result_is_plain_data_with_a_table(everything):
     assert json.loads(json.dumps(everything)) == everything
     text = bench.table(everything)
     assert f"ratio {everything['training']['16']['ratio']:.2f} (at most 1.50)" in text
-    assert "sampling" in text and "bare loop" in text
+    assert "sampling" in text and "bare loop" in text and "30 x 20" in text

@@ -11,6 +11,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from rbc_marl import ConfigError, EconomyConfig, UserError, VectorEconomy, load, parallel_env
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.observations import whole_state
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.saved import save_policies
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies, UniformPolicies
@@ -77,8 +78,7 @@ def test_the_others_play_what_their_rules_say_and_the_trained_what_they_choose(m
             info = results[-1][4][name]
             told = info["profit"] - info["corporate_tax_paid"] if agent_type == "firm" else info[OWN_REWARD[agent_type]]
             assert told == pytest.approx(reward, rel=1e-5), name
-        private = [observation[key].flatten() for key in ("global", *AGENT_TYPES)]
-        assert np.array_equal(env.state(), torch.cat(private).numpy())
+        assert np.array_equal(env.state(), whole_state(observation)[0].numpy())
     assert all(results[-1][3].values()) and env.agents == []
 
 

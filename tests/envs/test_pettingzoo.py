@@ -16,6 +16,7 @@ from pettingzoo.utils.conversions import parallel_to_aec
 
 import rbc_marl
 from rbc_marl import EconomyConfig, VectorEconomy, join, parallel_env, rbc_v0
+from rbc_marl.observations import private_part
 from tests.envs.playing import as_tensors, by_agent, episode, random_actions, random_indices
 from tests.strategies import economies
 
@@ -167,7 +168,7 @@ def test_an_episode_is_the_one_of_the_vector_economy(encoding):
         for agent_type in ("consumer", "firm", "government"):
             for i, row in enumerate(join(expected, agent_type)[0].numpy()):
                 assert np.array_equal(observations[f"{agent_type}_{i}"], row)
-        private = [expected[t].flatten() for t in ("consumer", "firm")]
+        private = [private_part(expected, t).flatten() for t in ("consumer", "firm")]
         assert np.array_equal(env.state(), torch.cat([expected["global"][0], *private]).numpy())
 
     assert_seen(env.reset()[0], batch.reset())

@@ -19,5 +19,5 @@ class TanhNetwork(SharedBodyNetwork):
 
     def features(self, shared, private):
         """Hidden layer [N, A, width]."""
-        both = torch.cat([shared.unsqueeze(1).expand(-1, private.shape[1], -1), private], -1)
+        both = torch.cat([shared.unsqueeze(1).expand(-1, private.shape[1], -1), self.written_out(private)], -1)
         return torch.tanh(self.body(both))

@@ -9,7 +9,7 @@ from torch import nn
 from rbc_marl import ConfigError, preset
 from rbc_marl.choices import firm_mask, government_mask, head_sizes
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.observations import ENCODINGS, join, observation_size
+from rbc_marl.observations import ENCODINGS, join, observation_size, private_size, with_number
 from rbc_marl.policies import networks
 from rbc_marl.policies.build import NetworkSpec, build_network
 from rbc_marl.policies.distributions import MASKED_LOGIT
@@ -26,9 +26,12 @@ def generator(seed=0):
 
 
 def parts(network_type, rows=5, encoding="symlog"):
-    shared, private = observation_size(CONFIG, network_type, encoding)
-    agents = CONFIG.agents(network_type)
-    return torch.randn(rows, shared, generator=generator()), torch.randn(rows, agents, private, generator=generator(1))
+    shared, _ = observation_size(CONFIG, network_type, encoding)
+    agents, size = CONFIG.agents(network_type), private_size(CONFIG, network_type, encoding)
+    private = torch.randn(rows, agents, size, generator=generator(1))
+    if network_type == "firm":
+        private[..., -1] = torch.arange(agents)
+    return torch.randn(rows, shared, generator=generator()), private
 
 
 def joined_layers(network):
@@ -99,7 +102,9 @@ def test_the_published_networks_give_the_published_values_and_probabilities(agen
     network.load_state_dict(state, strict=False)  # without a mask
     # Every agent of an economy sees the same global part, or the split would not be possible.
     assert (inputs[..., :shared_size] == inputs[:, :1, :shared_size]).all()
-    logits, values = network(inputs[:, 0, :shared_size], inputs[..., shared_size:])
+    private = inputs[..., shared_size:]
+    private = with_number(private, CONFIG.num_firms) if agent_type == "firm" else private
+    logits, values = network(inputs[:, 0, :shared_size], private)
     probabilities = torch.cat([part.softmax(-1) for part in logits.split(list(heads), dim=-1)], dim=-1)
     expected = torch.from_numpy(golden[f"ppo_{agent_type}_value_before"]).flatten(0, 1)
     torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)

@@ -49,7 +49,7 @@ def observation(rows=4):
     generator = torch.Generator().manual_seed(1)
     sizes = {t: build_network(CONFIG, t) for t in AGENT_TYPES}
     shared = torch.rand(rows, sizes["firm"].shared_size, generator=generator)
-    private = {t: torch.rand(rows, CONFIG.agents(t), sizes[t].private_size, generator=generator) for t in AGENT_TYPES}
+    private = {t: torch.rand(rows, CONFIG.agents(t), sizes[t].seen_size, generator=generator) for t in AGENT_TYPES}
     return {"global": shared, **private}
 
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from rbc_marl import preset
 from rbc_marl.config import AGENT_TYPES
-from rbc_marl.observations import observation_size
 from rbc_marl.policies import slabs
 from rbc_marl.policies.build import NETWORKS, build_network
 
@@ -27,8 +26,8 @@ def largest_hidden_layer(network, agent_type, rows):
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.ReLU) and not name.endswith("_head"):
             module.register_forward_hook(lambda module, inputs, output: sizes.append(output.numel()))
-    shared, private = observation_size(ECONOMY, agent_type)
-    network(torch.zeros(rows, shared), torch.zeros(rows, ECONOMY.agents(agent_type), private))
+    private = torch.zeros(rows, ECONOMY.agents(agent_type), network.seen_size)
+    network(torch.zeros(rows, network.shared_size), private)
     return max(sizes)
 
 

@@ -27,9 +27,9 @@ def rows_for(network):
     torch.manual_seed(1)
     agents = CONFIG.num_firms
     shared = torch.rand(RUNS * ROWS, network.shared_size).double()
-    private = torch.rand(RUNS * ROWS, agents, network.private_size).double()
-    if network.private_size > CONFIG.num_firms:  # a firm's ends with who it is
-        private[..., -agents:] = torch.eye(agents).double()
+    private = torch.rand(RUNS * ROWS, agents, network.seen_size).double()
+    if network.seen_size < network.private_size:  # a firm's ends with who it is
+        private[..., -1] = torch.arange(agents).double()
     return shared, private
 
 

@@ -8,6 +8,7 @@ from ray.rllib.core.columns import Columns
 
 from rbc_marl import ConfigError
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.policies import slabs
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.policies.scripted import ScriptedPolicies
 from rbc_marl.rllib.connector import RolloutsToBatch
@@ -43,6 +44,18 @@ def test_a_deviator_with_its_types_weights_plays_exactly_as_its_type(deviator):
         assert torch.equal(one.actions[agent_type], other.actions[agent_type])
         torch.testing.assert_close(one.logp[agent_type], other.logp[agent_type])
         assert torch.equal(one.rewards[agent_type], other.rewards[agent_type])
+
+
+@pytest.mark.parametrize("explore", [True, False])
+@pytest.mark.parametrize("deviator", [FIRM, CONSUMER], ids=lambda d: d["type"])
+def test_a_deviator_plays_the_same_where_agents_are_decided_for_in_slabs(deviator, explore, monkeypatch):
+    sample = runner(deviator=deviator).sample(explore=explore)[0]
+    monkeypatch.setattr(slabs, "CPU_SLAB_VALUES", 1)
+    monkeypatch.setattr(slabs, "LEAST_ACTING", 1)  # one agent at a time
+    in_slabs = runner(deviator=deviator).sample(explore=explore)[0]
+    for agent_type in AGENT_TYPES:
+        assert torch.equal(in_slabs.actions[agent_type], sample.actions[agent_type])
+        torch.testing.assert_close(in_slabs.logp[agent_type], sample.logp[agent_type])
 
 
 @pytest.mark.parametrize("deviator", [FIRM, CONSUMER], ids=lambda d: d["type"])

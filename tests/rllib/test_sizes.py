@@ -24,7 +24,7 @@ def test_weights_and_rollouts_are_counted_as_they_are_made():
         assert sizes._weights(config, module_id, economy, encoding) == made
     columns = (rollout.observations, rollout.actions, rollout.logp, rollout.rewards)
     made = sum(tensor.nbytes for column in columns for tensor in column.values())
-    counted = memory_of(config).rollout / sizes._KEPT
+    counted = memory_of(config).rollout / (sizes._PLAYED + sizes._LEARNT)
     assert made <= counted <= 2 * made
 
 
@@ -37,6 +37,19 @@ def test_memory_grows_with_what_there_is_to_hold():
     small, long, many = needed(), needed(horizon=40), needed(num_consumers=600)
     assert long.rollout == 10 * small.rollout and long.economies == small.economies and long.total > small.total
     assert many.economies > 50 * small.economies and many.networks == small.networks
+
+
+def test_agents_who_are_not_learnt_from_and_logits_beyond_a_slab_take_no_memory():
+    def needed(**settings):
+        config = small_config(economy={"num_consumers": 100_000}, **settings)
+        config.validate()
+        return memory_of(config)
+
+    everybody, some = needed(), needed(agents_per_update={"consumer": 10})
+    assert some.rollout < 0.4 * everybody.rollout and some.economies == everybody.economies
+    economy, _ = economy_of(small_config(economy={"num_consumers": 100_000}))
+    logits = 4 * 100_000 * sum(sizes.head_sizes(economy, "consumer"))
+    assert everybody.economies < 7 * logits
 
 
 def test_the_process_that_learns_holds_the_share_of_each_learner():
