@@ -15,7 +15,8 @@ import pytest
 from tests.test_readme import COMMAND, ROOT, blocks, run, run_bash
 from tests.test_readme import here as here  # a fixture
 
-PAGES = ("curricula", "taxes", "networks", "own_economy", "shocks", "textbook", "reforms", "families", "scenarios/README")
+PAGES = ("curricula", "taxes", "networks", "own_economy", "shocks", "textbook", "reforms", "families")
+PAGES += ("scenarios/README",)
 
 
 def saved(page):
