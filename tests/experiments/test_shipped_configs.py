@@ -151,6 +151,8 @@ def test_every_shipped_config_trains_two_iterations(path, tmp_path):
 @pytest.mark.usefixtures("ray_running")
 def test_the_small_economy_learns_to_live(tmp_path):
     path = next(path for path in CONFIGS if path.stem == "small")
-    policies = load_policies(trained(path, tmp_path).checkpoint)
+    run = trained(path, tmp_path)
+    assert run.status == "finished"  # and not stopped by a signal on the way
+    policies = load_policies(run.checkpoint)
     means = evaluate(policies, 128).means
     assert outcome(policies.config, means) == "living", means  # untrained networks are "impaired"
