@@ -121,8 +121,9 @@ def decode(
 
 def _consumers_last(index: Tensor) -> Tensor:
     """Indices [B, C, H] as [B, H, C]; of many consumers a copy that is made while some of them are in the cache."""
-    parts = [part.transpose(1, 2) for part in index.split(_AT_ONCE, dim=1)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    if index.shape[1] <= _AT_ONCE:
+        return index.transpose(1, 2)
+    return torch.cat([part.transpose(1, 2) for part in index.split(_AT_ONCE, dim=1)], dim=2)
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
