@@ -16,6 +16,9 @@ from rbc_marl.policies.imposed import Treatment
 from rbc_marl.presets import find_file
 from rbc_marl.settings import Many, Section, load_yaml_file
 
+# What episodes that are paired have in common.
+_SIZES = ("num_consumers", "num_firms", "horizon")
+
 
 class Scenario(Section):
     """What `rbc-marl scenario` reads: who plays, what changes, and for how long they learn on."""
@@ -38,6 +41,8 @@ class Scenario(Section):
             raise ValueError("nothing changes; give a shock, a reform or a change")
         if both := {*self.economy} & {*self.change}:
             raise ValueError(f"{min(both)} stands in economy and in change; give it once")
+        if sizes := {*_SIZES} & {*self.change}:
+            raise ValueError(f"change has {min(sizes)}, but agents and periods are paired; give it in economy")
         return self
 
     @classmethod

@@ -198,8 +198,10 @@ class Impulse(Section):
         process = config.shocks.on.get(self.number) if config.shocks is not None else None
         is_one = isinstance(process, Drawn) and process.at is not None
         if self.level is not None and process is not None and not isinstance(process, Ar1) and not is_one:
-            stop = f"--set shocks.{self.number}=null"
-            raise ConfigError(f"{self.number} is what its {process.kind} says; give a change such as -5%, or {stop}")
+            is_drawn = isinstance(process, Drawn)
+            says = "drawn for each episode" if is_drawn else f"what its {process.kind} says"
+            stop = f"fix it: --set {self.number}=..." if is_drawn else f"--set shocks.{self.number}=null"
+            raise ConfigError(f"{self.number} is {says}; give a change such as -5%, or {stop}")
         own = 1.0 if self.number in BY_AGENT else own_number(config, self.number)
         values = (own,) if process is None or isinstance(process, Ar1) else process.possible
         own = values[0] if is_one else own

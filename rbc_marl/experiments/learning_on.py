@@ -8,6 +8,7 @@ where nothing is, by nothing.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,13 @@ def learn_on(
     imposed = {CONTROL: nothing, LEARNED: treatment}
     changed = load_policies(checkpoint, economy={**(economy or {}), **(change or {})}, trust=trust)
     played = {CONTROL: policies, LEARNED: changed}
-    runs = [_experiment(spec, played[name], name, one, iterations, start, seed) for name, one in imposed.items()]
+    try:
+        runs = [_experiment(spec, played[name], name, one, iterations, start, seed) for name, one in imposed.items()]
+    except UserError:  # nobody learns: nothing is left behind
+        shutil.rmtree(start)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
     ended = {}
     with ray_session(RayOptions(), cpus_needed(runs[0].config)):
         for experiment in runs:

@@ -71,6 +71,7 @@ def test_words_of_a_part_are_short():
         ({"change": {"crra": 2}, "economy": {"crra": 1}}, "crra stands in economy and in change; give it once"),
         ({"reform": {"values": {"incom_tax": 0.2}, "period": 2}}, 'did you mean "income_tax"'),
         ({"chnge": {"crra": 2}}, 'did you mean "change"'),
+        ({"change": {"horizon": 3}}, "change has horizon, but agents and periods are paired; give it in economy"),
         ({"change": {"crra": 2}, "learn": -1}, "mine.yaml.learn is -1; it must be at least 0"),
     ],
 )

@@ -112,7 +112,9 @@ def test_a_reform_from_the_start_is_what_is_imposed():
 def test_everything_is_written_and_drawn(tmp_path):
     found = impulse(UniformPolicies(CONFIG), shock(), episodes=4, seed=2)
     rows = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert len(rows) == len(found.paths) == 5 * (len(RESPONDING) + 10 * len(BY_GROUP))
+    of_a_period = len(RESPONDING) + 10 * len(BY_GROUP)
+    assert len(found.paths) == 5 * of_a_period and len(rows) == 6 * of_a_period  # those of means come last
+    assert [row["period"] for row in rows].count("") == of_a_period and rows[-1]["period"] == ""
     assert float(rows[2]["difference"]) == found.paths[2].difference and rows[2]["group"] == ""
     assert json.loads(found.to_json())["first"] == 3
     tex = found.to_tex()

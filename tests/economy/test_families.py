@@ -91,7 +91,7 @@ def test_agents_see_the_place_in_the_range_also_of_a_number_between_or_beyond(sc
 def test_a_reform_has_a_level_where_the_family_is_fixed():
     reform = Impulse(number="export_quota", level=50.0, period=2, persistence=1.0)
     assert reform.factors(economy(export_quota={**VALUES, "at": 100.0})) == (1.0, 0.5, 0.5, 0.5, 0.5)
-    with pytest.raises(ConfigError, match=r"export_quota is what its drawn says"):
+    with pytest.raises(ConfigError, match=r"export_quota is drawn .* or fix it: --set export_quota=\.\.\.$"):
         reform.factors(economy(export_quota=VALUES))
     with pytest.raises(ConfigError, match="labour_disutility_scale"):
         VectorEconomy(economy()).impose({"labour_disutility_scale": (1.0,)})

@@ -112,6 +112,9 @@ def test_policies_of_no_run_are_refused(run, tmp_path, capsys):
     with pytest.raises(UserError, match=r"config\.yaml does not exist, whose settings agents would learn with"):
         learn_on(tmp_path, Treatment(), 1, tmp_path / "out")
     assert not Path(tmp_path, "out").exists()
+    with pytest.raises(ConfigError, match="imposed has hours, which logit_response does not know"):
+        learn_on(Path("quickstart"), Treatment.parse({"choices": {"hours": 0}}, ""), 1, tmp_path / "out")
+    assert not Path(tmp_path, "out").exists()  # nor what they were to begin with
     with pytest.raises(SystemExit):
         cli.main(["transition", "quickstart", "--reform", "income_tax=0.2@5", "--folder", "x"])
     assert "give --learn as well" in capsys.readouterr().err
