@@ -39,6 +39,7 @@ def test_the_package_takes_nothing_for_granted_that_only_some_systems_have():
     found = {path.name: needed for path in PACKAGE.rglob("*.py") if (needed := [*needs(path.read_text("utf-8"))])}
     # What Linux tells of a process is read where it is there. Elsewhere a lock goes by host and number.
     assert [place for place in found.pop("lock.py") if not place.startswith("/proc/")] == []
+    assert found.pop("sizes.py") == ["resource"]  # where there is none, the most memory is not said
     assert found == {}
 
 

@@ -42,11 +42,11 @@ def refusal(path, *sets):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("env_config.num_consumers=1000000000", "config: a run of this size would need about 8.15 TB of memory"),
-        ("env_config.horizon=1000000000", "config: a run of this size would need about 4.86 TB of memory"),
+        ("env_config.num_consumers=1000000000", "config: a run of this size would need about 6.53 TB of memory"),
+        ("env_config.horizon=1000000000", "config: a run of this size would need about 4.7 TB of memory"),
         ("num_envs_per_env_runner=1000000000", "for an iteration's episodes: make horizon, num_envs_per_env_runner"),
         ("train_batch_size_per_learner=1000000000000", "a run of this size would need about"),
-        ("env_config.num_firms=1000000", "a run of this size would need about"),
+        ("env_config={num_firms: 1000000, num_consumers: 100000}", "a run of this size would need about"),
         ("env_config.num_firms=1000000000", "env_config.num_firms is 1000000000; it must be at most 1e+06"),
         ("networks={consumer: {kind: flat, hidden: [1000000000]}}", "it must be at most 65536"),
         ("env_config.consumption_choices=[1e308]", "consumption_choices.0 is 1e+308; it must be at most 1e+15"),

@@ -37,7 +37,7 @@ def test_it_trains_is_saved_resumed_and_evaluated(tmp_path):
         assert changed(after, weights_of(algorithm)) == set()
     finally:
         algorithm.stop()
-    check_restored(tmp_path / "saved", config, "x.restore")
+    check_restored(tmp_path / "saved", config, "x.restore", trust=True)
     policies = load_policies(tmp_path / "saved", trust=True)
     assert policies.specs["firm"] == NetworkSpec.of({"kind": TanhNetwork, "width": 6})
     assert torch.equal(policies.networks["firm"].body.weight, weights["firm"]["network.body.weight"])
