@@ -64,6 +64,7 @@ def composition_words(values: Mapping[str, Any]) -> str:
     corners = [
         f"{name}s {values[name + '_lowest']:.0%} at the lowest, {values[name + '_highest']:.0%} at the highest choice"
         for name in ("price", "wage")
+        if values[f"{name}_lowest"] + values[f"{name}_highest"] <= 1.0  # more: there is but one choice
     ]
     return "; ".join([whole, f"{values['export_share']:.0%} of what is sold is exported", *corners])
 

@@ -89,3 +89,9 @@ def test_a_composition_reads_in_a_line(profit_share, words):
 def test_episodes_that_were_not_recorded_are_refused():
     with pytest.raises(ConfigError, match="record=True"):
         composition(play(ScriptedPolicies(SMALL), 1))
+
+
+def test_where_there_is_one_choice_nothing_is_said_of_its_ends():
+    found, _ = of(SMALL.replace(price_choices=[1000.0]), price=1000.0, work="always")
+    words = composition_words({**found, "welfare_consumers": 1.0})
+    assert "prices" not in words and "wages" in words
