@@ -13,6 +13,7 @@ import pytest
 
 from rbc_marl import ConfigError, preset
 from rbc_marl.benchmark import bench, sizes
+from tests.rllib.conftest import ray_running as ray_running
 
 CONFIG = preset("open", num_consumers=3, num_firms=2, horizon=2)
 PACKAGE = Path(bench.__file__).parents[1]
@@ -24,7 +25,7 @@ def stepping():
 
 
 @pytest.fixture(scope="module")
-def everything():
+def everything(ray_running):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sizes, "FACTORS", ((10, 1), (10, 10)))
         return bench.run(rounds=1, seconds=0.05, config=CONFIG)
