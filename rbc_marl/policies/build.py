@@ -225,8 +225,10 @@ def _own_network(
                 shift = logits - network(torch.zeros(2, network.shared_size), private)[0]
                 network.lift_mask()
     except Exception as error:
-        reason = str(error).strip().splitlines()[:1]
-        raise ConfigError(f"{where} cannot be made and run: {type(error).__name__}: {''.join(reason)}") from error
+        reason = "".join(str(error).strip().splitlines()[:1])
+        if "shapes cannot be multiplied" in reason and agent_type == "firm":
+            reason += "; self.written_out(private) has the private_size columns, private itself a firm's number"
+        raise ConfigError(f"{where} cannot be made and run: {type(error).__name__}: {reason}") from error
     for name, shape, needed in (
         ("logits", tuple(logits.shape), (2, agents, wanted)),
         ("values", tuple(values.shape), (2, agents)),

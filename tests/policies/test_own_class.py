@@ -40,6 +40,13 @@ class Failing(TanhNetwork):
         raise RuntimeError("no such layer\nand more")
 
 
+class Earlier(TanhNetwork):
+    """Reads the private part as it is."""
+
+    def written_out(self, private):
+        return private
+
+
 class Takes(PolicyNetwork):
     def __init__(self, config, agent_type, encoding, sizes, **settings):
         super().__init__(config, agent_type, encoding, sizes)
@@ -128,6 +135,7 @@ def test_what_is_no_network_of_ones_own_is_refused(spec, message):
         (Unmasked, "networks.firm: Unmasked ignores its mask, which curricula need; add self.log_mask to the logits"),
         (Narrow, r"networks.firm: Narrow gives logits of shape \(2, 2, 29\); for 2 rows of 2 agents give \(2, 2, 30\)"),
         (Failing, "networks.firm: Failing cannot be made and run: RuntimeError: no such layer$"),
+        (Earlier, r"shapes cannot be multiplied .*; self\.written_out\(private\) has the private_size columns"),
         (Takes, "networks.firm: Takes cannot be made and run: NotImplementedError"),
     ],
 )
