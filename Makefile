@@ -85,7 +85,7 @@ bench: $(STAMP)  ## measure the speed of the economy, of sampling and of trainin
 	$(BIN)/rbc-marl bench
 
 evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on where it stopped
-	for name in market closed curriculum curriculum_closed curriculum_flat curriculum_paper taxes; do \
+	for name in market closed curriculum curriculum_closed curriculum_flat curriculum_paper taxes taxes_consumers; do \
 	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
 	done
