@@ -1,7 +1,7 @@
 """What a run reports while it trains: progress.csv, result.json and events for TensorBoard.
 
 They are bounded: of a long run every twentieth iteration is kept, and so are those that have a checkpoint or a new
-evaluation. Going on with a run reads their ends alone.
+evaluation. `Iterations` has all of them. Going on with a run reads the ends of files alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rbc_marl.experiments.iterations import Iterations
 from rbc_marl.experiments.notes import METRICS, in_order, metrics
 from rbc_marl.files import flush, replace_file, writing
 
@@ -37,20 +38,23 @@ class RunLogs:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._table, self._lines = path / "progress.csv", path / "result.json"
+        self._whole = Iterations(path)
         self._columns: list[str] = []
         self._events: _EventFile | None = None
         self._left_out: tuple[int, Mapping[str, Any]] | None = None
         self._evaluated: tuple[int, dict[str, Any]] = (-EVERY, {})
 
     def log(self, iteration: int, results: Mapping[str, Any]) -> None:
-        """Add the flat results of an iteration, if it is one of those that are kept.
+        """Add the flat results of an iteration.
 
-        They are in their files when this returns, so that a process that is killed loses nothing of them.
+        Those that are kept are in their files when this returns: a process that is killed loses nothing of them.
 
         Raises:
             StorageError: They cannot be written.
         """
         self._left_out = (iteration, results)
+        if iteration > FULL:
+            self._whole.add(iteration, _numbers(results))
         if self._is_due(iteration, results):
             self.write_last()
 
@@ -67,7 +71,7 @@ class RunLogs:
         if self._left_out is None:
             return
         (iteration, results), self._left_out = self._left_out, None
-        numbers = {key: value for key, value in results.items() if isinstance(value, int | float)}
+        numbers = _numbers(results)
         with writing(self.path):
             self._append_csv(numbers)
             with self._lines.open("a", encoding="utf-8") as file:
@@ -79,6 +83,7 @@ class RunLogs:
     def flush(self) -> None:
         """Write the newest iteration, and wait until everything is on the disk."""
         self.write_last()
+        self._whole.write()
         with writing(self.path):
             for path in (self._table, self._lines):
                 if path.exists():
@@ -99,6 +104,7 @@ class RunLogs:
             return result is not None and result.get(_ITERATION, 0) <= iteration
 
         self._left_out = None
+        self._whole.rewind(iteration)
         with writing(self.path):
             last = _cut(self._lines, is_kept)
             self._rewind_table(iteration)
@@ -117,6 +123,7 @@ class RunLogs:
         """Write the newest iteration, if it was left out, and close the TensorBoard events."""
         try:
             self.write_last()
+            self._whole.write()
         finally:
             if self._events is not None:
                 self._events.close()
@@ -166,6 +173,10 @@ class RunLogs:
 def finite(value: Any) -> Any:  # noqa: ANN401 - a number or anything else
     """The value, or None for NaN and infinities, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in results.items() if isinstance(value, int | float)}
 
 
 def _mapping(line: bytes) -> dict[str, Any] | None:

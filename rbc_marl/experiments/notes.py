@@ -22,6 +22,7 @@ RUN = {
     "run.json": ("seed, versions, commit, command, status and outcome", 'json.load(open("run.json"))'),
     "machine.json": ("host, process and paths of whoever made this", "leave it out of what you share"),
     "progress.csv": ("a row per iteration; of a long run one in twenty", 'pandas.read_csv("progress.csv")'),
+    "iterations/": ("every iteration after the first thousand", 'pandas.read_parquet("iterations")'),
     "result.json": ("the same as JSON lines, with words", 'pandas.read_json("result.json", lines=True)'),
     "metrics.json": ("words and unit of the columns that this package defines", 'pandas.read_json("metrics.json").T'),
     "signature.json": ("hashes, by which --resume knows the settings as yours", "nothing else needs it"),

@@ -6,8 +6,11 @@ import csv
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from rbc_marl.analysis.figures.training import read_progress
+from rbc_marl.experiments import iterations as whole_iterations
 from rbc_marl.experiments import logs
 from rbc_marl.experiments.folder import RunFolder
 from rbc_marl.experiments.logs import EVERY, FULL, RunLogs
@@ -36,13 +39,23 @@ def iterations(path):
 
 
 def size(path):
-    return sum(file.stat().st_size for file in path.iterdir())
+    return sum(file.stat().st_size for file in path.rglob("*"))
+
+
+def whole(path):
+    return pd.read_parquet(path / "iterations")
 
 
 @pytest.fixture
 def short(monkeypatch):
     """A run whose long part begins after ten iterations."""
     monkeypatch.setattr(logs, "FULL", 10)
+
+
+@pytest.fixture
+def parts(monkeypatch, short):
+    """Such a run, with its iterations in files of 25."""
+    monkeypatch.setattr(whole_iterations, "PART", 25)
 
 
 def test_of_the_first_thousand_each_is_kept_and_then_one_in_twenty():
@@ -166,3 +179,56 @@ def test_a_run_without_its_logs_begins_new_ones(tmp_path):
     folder.log(2, results(2))
     folder.close()
     assert iterations(tmp_path) == [2]
+
+
+@pytest.mark.parametrize("last", [9, 10, 11, 24, 25, 26, 49, 50, 60, 75])
+def test_what_is_left_out_is_whole_in_parquet_after_any_interruption(tmp_path, parts, last):
+    folder = RunFolder(tmp_path)
+    for iteration in range(1, 77):
+        folder.log(iteration, results(iteration))
+        if iteration == 60:
+            folder.save_checkpoint(iteration, lambda path: (path / "a").write_text(""), keep=None)
+    # Not closed: it was killed. Whatever checkpoint it goes on from, it plays what came after once more.
+    (tmp_path / "iterations" / ".000000001.parquet.tmp").write_bytes(b"half")
+    again = RunFolder(tmp_path)
+    again.rewind(last)
+    for iteration in range(last + 1, 91):
+        again.log(iteration, results(iteration, **({"evaluation/hours": 1.0} if iteration > 80 else {})))
+    again.close()
+    kept = whole(tmp_path)
+    assert list(kept["training_iteration"]) == list(range(11, 91))
+    assert all(list(kept[name]) == [i / 7 + k for i in kept["training_iteration"]] for k, name in enumerate(NAMES[:3]))
+    assert not list((tmp_path / "iterations").glob(".*"))
+    frame = read_progress(tmp_path, whole=True)
+    assert list(frame["training_iteration"]) == list(range(1, 91))
+    assert list(frame["evaluation/hours"].dropna()) == [1.0] * 10
+
+
+def test_a_file_of_iterations_that_was_damaged_is_set_aside(tmp_path, parts):
+    folder = RunFolder(tmp_path)
+    for iteration in range(1, 41):
+        folder.log(iteration, results(iteration))
+    folder.close()
+    (tmp_path / "iterations" / "000000026.parquet").write_bytes(b"PAR1")
+    again = RunFolder(tmp_path)
+    again.rewind(40)
+    again.log(41, results(41))
+    again.close()
+    assert list(whole(tmp_path)["training_iteration"]) == [*range(11, 26), 41]
+    assert (tmp_path / "iterations-000000026.parquet.torn").is_file()
+
+
+def test_going_on_reads_no_file_of_iterations_but_the_newest(tmp_path, parts):
+    folder = RunFolder(tmp_path)
+    for iteration in range(1, 101):
+        folder.log(iteration, results(iteration))
+    folder.close()
+    for path in (tmp_path / "iterations").iterdir():
+        if path.name != "000000076.parquet":
+            path.write_bytes(b"not looked at")
+    again = RunFolder(tmp_path)
+    again.rewind(90)
+    again.log(91, results(91))
+    again.close()
+    newest = pd.read_parquet(tmp_path / "iterations" / "000000076.parquet")
+    assert list(newest["training_iteration"]) == [*range(76, 92)]

@@ -37,11 +37,13 @@ _WINDOW = 40
 _LEAST_SHARE = 0.04
 
 
-def read_progress(folder: str | Path) -> pd.DataFrame:
+def read_progress(folder: str | Path, *, whole: bool = False) -> pd.DataFrame:
     """The progress of a run, with the stages of its curriculum in words.
 
     Args:
         folder: Of the run, finished or not: it holds progress.csv, and mostly result.json.
+        whole: Add what progress.csv leaves out of a long run, from its Parquet files. They are written with each
+            checkpoint.
 
     Returns:
         A row per iteration; ``curriculum/phase`` says what held in it, where result.json says so.
@@ -55,6 +57,10 @@ def read_progress(folder: str | Path) -> pd.DataFrame:
         frame: pd.DataFrame = frames.read_csv(folder / "progress.csv", on_bad_lines="skip")
     except (OSError, ValueError):  # an empty file is a ValueError
         raise UserError(f"{folder} has no progress.csv with a finished iteration; wait for one") from None
+    files = sorted((folder / "iterations").glob("*.parquet")) if whole else []
+    if files and ITERATION in frame:  # file by file: evaluations are columns that may come late
+        later = frames.concat([frame, *map(frames.read_parquet, files)])
+        frame = later.drop_duplicates(ITERATION).sort_values(ITERATION, ignore_index=True)
     phases = _phases(folder / "result.json")
     if phases and ITERATION in frame:
         words = frame[ITERATION].map(phases).rename(PHASE)
