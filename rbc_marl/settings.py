@@ -53,6 +53,8 @@ Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 
 
 GREATEST_SEED = 2**63 - 1
+MOST_DOTS = 20
+"""Of the dotted name of a class."""
 
 
 def seed_of(value: object, name: str = "seed") -> int:
@@ -353,7 +355,8 @@ def load_named(dotted: str, where: str, is_meant: Callable[[Any], bool], meant: 
         ConfigError: It cannot be imported, or is something else.
     """
     module_name, _, name = dotted.replace(":", ".").rpartition(".")
-    if runs_when_imported(module_name):
+    # Each dot is an import within an import: Python gives up at a thousand.
+    if runs_when_imported(module_name) or dotted.count(".") > MOST_DOTS:
         raise ConfigError(f'{where} is "{dotted}", which is not {meant}; name one as package.module.Class')
     try:
         named = getattr(importlib.import_module(module_name), name)

@@ -145,6 +145,7 @@ def test_a_class_is_found_by_its_dotted_name(dotted):
     [
         ("os.abort", 'x is "os.abort", which is not a section; name one as package.module.Class'),
         ("builtins.dict", 'x is "builtins.dict", which is not a section'),
+        ("a." * 30 + "A", f'x is "{"a." * 30}A", which is not a section'),  # imports within imports
         ("no.such.Thing", 'x is "no.such.Thing", which cannot be imported (No module named'),
         ("numpy.no_such", 'x is "numpy.no_such", which cannot be imported'),
         ("word", 'x is "word", which cannot be imported'),

@@ -149,7 +149,7 @@ class ExperimentSpec:
         Raises:
             ConfigError: A space has the wrong arguments.
         """
-        return dict(find_spaces({"config": self.data.get("config", {})}, self.name))
+        return dict(find_spaces(self.data.get("config"), self.name, ("config",)))
 
     def build(self) -> Experiment:
         """Validate everything, and make the algorithm's configuration. Nothing is started.
@@ -285,7 +285,7 @@ class _Reader:
             file, experiment = self._base(path, name, base)
         parent = self.spec(file, experiment, (*before, step))
         data = merged(parent.data, own)
-        for space_path, space in find_spaces({"config": own["config"]}, name):  # a space replaces, it has no keys
+        for space_path, space in find_spaces(own["config"], name, ("config",)):  # a space replaces, it has no keys
             data = with_value(data, space_path, space.plain())
         return ExperimentSpec(name, path, data, {**parent.places, **places}, (path, *parent.files))
 

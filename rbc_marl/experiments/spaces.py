@@ -72,14 +72,19 @@ class Space:
 
 
 def find_spaces(
-    tree: Mapping[str, Any], where: str, path: tuple[str, ...] = ()
+    tree: object, where: str, path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Space]]:
     """Every search space in nested mappings, with its path.
+
+    Args:
+        tree: The mappings; anything else has none.
+        where: What holds them, for messages.
+        path: Of the tree.
 
     Raises:
         ConfigError: A space has the wrong arguments.
     """
-    for key, value in tree.items():
+    for key, value in tree.items() if isinstance(tree, Mapping) else ():
         if not isinstance(value, Mapping):
             continue
         kind = next(iter(value)) if len(value) == 1 else None

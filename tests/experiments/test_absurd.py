@@ -87,6 +87,11 @@ def test_a_config_or_a_key_that_is_no_mapping_of_words_is_refused(write):
     assert refusal(write("e:\n  null: 1\n")).startswith("e.None is not a setting of an experiment")
 
 
+def test_settings_as_a_whole_are_no_search_space(write):
+    path = write("e:\n  run: EconomyPPO\n  env: rbc_open\n  config: {grid_search: [1, a]}\n")
+    assert "e.config.grid_search is not a setting" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("framework_str", "abc"), ("num_gpus_per_learner", -1), ("seed", 2**32), ("num_env_runners", 10**5)],
