@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import importlib
 import io
 import json
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -215,6 +217,22 @@ def test_signals_are_the_callers_again_after_a_run():
     before = handlers()
     train(tiny("stop.training_iteration=1"), console=quiet())
     assert handlers() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list the handles of a process")
+def test_a_run_holds_no_more_however_long_it_trains():
+    held = {}
+
+    def count(results):
+        if results["training_iteration"] in (20, 80):
+            gc.collect()
+            handles = len(os.listdir("/proc/self/fd"))
+            held[results["training_iteration"]] = (len(gc.get_objects()), handles, threading.active_count())
+
+    train(tiny("stop.training_iteration=80", "report=false"), console=quiet(), after_iteration=count)
+    grown = [after - before for before, after in zip(held[20], held[80], strict=True)]
+    # Ray's threads come and go; whatever keeps something of each iteration keeps sixty of it.
+    assert max(grown) < 40, grown
 
 
 def kill_after(folder, iteration):
