@@ -70,6 +70,26 @@ class Loader(yaml.SafeLoader):
             seen.add(key.value)
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Take in what is merged (``<<``): a mapping's own keys count, then those of the mapping that is named first.
+
+        PyYAML 6.0.4 tells keys by the identity of their text, and loses some that were changed in a merged mapping.
+        """
+        pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        own = []
+        for key, value in node.value:
+            if key.tag != "tag:yaml.org,2002:merge":
+                own.append((key, value))
+                continue
+            for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(part, yaml.MappingNode):
+                    problem = "only mappings can be merged into another"
+                    raise yaml.constructor.ConstructorError(None, None, problem, part.start_mark)
+                self.flatten_mapping(part)
+                for pair in part.value:
+                    pairs.setdefault(pair[0].value, pair)
+        node.value = [*{**pairs, **{key.value: (key, value) for key, value in own}}.values()]
+
 
 def _parts(node: yaml.Node | None) -> list[yaml.Node]:
     """What stands in a list or a mapping; nothing in a scalar."""

@@ -52,3 +52,23 @@ def test_aliases_and_merges_of_usual_files_are_read():
     assert data["b"] == {"x": 2, "y": [1, 2]} and data["c"] == [{"x": 1, "y": [1, 2]}] * 2
     nested = "[" * (MOST_LEVELS - 1) + "]" * (MOST_LEVELS - 1)
     assert load_yaml(nested, "file.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{b: {c: &c {<<: *a, x: 2}}, d: {<<: *c}}", {"b": {"c": {"x": 2, "y": 1}}, "d": {"x": 2, "y": 1}}),
+        ("{b: &b {x: 3, z: 3}, c: {<<: [*a, *b]}, d: {<<: [*b, *a], y: 4}}",
+         {"b": {"x": 3, "z": 3}, "c": {"x": 1, "y": 1, "z": 3}, "d": {"x": 3, "y": 4, "z": 3}}),
+        ("{b: {<<: *a, <: 1}}", {"b": {"x": 1, "y": 1, "<": 1}}),
+    ],
+    ids=["merged again", "several", "no merge"],
+)  # fmt: skip
+def test_own_keys_count_first_and_then_the_mapping_named_first(text, value):
+    assert load_yaml(f"[&a {{x: 1, y: 1}}, {text}]", "file.yaml")[1] == value
+
+
+@pytest.mark.parametrize("text", ["a: &a [1]\nb: {<<: *a}", "b: {<<: 1}", "b: {<<: [{x: 1}, 2]}"])
+def test_what_is_no_mapping_cannot_be_merged(text):
+    with pytest.raises(ConfigError, match="only mappings can be merged into another"):
+        load_yaml(text, "file.yaml")
