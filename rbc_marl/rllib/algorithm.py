@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,7 +49,7 @@ from rbc_marl.rllib.modules import EconomyModule, check_described, check_evaluat
 from rbc_marl.rllib.plain import check_registered, policy_mapping_fn
 from rbc_marl.rllib.ranges import check_ranges
 from rbc_marl.rllib.rollout import Rollout
-from rbc_marl.rllib.sampling import sample_shares
+from rbc_marl.rllib.sampling import sample_here, sample_shares
 from rbc_marl.rllib.settings import (
     MERGED_SETTINGS,
     OWN_SETTINGS,
@@ -348,21 +348,20 @@ class EconomyPPO(PPO):
         over its weights. It would sample all runners anew where one is lost, so that batches grow, and count an
         iteration without samples where all are.
         """
-        if self.env_runner_group.num_remote_env_runners():
-            self._learn(*self._sample_shares())
-        else:
-            super().training_step()
+        self._learn(*self._sample())
         state = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()}
         if self.env_runner is not None:
             self.env_runner.set_state(state)
         self.env_runner_group.foreach_env_runner_async_fetch_ready(lambda r: r.set_state(state), tag="env_steps")
 
-    def _sample_shares(self) -> tuple[list[Rollout], list[dict[str, Any]]]:
-        """The episodes of an update from remote env runners, and what they logged."""
+    def _sample(self) -> tuple[list[Rollout], list[dict[str, Any]]]:
+        """The episodes of an update, and what was logged of them."""
         config = self.config
-        in_one_go = config.num_env_runners * config.num_envs_per_env_runner * economy_of(config)[0].horizon
-        rounds = math.ceil(config.total_train_batch_size / in_one_go)
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            if not self.env_runner_group.num_remote_env_runners():
+                return sample_here(self.env_runner, config.total_train_batch_size)
+            in_one_go = config.num_env_runners * config.num_envs_per_env_runner * economy_of(config)[0].horizon
+            rounds = math.ceil(config.total_train_batch_size / in_one_go)
             return sample_shares(self.env_runner_group, rounds, config.sample_timeout_s)
 
     def _learn(self, rollouts: Sequence[Rollout], logged: Sequence[dict[str, Any]]) -> None:
@@ -382,12 +381,12 @@ class EconomyPPO(PPO):
                 shuffle_batch_per_epoch=self.config.shuffle_batch_per_epoch,
             )
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        policies, group = set(results[0]) - {ALL_MODULES}, self.env_runner_group
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group,
-                policies=set(results[0]) - {ALL_MODULES},
-                inference_only=True,
-            )
+            if self.learner_group.is_local and not group.num_remote_env_runners():
+                self.learner_group.foreach_learner(partial(self.env_runner.take_weights, policies))
+            else:
+                group.sync_weights(policies, from_worker_or_learner_group=self.learner_group, inference_only=True)
 
     def save_to_path(self, path: str | Path | None = None, *args: object, **kwargs: object) -> str:
         """Save RLlib's checkpoint and, beside it, the policies (`save_policies`) and the signature of all files.

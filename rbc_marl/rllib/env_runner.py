@@ -14,6 +14,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
@@ -299,6 +300,13 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
             self._steps_since_sync = 0
         self._phases.steps_per_iteration = state.get(STEPS_PER_ITERATION, self._phases.steps_per_iteration)
+
+    def take_weights(self, module_ids: Collection[str], learner: Learner) -> None:
+        """Take over weights of a learner in this process: from device to device, where RLlib goes by the host."""
+        for module_id in module_ids:
+            weights = learner.module[module_id].unwrapped().state_dict()
+            self.module[module_id].load_state_dict(weights, strict=False)  # who only acts has no critic
+        self._weights_seq_no = learner._weights_seq_no
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
         """What makes this runner again."""

@@ -14,6 +14,7 @@ from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER, ENTROPY_KEY, LR_KE
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics.stats import MeanStats
 from torch import Tensor
 
 from rbc_marl.policies.learning import LossTerms
@@ -115,13 +116,24 @@ class EconomyPPOLearner(PPOTorchLearner):
         self._rollouts_to_batch.prepare(self._env_steps, frozenset(learning))
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Update schedules as RLlib does, and report the learning rates that were really in force."""
+        """Update schedules as RLlib does, and report the learning rates that were really in force.
+
+        What else is reported of the last gradient step is read here, all of it at once: RLlib would wait for a device
+        with each number.
+        """
         used = {m: self._get_optimizer_lr(self.get_optimizer(m)) for m in self.module.keys()}  # noqa: SIM118
         super().after_gradient_based_update(timesteps=timesteps)
-        for module_id, rate in used.items():
-            key = (module_id, f"{DEFAULT_OPTIMIZER}_{LR_KEY}")
+        rates = {(module_id, f"{DEFAULT_OPTIMIZER}_{LR_KEY}"): rate for module_id, rate in used.items()}
+        tensors = {
+            (module_id, name): reported.values[-1]
+            for module_id in used
+            for name, reported in self.metrics.stats.get(module_id, {}).items()
+            if isinstance(reported, MeanStats) and len(reported.values) and isinstance(reported.values[-1], Tensor)
+        }
+        numbers = torch.stack([*tensors.values()]).tolist() if tensors else ()
+        for key, number in (*rates.items(), *zip(tensors, numbers, strict=True)):
             self.metrics.delete(*key, key_error=False)  # RLlib's own entry: a second value would be averaged with it
-            self.metrics.log_value(key, rate, window=1)
+            self.metrics.log_value(key, number, window=1)
 
     def _create_iterator_if_necessary(
         self,

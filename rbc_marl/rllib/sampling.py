@@ -70,6 +70,24 @@ def sample_shares(
     return [rollout for rollouts, _ in in_order for rollout in rollouts], [metrics for _, metrics in in_order]
 
 
+def sample_here(runner: EconomyEnvRunner, steps: int) -> tuple[list[Rollout], list[dict[str, Any]]]:
+    """Play the episodes of an update in this process.
+
+    Args:
+        runner: This process's own.
+        steps: How many env steps are wanted at least.
+
+    Returns:
+        The rollouts, and what was logged each time that all economies were played.
+    """
+    rollouts: list[Rollout] = []
+    logged = []
+    while sum(map(len, rollouts)) < steps:
+        rollouts += runner.sample()
+        logged.append(runner.get_metrics())
+    return rollouts, logged
+
+
 def _deal(shares: Sequence[Share], runners: Sequence[int]) -> dict[int, Share]:
     """A share for each runner, while there are any: its own first, then those of others."""
     left, dealt = list(shares), {}

@@ -1,7 +1,8 @@
 """What can be said of an accelerator without one: a whole iteration on a device that holds no numbers.
 
 Tensors of torch's device "meta" have shapes and no values. What would read one on the host, choose a shape by its
-values, or mix it with a tensor elsewhere is an error there. So an iteration that runs on it could be captured.
+values, or mix it with a tensor elsewhere is an error there. So an iteration that runs on it could be captured. RLlib's
+own part of an iteration needs numbers: there the reads are counted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rbc_marl.policies import stacked
 from rbc_marl.rllib import population as population_module
 from rbc_marl.rllib.population import Population
-from tests.rllib.small import small_config
+from tests.host_reads import Copies, NoHostReads
+from tests.rllib.small import built, small_config
 from tests.rllib.test_populations import CLIPPED, QUICKSTART, STEPS
 from tests.rllib.test_shocks import SHOCKS
 
@@ -78,6 +80,19 @@ def test_iterations_of_a_phase_are_the_same_operations_on_the_same_shapes(meta):
     stages = [operations(population, iteration) for iteration in (2, 5, 10)]
     assert [operations(population, iteration) for iteration in (3, 6, 11)] == stages
     assert len(stages[0]) < len(stages[1]) < len(stages[2])
+
+
+@pytest.mark.usefixtures("ray_running")
+@pytest.mark.parametrize("settings", [QUICKSTART, CLIPPED], ids=["quickstart", "clipped"])
+def test_an_iteration_of_rllibs_waits_twice_for_its_device(settings):
+    """For what is reported of episodes, and for what is reported of learning. Weights go from device to device."""
+    fixed = {"entropy_coeff": 0.01}  # RLlib keeps the number of a schedule on the host, as a tensor
+    with built(small_config(**{**settings, **fixed})) as algorithm:
+        for iteration in range(12):  # firms learn from 4 on, the government from 8 on
+            algorithm.training_step()  # what is made once is made here
+            with Copies() as copies, NoHostReads():
+                algorithm.training_step()
+            assert copies.calls == ["tolist", "tolist"], iteration
 
 
 def test_a_number_that_is_read_is_found(meta, monkeypatch):
