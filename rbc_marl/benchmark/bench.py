@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from rbc_marl.benchmark.populations import measure_populations
 from rbc_marl.benchmark.sizes import measure_sizes
 from rbc_marl.benchmark.stepping import BASELINE, measure_economy, measure_environments
 from rbc_marl.benchmark.training import measure_sampling, measure_training
@@ -24,10 +25,11 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "environments": measure_environments,
     "sampling": measure_sampling,
     "training": measure_training,
+    "populations": measure_populations,
     "sizes": measure_sizes,
 }
 """What is measured, by name."""
-NEEDS_RAY = ("sampling", "training", "sizes")
+NEEDS_RAY = ("sampling", "training", "populations", "sizes")
 # What the project holds itself to, on two CPU cores; printed beside each ratio.
 TARGETS = {"TorchRL": 0.5, "sampling": 25.0, "16": 1.5, "128": 1.15, "quickstart": 2.0}
 
@@ -129,6 +131,14 @@ def _training_lines(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _population_lines(figures: dict[str, Any]) -> list[str]:
+    lines = ["populations: seconds of an iteration of one run with the quickstart's settings"]
+    for name, values in figures.items():
+        label = f"{name} runs together" if name.isdigit() else name
+        lines.append(f"  {label:24}{values['seconds']:.3f}   {values['ratio']:.2f} x alone")
+    return lines
+
+
 def _size_lines(figures: dict[str, Any]) -> list[str]:
     lines = ["sizes, consumers x firms: CPU time of one economy, most memory so far"]
     for name, values in figures.items():
@@ -142,5 +152,6 @@ _BLOCKS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "environments": _environment_lines,
     "sampling": _sampling_lines,
     "training": _training_lines,
+    "populations": _population_lines,
     "sizes": _size_lines,
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rbc_marl import ConfigError, preset
-from rbc_marl.benchmark import bench, sizes
+from rbc_marl.benchmark import bench, populations, sizes
 from tests.rllib.conftest import ray_running as ray_running
 
 CONFIG = preset("open", num_consumers=3, num_firms=2, horizon=2)
@@ -28,6 +28,7 @@ def stepping():
 def everything(ray_running):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sizes, "FACTORS", ((10, 1), (10, 10)))
+        patch.setattr(populations, "RUNS", (2,))
         return bench.run(rounds=1, seconds=0.05, config=CONFIG)
 
 
@@ -78,7 +79,8 @@ print(result["economy"]["ratio_to_scalar"]["128"] > 0, "ray" in sys.modules, has
 @slow
 @plain_warnings
 def test_sampling_and_training_are_measured_against_their_references(everything):
-    assert list(everything) == ["machine", "size", "economy", "environments", "sampling", "training", "sizes"]
+    parts = ["economy", "environments", "sampling", "training", "populations", "sizes"]
+    assert list(everything) == ["machine", "size", *parts]
     rates = everything["sampling"]["agent_steps_per_second"]
     assert set(rates) == {"batched", "plain"}
     assert everything["sampling"]["ratio"] == pytest.approx(rates["batched"] / rates["plain"])
@@ -86,6 +88,14 @@ def test_sampling_and_training_are_measured_against_their_references(everything)
     for values in everything["training"].values():
         assert set(values) == {"EconomyPPO", "bare_loop", "ratio"} and math.isfinite(values["ratio"])
         assert values["ratio"] == pytest.approx(values["EconomyPPO"] / values["bare_loop"])
+
+
+@slow
+@plain_warnings
+def test_a_run_of_a_population_is_held_against_a_run_alone(everything):
+    measured = everything["populations"]
+    assert list(measured) == ["alone", "2"] and measured["alone"]["ratio"] == 1.0
+    assert measured["2"]["ratio"] == pytest.approx(measured["2"]["seconds"] / measured["alone"]["seconds"])
 
 
 @slow
@@ -103,4 +113,4 @@ def test_the_whole_result_is_plain_data_with_a_table(everything):
     assert json.loads(json.dumps(everything)) == everything
     text = bench.table(everything)
     assert f"ratio {everything['training']['16']['ratio']:.2f} (at most 1.50)" in text
-    assert "sampling" in text and "bare loop" in text and "30 x 20" in text
+    assert "sampling" in text and "bare loop" in text and "2 runs together" in text and "30 x 20" in text
