@@ -96,6 +96,18 @@ class _SentLoader(SourceFileLoader):
         raise OSError(path)
 
 
+class _Newer(MetaPathFinder):
+    """Finds what came with the work before an older file of the same folder, where that is on the search path."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        home = _finder.homes.get(fullname, "")
+        if path is not None or not home.startswith(SENT):
+            return None
+        return _finder._sent_spec(fullname, [home]) if _is_beside(_found(fullname), home.removeprefix(SENT)) else None
+
+
 _finder = _OwnModules()
 
 
@@ -116,7 +128,7 @@ def allow_import(dotted: str, folders: Sequence[Path], where: str) -> None:
     home = next((folder for folder in map(_resolved, folders) if _holds(folder, name)), None)
     if home is None:
         return
-    if _is_found(name):
+    if _found(name) is not None:
         if not _is_elsewhere(name, home):
             _finder.on_path[name] = home
         return
@@ -154,23 +166,25 @@ def _holds(folder: str, name: str) -> bool:
     return spec is not None and spec.origin is not None  # a folder without __init__.py is no module
 
 
-def _is_found(name: str) -> bool:
-    """Whether Python finds a module by itself."""
-    return _found(name) is not None
-
-
 def _found(name: str) -> ModuleSpec | None:
-    others = (finder for finder in sys.meta_path if finder is not _finder)
+    """The spec of a module that Python finds by itself."""
+    others = (finder for finder in sys.meta_path if not isinstance(finder, (_OwnModules, _Newer)))
     return next(filter(None, (finder.find_spec(name, None) for finder in others)), None)
 
 
 def _is_elsewhere(name: str, home: str) -> bool:
     """Whether a module that a folder holds would be imported from another place, or is installed in this one."""
-    spec, here = _found(name), PathFinder.find_spec(name, [home])
+    spec = _found(name)
+    return spec is not None and (not _is_beside(spec, home) or is_installed(name))
+
+
+def _is_beside(spec: ModuleSpec | None, home: str) -> bool:
+    """Whether a module is one of those that a folder holds."""
+    here = PathFinder.find_spec(spec.name, [home]) if spec is not None else None
     if spec is None or here is None:
         return False
-    is_same = spec.origin is not None and Path(spec.origin).resolve() == Path(str(here.origin)).resolve()
-    return not is_same or is_installed(name)
+    origins = [found.origin and _resolved(Path(found.origin)) for found in (spec, here)]
+    return origins[0] == origins[1]
 
 
 def named_code(tree: object) -> Iterator[str]:
@@ -285,7 +299,9 @@ def receive(sources: Sources) -> None:
         folder = f"{SENT}{Path(home).as_posix()}"
         _finder.homes[name] = folder
         _finder.sent |= {f"{folder}/{file}": source for file, source in files.items()}
+    if _finder.sent:
         _ask_finder()
+        sys.meta_path.insert(0, _Newer())
 
 
 def _same(file: Path, source: bytes) -> bool:

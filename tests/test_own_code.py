@@ -149,7 +149,7 @@ for name in ("never_named", "sent_package.data", "boto3"):
 """
 
 
-@pytest.mark.parametrize("there", ["the same files", "others of that name", "nothing"])
+@pytest.mark.parametrize("there", ["the same files", "older files", "older files, on the path", "nothing"])
 def test_modules_that_a_file_names_and_what_they_import_travel_with_the_work(write, tmp_path, monkeypatch, there):
     (tmp_path / "study" / "sent_package" / ".venv").mkdir(parents=True)
     source = "from near import near\nfrom sent_package.inner import WORD\n" + OWN_CURRICULUM
@@ -171,11 +171,12 @@ def test_modules_that_a_file_names_and_what_they_import_travel_with_the_work(wri
     sent = cloudpickle.dumps((own_code.worker_setup(send=True), partial(own_code.unseen, modules)))
     if there != "the same files":
         (tmp_path / "study").rename(tmp_path / "moved")
-    if there == "others of that name":
+    if there.startswith("older"):
         (tmp_path / "study" / "sent_package").mkdir(parents=True)
-        write("WORD = 'of another version'\n", "study/sent_package/inner.py")
-        write("raise SystemExit('of another version')\n", "study/sent_curriculum.py")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+        write("WORD = 'of an older version'\n", "study/sent_package/inner.py")
+        write("raise SystemExit('of an older version')\n", "study/sent_curriculum.py")
+    path = [str(ROOT), *([str(tmp_path / "study")] if "path" in there else [])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-c", SENT.replace("SOURCE", repr(source))]
     done = subprocess.run(command, cwd=tmp_path, env=environment, input=sent.hex(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
