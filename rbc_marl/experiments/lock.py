@@ -68,8 +68,9 @@ class Hold:
         """Give the folder back."""
         self._end.set()
         self._thread.join()
-        with suppress(OSError, UserError):  # what stays belongs to nobody after a while
+        with suppress(OSError, UserError):  # an address that cannot be reached
             self._look_elsewhere()
+        with suppress(OSError, UserError):  # what stays belongs to nobody after a while
             self.check()
             self.path.unlink(missing_ok=True)
             places.remove(self.path)

@@ -113,6 +113,17 @@ def test_a_folder_that_cannot_be_locked_is_said(tmp_path):
         pass
 
 
+def test_a_folder_is_given_back_here_also_where_its_address_is_lost(tmp_path, monkeypatch):
+    def fail(path):
+        raise UserError("s3://bucket cannot be reached")
+
+    with folder_lock(tmp_path):
+        for name in ("look", "remove"):
+            monkeypatch.setattr(places, name, fail)
+    monkeypatch.undo()
+    assert is_free(tmp_path) and not (tmp_path / ".lock.json").exists()
+
+
 class Address:
     """An address as places show it, and machines that come for one folder there, in turns of one request each."""
 
