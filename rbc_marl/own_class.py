@@ -13,6 +13,7 @@ import inspect
 import site
 import sys
 import sysconfig
+from importlib.abc import InspectLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -119,6 +120,9 @@ def _current_source(module: str) -> str | None:
         loaded = sys.modules.get(module)
         spec = None if loaded else importlib.util.find_spec(module)
         file = getattr(loaded, "__file__", None) or getattr(spec, "origin", None)
+        loader = getattr(loaded, "__loader__", None) or getattr(spec, "loader", None)
+        if file and not Path(file).is_file() and isinstance(loader, InspectLoader):  # it came with the work
+            return loader.get_source(module)
         return Path(file).read_text(encoding="utf-8") if file else None
     except (ImportError, ValueError, OSError):
         return None

@@ -12,6 +12,7 @@ import os
 import posixpath
 import re
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -188,11 +189,14 @@ def pull(path: Path, without: Sequence[str] = ()) -> None:
                         file.parent.rmdir()
 
 
-def silence(path: Path) -> float | None:
-    """Seconds since a file was written at its address, by the clock there; None where there is no such file.
+def look(path: Path) -> tuple[str, float] | None:
+    """What a file holds at its address, and the seconds since it was written, by the clock there.
 
     Args:
-        path: In a mirror.
+        path: In a mirror, which stays as it is.
+
+    Returns:
+        None where there is no such file.
 
     Raises:
         UserError: The address cannot be reached.
@@ -201,15 +205,33 @@ def silence(path: Path) -> float | None:
         return None
     files, target = found
     with _explained(path, "read"):
-        written = files.get_file_info(target)
-        if not written.is_file:
+        try:
+            with files.open_input_stream(target) as stream:
+                text = stream.read().decode()
+        except FileNotFoundError:
             return None
-        clock = f"{target}.{os.getpid()}"
+        clock = f"{target}.{uuid.uuid4().hex}"  # others look as well, from containers that number processes alike
         with files.open_output_stream(clock) as stream:
             stream.write(b"")
-        now = files.get_file_info(clock).mtime
+        now, written = (info.mtime for info in files.get_file_info([clock, target]))
         files.delete_file(clock)
-        return float((now - written.mtime).total_seconds())
+        return text, float((now - written).total_seconds()) if written is not None else 0.0  # it has gone meanwhile
+
+
+def names(folder: Path, beginning: str) -> list[str]:
+    """Names of the files in a folder at its address that begin with some letters.
+
+    Raises:
+        UserError: The address cannot be reached.
+    """
+    if (found := _remote(folder)) is None:
+        return []
+    files, source = found
+    with _explained(folder, "read"):
+        import pyarrow.fs
+
+        here = files.get_file_info(pyarrow.fs.FileSelector(source, allow_not_found=True))
+        return sorted(info.base_name for info in here if info.is_file and info.base_name.startswith(beginning))
 
 
 def remove(path: Path) -> None:
@@ -289,7 +311,8 @@ def _names_in(files: Any, folder: str) -> list[str]:  # noqa: ANN401
     import pyarrow.fs
 
     selector = pyarrow.fs.FileSelector(folder, allow_not_found=True, recursive=True)
-    return [posixpath.relpath(info.path, folder) for info in files.get_file_info(selector) if info.is_file]
+    there = [posixpath.relpath(info.path, folder) for info in files.get_file_info(selector) if info.is_file]
+    return [name for name in there if "/.lock" not in f"/{name}"]  # who holds a folder is nothing of it
 
 
 def _stamp(file: Path) -> tuple[int, int]:

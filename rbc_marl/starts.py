@@ -7,6 +7,7 @@ everybody's money and capital. Tastes, technology and time are not of it: they a
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,13 @@ _OF_FIRMS = ("price", "wage", "inventory", "overdemanded", "firm_budget", "capit
 _RATES = ("income_tax", "corporate_tax")
 KEPT = (*_OF_FIRMS, *_RATES, "consumer_budget")
 """Fields of `EconomyState` that a file of starts holds."""
+
+
+# Bytes of start files that travel at most: every process of a cluster holds them.
+MOST_SENT = 2**24
+# Files that were read here, as configurations name them, and the content of those that came with the work.
+_named: set[str] = set()
+_sent: dict[str, bytes] = {}
 
 
 def save_starts(path: str | Path, state: EconomyState) -> None:
@@ -64,6 +72,8 @@ def read_starts(
     """
     path = Path(str(config.start))
     mend = "give a file that rbc-marl evaluate --states has written, or --set env_config.start=null"
+    if str(path) in _sent:
+        return _read(path, 0, config.replace(shocks=None), torch.device(device), dtype)
     try:
         found = path.stat()
     except (OSError, ValueError) as error:  # a name can hold what no name of a file can
@@ -71,7 +81,32 @@ def read_starts(
         raise ConfigError(f"start is {shown(str(path))}, which cannot be read ({reason}); {mend}") from None
     if not stat.S_ISREG(found.st_mode):  # a device or a pipe may never end
         raise ConfigError(f"start is {path}, which is no file; {mend}")
-    return _read(path, found.st_mtime_ns, config.replace(shocks=None), torch.device(device), dtype)
+    starts = _read(path, found.st_mtime_ns, config.replace(shocks=None), torch.device(device), dtype)
+    _named.add(str(path))
+    return starts
+
+
+def named() -> list[str]:
+    """Files of states that were read in this process, as configurations name them."""
+    return sorted(_named)
+
+
+def unseen(names: Sequence[str]) -> str | None:
+    """The first of some files of states that this process can read neither from its disk nor from what was sent."""
+    return next((name for name in names if name not in _sent and not Path(name).is_file()), None)
+
+
+def to_send() -> dict[str, bytes]:
+    """Files of states that were read in this process, for others that do not see them; empty where they are large."""
+    files = [Path(name) for name in named() if Path(name).is_file()]
+    if sum(file.stat().st_size for file in files) > MOST_SENT:
+        return {}
+    return {str(file): file.read_bytes() for file in files}
+
+
+def receive(files: Mapping[str, bytes]) -> None:
+    """Take files of states that came with the work: they count, whatever lies in their places."""
+    _sent.update(files)
 
 
 @lru_cache(maxsize=8)
@@ -82,7 +117,7 @@ def _read(
     del changed  # a file that is written anew is read anew
     mend = "give a file that rbc-marl evaluate --states has written"
     try:
-        starts = load(path.read_bytes())
+        starts = load(_sent[str(path)] if str(path) in _sent else path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"start is {path}, which is damaged ({error}); {mend}") from None
     if set(starts) != set(KEPT) or not starts["price"].dim() == 2 or not len(starts["price"]):

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "rbc_marl"
 LAYERS = (
     ("errors",),
     ("yaml_loader",),
-    ("files", "settings"),
-    ("memory", "own_class", "own_code", "places", "presets", "processes", "provenance", "schema", "signatures"),
+    ("files", "own_class", "settings"),
+    ("memory", "own_code", "places", "presets", "processes", "provenance", "schema", "signatures"),
     ("mechanics",),
     ("config",),
     ("economy",),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from rbc_marl import UserError, places
 from rbc_marl.errors import ConfigError
-from rbc_marl.places import INDEX, local_path, named, opened, place_of, pull, pull_heads, push
+from rbc_marl.places import INDEX, local_path, look, named, names, opened, place_of, pull, pull_heads, push
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +143,19 @@ def test_some_files_of_each_run_tell_which_to_bring(bucket):
     write(bucket, one__config_csv="1", one__weights="w", two__weights="w")
     pull_heads(local_path("s3://bucket"), ["config.csv"])
     assert held(local_path("s3://bucket")) == {"one/config.csv": "1"}
+
+
+def test_a_file_at_an_address_is_looked_at_with_its_age_and_stays_as_it_is(bucket):
+    record = local_path("s3://bucket/run/.lock.json")
+    assert look(record) is None and names(record.parent, ".lock") == []
+    write(bucket / "run", **{".lock.json": "held", ".lock.claim": "wanted", "progress_csv": "1"})
+    os.utime(bucket / "run" / ".lock.json", (time.time() - 1000,) * 2)
+    text, seconds = look(record)
+    assert text == "held" and 999 < seconds < 2000 and not record.exists()
+    assert names(record.parent, ".lock") == [".lock.claim", ".lock.json"]
+    pull(record.parent)  # who holds a folder is nothing of it
+    assert held(record.parent) == {"progress.csv": "1"}
+    assert look(Path("results")) is None and names(Path("results"), "") == []
 
 
 def test_what_somebody_names_is_brought_before_it_is_read(bucket):

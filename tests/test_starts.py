@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rbc_marl import ConfigError, EconomyConfig, VectorEconomy, cli, join, parallel_env
+from rbc_marl import ConfigError, EconomyConfig, VectorEconomy, cli, join, parallel_env, starts
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.situations import situations
 from rbc_marl.policies.scripted import UniformPolicies
@@ -40,6 +40,23 @@ def test_each_episode_begins_at_a_state_of_the_file(warm, states):
     cold.reset()
     for name in ("time", "labour_disutility", "labour_exponent"):
         assert torch.equal(getattr(env.state, name), getattr(cold.state, name)), name
+
+
+def test_states_that_came_with_the_work_are_read_without_their_file(warm, tmp_path, monkeypatch):
+    monkeypatch.setattr(starts, "_named", set())
+    monkeypatch.setattr(starts, "_sent", {})
+    here = starts.read_starts(warm)
+    assert starts.named() == [warm.start] and starts.unseen([warm.start]) is None
+    files = starts.to_send()
+    monkeypatch.setattr(starts, "MOST_SENT", len(files[warm.start]) - 1)
+    assert starts.to_send() == {}
+    Path(warm.start).rename(tmp_path / "moved")
+    assert starts.unseen([warm.start]) == warm.start
+    with pytest.raises(ConfigError, match="which cannot be read"):
+        starts.read_starts(warm)
+    starts.receive(files)
+    assert starts.unseen([warm.start]) is None
+    assert all(torch.equal(values, here[name]) for name, values in starts.read_starts(warm).items())
 
 
 def test_the_same_draws_at_every_door_and_for_every_seed_others(warm):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rbc_marl import own_code, places
+from rbc_marl import own_code, places, starts
 from rbc_marl.errors import UserError, first_line
 from rbc_marl.experiments.ray_session import RayOptions, usable_cores
 from rbc_marl.rllib.lost import Resources, wait_for_room
@@ -60,7 +60,7 @@ def check_machines(folder: Path, *needed: Path) -> None:
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here and node["Resources"].get("CPU")]
     if not others:
         return
-    paths = [*needed, *map(Path, sorted(own_code.folders()))]
+    work = ([path.resolve() for path in needed], own_code.modules(), starts.named())
     mark = folder.resolve() / f".{uuid.uuid4().hex}.tmp"
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_bytes(b"")
@@ -69,7 +69,7 @@ def check_machines(folder: Path, *needed: Path) -> None:
         answers = {}
         for node in others:
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            sent = look.options(scheduling_strategy=strategy).remote(mark, [path.resolve() for path in paths])
+            sent = look.options(scheduling_strategy=strategy).remote(mark, *work)
             answers[node["NodeID"]] = (f"machine {node['NodeManagerHostname']} ({node['NodeManagerAddress']})", sent)
         for node_id, (name, answer) in answers.items():
             told = _answer(node_id, name, answer)
@@ -79,8 +79,8 @@ def check_machines(folder: Path, *needed: Path) -> None:
         mark.unlink(missing_ok=True)
 
 
-def _look(mark: Path, paths: Sequence[Path]) -> dict[str, Any]:
-    """What a machine has, told by itself."""
+def _look(mark: Path, paths: Sequence[Path], modules: Mapping[str, str], states: Sequence[str]) -> dict[str, Any]:
+    """What a machine has, told by itself: modules of one's own and files of states may have come with the work."""
     from rbc_marl.provenance import versions
 
     problem = ""
@@ -91,8 +91,10 @@ def _look(mark: Path, paths: Sequence[Path]) -> dict[str, Any]:
             problem = str(error)
     elif not mark.is_file():
         problem = f"does not see {mark.parent}"
-    if not problem and (unseen := [path for path in paths if not path.exists()]):
-        problem = f"does not see {unseen[0]}"
+    if not problem:
+        missing = [path for path in paths if not path.exists()]
+        unseen = missing[0] if missing else own_code.unseen(modules) or starts.unseen(states)
+        problem = f"does not see {unseen}" if unseen else ""
     return {"problem": problem, "versions": versions(), "python": platform.python_version()}
 
 

@@ -23,7 +23,7 @@ from rbc_marl.experiments.build import Experiment as Experiment  # part of this 
 from rbc_marl.experiments.build import to_yaml as to_yaml
 from rbc_marl.experiments.spaces import Space, find_spaces
 from rbc_marl.mechanics import BASES
-from rbc_marl.own_code import allow_folder, allow_import, named_code
+from rbc_marl.own_code import allow_import, allow_program, named_code
 from rbc_marl.presets import find_file
 from rbc_marl.settings import line_numbers, load_yaml_file, merged, parse_set, plain, with_value
 
@@ -338,7 +338,7 @@ def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[st
 def _read_python(path: Path, sets: Sequence[str], trust: bool) -> Experiment:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-    allow_folder(path.parent)
+    allow_program(path)
     module = _run_python(path)
     config = module.get("config")
     if not isinstance(config, AlgorithmConfig):

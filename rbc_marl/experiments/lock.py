@@ -3,6 +3,12 @@
 Two things hold a folder. The system's own lock on ``.lock`` goes with the process that has it; some file systems keep
 it to one machine, or have none. So ``.lock.json`` says who holds the folder, in a way that no other process can be
 taken for it, and is written anew every few seconds: one that stays as it is belongs to nobody.
+
+At an address of remote storage there is neither a lock nor a file that only one of two can make. Whoever wants a folder
+there says so in a file with a name of its own, then looks whether others have said so, and only then who holds the
+folder. Of two that come together the later one sees the other's file, so that both never go on; the one whose name
+comes first does. A process writes its record before it takes its file away: whoever no longer sees the file sees the
+record.
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -26,6 +33,10 @@ from rbc_marl.files import replace_file
 # free: network file systems show a change late.
 BEAT = 10.0
 SILENCE = 60.0
+# What the files begin with by which processes say that they want a folder at an address, and seconds between two looks
+# at those of others.
+CLAIM = ".lock.claim-"
+LOOK = 0.2
 
 Owner = dict[str, Any]
 
@@ -57,6 +68,8 @@ class Hold:
         """Give the folder back."""
         self._end.set()
         self._thread.join()
+        with suppress(OSError, UserError):  # an address that cannot be reached
+            self._look_elsewhere()
         with suppress(OSError, UserError):  # what stays belongs to nobody after a while
             self.check()
             self.path.unlink(missing_ok=True)
@@ -65,10 +78,17 @@ class Hold:
     def _live(self) -> None:
         while not self._end.wait(BEAT):
             with suppress(OSError, UserError):  # a disk that is full or gone: whoever writes there says so
+                self._look_elsewhere()
                 holder = _read(self.path)
                 if holder is None or _is_same(holder, self.owner):
                     replace_file(self.path, _text(self.owner))
                     places.push(self.path)
+
+    def _look_elsewhere(self) -> None:
+        """Bring the record of another process that has the folder at its address by now, for `check` to find."""
+        there = places.look(self.path)
+        if there is not None and not _is_same(_parsed(there[0]), self.owner):
+            replace_file(self.path, there[0])
 
 
 @contextmanager
@@ -113,28 +133,79 @@ def _take(folder: Path, owner: Owner, stack: ExitStack) -> Owner | None:
         holder = _read(record)
         if holder is not None and _lives(holder, _silence(record)):
             return holder
-        if places.is_remote(folder) and (other := _holder_elsewhere(record)) is not None:
-            return other
-        if holder is not None and not _set_aside(record, holder):
-            return _read(record) or {}
-        try:
-            with record.open("x", encoding="utf-8") as file:  # of two that come at the same time one fails
-                file.write(_text(owner))
-        except FileExistsError:
-            return _read(record) or {}
-        places.push(record)
+        with _claimed(record, owner) as other:
+            if other is not None:
+                return other
+            if holder is not None and not _set_aside(record, holder):
+                return _read(record) or {}
+            try:
+                with record.open("x", encoding="utf-8") as file:  # of two that come at the same time one fails
+                    file.write(_text(owner))
+            except FileExistsError:
+                return _read(record) or {}
+            places.push(record)
         stack.push(attempt.pop_all())
+    return None
+
+
+@contextmanager
+def _claimed(record: Path, owner: Owner) -> Iterator[Owner | None]:
+    """Say at a folder's address that it is wanted; nothing happens for a folder that is at none.
+
+    Yields:
+        Who holds it there, or comes first; None: nobody, and nobody can until this ends.
+    """
+    if not places.is_remote(record):
+        yield None
+        return
+    if (holder := _holder_elsewhere(record)) is not None:
+        yield holder
+        return
+    claim = record.with_name(f"{CLAIM}{uuid.uuid4().hex}")
+    try:
+        claim.write_text(_text(owner), encoding="utf-8")
+        places.push(claim)
+        yield _first_come(record, claim)
+    finally:
+        claim.unlink(missing_ok=True)
+        with suppress(UserError):  # what stays counts for nothing after a while
+            places.remove(claim)
+
+
+def _first_come(record: Path, claim: Path) -> Owner | None:
+    """Who has a folder at its address, or gets it before whoever has written a claim; None: nobody."""
+    while True:
+        names = places.names(record.parent, CLAIM)
+        wanted = {name: _claimant(record, name) for name in names if name != claim.name}
+        others = {name: other for name, other in wanted.items() if other is not None}
+        if (holder := _holder_elsewhere(record)) is not None:
+            return holder
+        if claim.name not in names:  # this process slept, and others took it for gone
+            return {}
+        if first := min((name for name in others if name < claim.name), default=None):
+            return others[first]
+        if not others:
+            return None
+        time.sleep(LOOK)  # whoever comes later gives way, or had looked before and writes its record
+
+
+def _claimant(record: Path, name: str) -> Owner | None:
+    """Who has written a claim; None where it has gone, or its process has."""
+    claim = record.with_name(name)
+    if (there := places.look(claim)) is None:
+        return None
+    owner, seconds = _parsed(there[0]), there[1]
+    if _lives(owner, seconds):
+        return owner
+    places.remove(claim)
     return None
 
 
 def _holder_elsewhere(record: Path) -> Owner | None:
     """Who holds a folder at its address, where others see it."""
-    seconds = places.silence(record)
-    if seconds is None:
+    if (there := places.look(record)) is None:
         return None
-    places.pull(record)
-    holder = _read(record) or {}
-    record.unlink()
+    holder, seconds = _parsed(there[0]), there[1]
     return holder if _lives(holder, seconds) else None
 
 
@@ -204,10 +275,18 @@ def _is_same(one: Owner, other: Owner) -> bool:
 
 def _read(record: Path) -> Owner | None:
     try:
-        holder = json.loads(record.read_text(encoding="utf-8"))
+        return _parsed(record.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError:  # it is being written, or is torn
+    except UnicodeDecodeError:
+        return {}
+
+
+def _parsed(text: str) -> Owner:
+    """The owner that a record names; empty while it is being written, or where it is torn."""
+    try:
+        holder = json.loads(text)
+    except ValueError:
         return {}
     return holder if isinstance(holder, dict) else {}
 

@@ -21,6 +21,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.registry import get_trainable_cls
 
+from rbc_marl import starts
 from rbc_marl.errors import UserError, first_line
 from rbc_marl.own_code import worker_setup
 from rbc_marl.rllib.lost import check_room
@@ -117,21 +118,26 @@ def ray_session(options: RayOptions, cpus: int) -> Iterator[None]:
 
 
 def _worker_setup(options: RayOptions) -> Callable[[], None] | None:
-    """What each process of Ray's runs first; None for nothing. Those of a cluster get the key that checkpoints need.
+    """What each process of Ray's runs first; None for nothing.
 
-    It travels through Ray's own store, and is written into no folder of results.
+    Those of a cluster get the key that checkpoints need, modules of one's own, and files of states. All travel through
+    Ray's own store; the key is written into no folder of results.
     """
-    find_modules = worker_setup()
-    key = user_key() if options.address is not None else None
-    if key is None:
-        return find_modules
+    if options.address is None:
+        return worker_setup()
+    find_modules, key, states = worker_setup(send=True), user_key(), starts.to_send()
+    if find_modules is None and key is None and not states:
+        return None
 
     def set_up() -> None:
+        from rbc_marl import starts
         from rbc_marl.signatures import use_key
 
-        use_key(key)
+        if key is not None:
+            use_key(key)
         if find_modules is not None:
             find_modules()
+        starts.receive(states)
 
     return set_up
 

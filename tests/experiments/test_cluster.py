@@ -14,9 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from rbc_marl import UserError
+from rbc_marl import EconomyConfig, UserError
+from rbc_marl.analysis.situations import situations
 from rbc_marl.experiments import cluster
 from rbc_marl.experiments.ray_session import RayOptions, usable_cores
+from rbc_marl.policies.scripted import UniformPolicies
+from rbc_marl.starts import save_starts
 from tests.experiments.test_ray_session import environment, head_node
 from tests.experiments.test_sweep import BASE
 
@@ -59,10 +62,16 @@ def test_a_machine_that_cannot_do_the_work_is_named(told, said):
 
 def test_a_machine_looks_for_what_the_work_reads(tmp_path):
     mark = tmp_path / ".mark.tmp"
-    assert cluster._look(mark, [])["problem"] == f"does not see {tmp_path}"
+
+    def problem(paths=(), modules=(), states=()):
+        return cluster._look(mark, paths, dict(modules), states)["problem"]
+
+    assert problem() == f"does not see {tmp_path}"
     mark.touch()
-    assert cluster._look(mark, [tmp_path])["problem"] == ""
-    assert cluster._look(mark, [tmp_path, tmp_path / "own"])["problem"] == f"does not see {tmp_path / 'own'}"
+    assert problem([tmp_path]) == problem([], {"json": "/nowhere"}) == problem([], {}, [str(mark)]) == ""
+    assert problem([tmp_path, tmp_path / "own"]) == f"does not see {tmp_path / 'own'}"
+    assert problem([], {"module_of_nobody": str(tmp_path)}) == f"does not see {tmp_path}"
+    assert problem([], {}, ["states.safetensors"]) == "does not see states.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +115,23 @@ def stop(node):
         node.wait()
 
 
-def sweep(folder, address, *words):
-    """Start a sweep in a folder."""
-    (folder / "base.yaml").write_text(BASE, encoding="utf-8")
-    (folder / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
-    command = [sys.executable, "-m", "rbc_marl.cli", "sweep", "sweep.yaml", "--ray-address", address, *words]
+def command(folder, *words, **changes):
+    """Start a command in a folder."""
     return subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "rbc_marl.cli", *words],
+        cwd=folder,
+        env=environment(**changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+
+
+def sweep(folder, address, *words, base=BASE):
+    """Start a sweep in a folder."""
+    (folder / "base.yaml").write_text(base, encoding="utf-8")
+    (folder / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
+    return command(folder, "sweep", "sweep.yaml", "--ray-address", address, *words)
 
 
 def rows(folder):
@@ -124,8 +142,86 @@ def rows(folder):
     return found
 
 
+hides = pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0 or not shutil.which("unshare"), reason="only root can hide a folder"
+)
+OWN = """
+import os
+from pathlib import Path
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from own_package.parts import Satiable  # noqa: F401
+from rbc_marl.curriculum import Phase
+
+Path({seen!r}, str(os.getpid())).write_text(__file__)
+
+
+class Late:
+    def phase(self, iteration):
+        from learning import learners  # not before it runs
+
+        return Phase(learning=learners)
+
+
+class Mine(RLlibCallback):
+    pass
+"""
+PARTS = """
+import torch
+
+from rbc_marl.mechanics import AdditiveUtility
+
+
+class Satiable(AdditiveUtility):
+    limit: float = 8.0
+
+    def of_good(self, units, numbers):
+        return self.limit * torch.tanh(units / self.limit)
+"""
+
+
 @pytest.mark.long
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root")
+@hides
+def test_modules_bases_and_states_beside_a_file_travel_to_machines_that_do_not_see_them(machines, tmp_path):
+    address, start = machines
+    study, shared = tmp_path / "study", tmp_path / "shared"
+    (study / "own_package").mkdir(parents=True)
+    (shared / "seen").mkdir(parents=True)
+    (study / "own_code_of_a_study.py").write_text(OWN.format(seen=str(shared / "seen")), encoding="utf-8")
+    (study / "own_package" / "__init__.py").touch()
+    (study / "own_package" / "parts.py").write_text(PARTS, encoding="utf-8")
+    (study / "learning.py").write_text("learners = frozenset({'firm', 'consumer'})\n", encoding="utf-8")
+    config = EconomyConfig(num_consumers=4, num_firms=2, horizon=3)
+    save_starts(study / "states.safetensors", situations(UniformPolicies(config), 3, seed=1, periods=2)[0])
+    base = BASE.replace(
+        "horizon: 3}",
+        "horizon: 3, start: states.safetensors, utility: {class: own_package.parts.Satiable, limit: 6.0}}\n"
+        "    curriculum: own_code_of_a_study.Late\n    callbacks: own_code_of_a_study.Mine",
+    )
+    hidden = start(f"mount -t tmpfs none {study}")
+    process = sweep(study, address, "--out", str(shared / "twins"), base=base)
+    said = process.communicate(timeout=900)[0]
+    assert process.returncode == 0 and hidden.poll() is None, said
+    sent = f"<sent>{study}/own_code_of_a_study.py"
+    assert sent in {file.read_text() for file in (shared / "seen").iterdir()}
+    process = sweep(study, "local", "--out", str(shared / "alone"), base=base)
+    said = process.communicate(timeout=900)[0]
+    assert process.returncode == 0, said
+    assert len(rows(shared / "twins")) == 2 and rows(shared / "twins") == rows(shared / "alone")
+
+    for file in (shared / "seen").iterdir():
+        file.unlink()
+    words = ["train", "base.yaml", "--ray-address", address, "--set", "num_env_runners=1", "--set", "report=false"]
+    process = command(study, *words, "--set", f"storage_path={shared}", PYTHONSAFEPATH="1")  # as a console script
+    said = process.communicate(timeout=900)[0]
+    assert process.returncode == 0, said
+    assert sent in {file.read_text() for file in (shared / "seen").iterdir()}
+    stop(hidden)
+
+
+@pytest.mark.long
+@hides
 def test_a_sweep_is_spread_over_machines_and_outlives_one_of_them(machines, tmp_path):
     address, start = machines
     lame = start(f"mount -t tmpfs none {tmp_path}")  # a machine that does not see the folder

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
+import threading
 import time
+from types import SimpleNamespace
 
 import filelock
 import pytest
 
-from rbc_marl import UserError
+from rbc_marl import UserError, places
 from rbc_marl.experiments import lock
 from rbc_marl.experiments.lock import TakenOverError, folder_lock, this_process
 
@@ -108,3 +111,130 @@ def test_a_folder_that_cannot_be_locked_is_said(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=r"cannot be locked .*; choose another folder"), folder_lock(tmp_path / "file"):
         pass
+
+
+def test_a_folder_is_given_back_here_also_where_its_address_is_lost(tmp_path, monkeypatch):
+    def fail(path):
+        raise UserError("s3://bucket cannot be reached")
+
+    with folder_lock(tmp_path):
+        for name in ("look", "remove"):
+            monkeypatch.setattr(places, name, fail)
+    monkeypatch.undo()
+    assert is_free(tmp_path) and not (tmp_path / ".lock.json").exists()
+
+
+class Address:
+    """An address as places show it, and machines that come for one folder there, in turns of one request each."""
+
+    def __init__(self, root, monkeypatch, choices, gone=False):
+        self.root, self.choices, self.alternatives = root, choices, []
+        self.files = {".lock.json": (json.dumps({"host": "gone", **SINCE}), 2 * lock.SILENCE)} if gone else {}
+        self.turns, self.done = [threading.Lock(), threading.Lock()], threading.Lock()
+        for handed in (*self.turns, self.done):  # to the other by a release
+            handed.acquire()
+        self.asleep, self.ended = set(), set()
+        self.holders, self.most = set(), 0
+        for name in ("look", "names", "push", "remove"):
+            monkeypatch.setattr(places, name, getattr(self, name))
+        monkeypatch.setattr(places, "is_remote", lambda path: True)
+        monkeypatch.setattr(lock, "this_process", lambda: self.process(self.number()))
+        monkeypatch.setattr(lock.uuid, "uuid4", lambda: SimpleNamespace(hex=str(self.number())))
+        monkeypatch.setattr(lock.time, "sleep", lambda seconds: self.turn(asleep=True))
+
+    def number(self):
+        return int(threading.current_thread().name)
+
+    def process(self, number):
+        return {"host": f"node{number}", "pid": 1, "start": "1", "boot": str(number), "processes": ""}
+
+    def turn(self, asleep=False):
+        """Wait until it is this machine's turn."""
+        number = self.number()
+        if asleep:
+            self.asleep.add(number)
+        self.done.release()
+        self.turns[number].acquire()
+
+    def look(self, path):
+        self.turn()
+        return self.files.get(path.name)
+
+    def names(self, folder, beginning):
+        self.turn()
+        return sorted(name for name in self.files if name.startswith(beginning))
+
+    def push(self, path):
+        self.turn()
+        self.files[path.name] = (path.read_text(encoding="utf-8"), 0.0)
+
+    def remove(self, path):
+        self.turn()
+        self.files.pop(path.name, None)
+
+    def take(self, gives_back):
+        """What a machine does: it takes the folder, or is told who has it."""
+        number = self.number()
+        self.turns[number].acquire()
+        with contextlib.ExitStack() as stack:
+            folder = self.root / str(number)
+            if lock._take(folder, {**self.process(number), **SINCE}, stack) is None:
+                self.holders.add(number)
+                self.most = max(self.most, len(self.holders))
+                if gives_back:
+                    self.remove(folder / ".lock.json")
+                    self.holders.remove(number)
+        self.ended.add(number)
+        self.done.release()
+
+    def run(self, gives_back=False):
+        """Both at once, in the order of the choices, and then with the first who can go on."""
+        machines = [threading.Thread(target=self.take, args=(gives_back,), name=str(n), daemon=True) for n in (0, 1)]
+        for number, machine in enumerate(machines):
+            (self.root / str(number)).mkdir(exist_ok=True)
+            (self.root / str(number) / ".lock.json").unlink(missing_ok=True)
+            machine.start()
+        for step in itertools.count():
+            able = [number for number in (0, 1) if number not in self.ended]
+            if not able:
+                return
+            if len(able) == 2:
+                able = [number for number in able if number not in self.asleep]
+            assert able and step < 100, "they wait for each other"
+            choice = self.choices[step] if step < len(self.choices) else 0
+            self.alternatives.append((choice, len(able)))
+            self.asleep.clear()  # whoever waits looks again after a step of the other
+            self.turns[able[choice]].release()
+            self.done.acquire()
+
+
+def every_order(root, monkeypatch, gone=False, gives_back=False):
+    """What comes of two machines that want one folder, in every order of their requests."""
+    choices = []
+    while True:
+        address = Address(root, monkeypatch, choices, gone)
+        address.run(gives_back)
+        yield address
+        taken = address.alternatives
+        while taken and taken[-1][0] + 1 == taken[-1][1]:
+            taken.pop()
+        if not taken:
+            return
+        choices = [choice for choice, _ in taken[:-1]] + [taken[-1][0] + 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", [False, True])
+def test_of_two_machines_one_has_a_folder_at_an_address_in_every_order_of_their_requests(tmp_path, monkeypatch, gone):
+    orders = 0
+    for address in every_order(tmp_path, monkeypatch, gone):
+        orders += 1
+        assert len(address.holders) == 1, [choice for choice, _ in address.alternatives]
+        assert [*address.files] == [".lock.json"]
+        assert json.loads(address.files[".lock.json"][0])["host"] == f"node{address.holders.pop()}"
+    assert orders > 100
+
+
+@pytest.mark.slow
+def test_a_folder_at_an_address_that_is_given_back_goes_to_one_machine_at_a_time(tmp_path, monkeypatch):
+    assert {address.most for address in every_order(tmp_path, monkeypatch, gives_back=True)} == {1}

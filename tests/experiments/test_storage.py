@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -19,9 +20,10 @@ from safetensors.torch import load_file
 from rbc_marl import UserError, places
 from rbc_marl.cli import main
 from rbc_marl.equilibrium.study import load_study, run_study
+from rbc_marl.experiments import lock
 from rbc_marl.experiments.file import load_experiments
 from rbc_marl.experiments.folder import RunFolder
-from rbc_marl.experiments.lock import folder_lock, this_process
+from rbc_marl.experiments.lock import TakenOverError, folder_lock, this_process
 from rbc_marl.experiments.run import train, unfinished_run
 from tests.experiments.test_run import FILE
 from tests.experiments.test_sweep import BASE, SWEEP
@@ -143,6 +145,59 @@ def test_a_run_in_a_bucket_is_held_by_one_process_of_all_machines(machine):
         other.unlink()
     places.pull(other)
     assert not other.exists()  # given back
+
+
+def test_of_two_machines_that_come_for_a_folder_in_a_bucket_at_once_one_has_it(machine, monkeypatch):
+    folders = []
+    for number in range(2):
+        machine(f"machine{number}")
+        folders.append(places.local_path("s3://economies/wanted"))
+        folders[-1].mkdir()
+    here = this_process()
+    monkeypatch.setattr(lock, "this_process", lambda: {**here, "host": threading.current_thread().name})
+    both, push, waited, ended = threading.Barrier(2), places.push, threading.local(), []
+
+    def push_together(path):  # both have found that nobody is there
+        if not getattr(waited, "once", False):
+            waited.once = True
+            both.wait(60)
+        push(path)
+
+    def take(folder):
+        try:
+            with folder_lock(folder):
+                both.wait(60)
+                ended.append("has it")
+        except UserError as error:
+            ended.append(str(error))
+            both.wait(60)
+
+    monkeypatch.setattr(places, "push", push_together)
+    machines = [threading.Thread(target=take, args=(folder,), name=f"node{n}") for n, folder in enumerate(folders)]
+    for each in machines:
+        each.start()
+    for each in machines:
+        each.join()
+    refused, has_it = sorted(ended, key=lambda text: text == "has it")
+    assert has_it == "has it" and " is in use by process " in refused
+    assert places.names(folders[0], ".lock") == []  # given back
+
+
+def test_whoever_slept_for_long_finds_that_its_folder_in_a_bucket_was_taken_over(machine, monkeypatch):
+    machine("first")
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    folder = places.local_path("s3://economies/slept")
+    with folder_lock(folder) as hold:
+        machine("second")
+        other = places.local_path("s3://economies/slept/.lock.json")
+        other.write_text(json.dumps({**this_process(), "since": "now", "host": "node7"}), encoding="utf-8")
+        while json.loads(hold.path.read_text(encoding="utf-8"))["host"] != "node7":
+            places.push(other)  # a sign of life of the first may have been on its way
+            hold._thread.join(0.05)
+        with pytest.raises(TakenOverError, match="on node7 since now"):
+            hold.check()
+    there, _ = places.look(other)
+    assert json.loads(there)["host"] == "node7"  # it stays the other's
 
 
 def test_a_sweep_in_a_bucket_is_there_for_another_machine(machine):
