@@ -118,6 +118,7 @@ def sweep(
     folder, again = local_path(out or f"results/{study.name}"), ["rbc-marl", *sys.argv[1:]]
     if dry_run:
         rows_of(study, folder)  # refuses those of other settings, also of arms that are not asked for
+        study = study.grown(folder)
         print(describe(study.only(arm or ()), folder))
         print(f"next: {shlex.join(word for word in again if word != '--dry-run')}")
         return
@@ -250,7 +251,7 @@ def _run_study(
 
 def _say_study(study: Study, folder: Path) -> None:
     """Say where the results of many experiments are, and write a report about them."""
-    from rbc_marl.equilibrium.study import store
+    from rbc_marl.equilibrium.study_results import store
 
     print(f"results: {named(folder)} (summary.md; tables as .csv and .parquet; figures; runs/)")
     if study.report:
