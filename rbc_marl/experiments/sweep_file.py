@@ -225,7 +225,9 @@ class SweepReader(Generic[F]):
         data = load_yaml_file(self.path)
         name, settings = next(iter(data.items()), ("", {}))
         problem = f": {unfit}" if (unfit := folder_problem(name, "a sweep")) else ""
-        if len(data) != 1:
+        if name in ("question", "policies"):
+            problem = f" is a scenario file; rbc-marl scenario {self.path} answers its question"
+        elif len(data) != 1:
             problem = f" holds {len(data)} sweeps; give one name, and under it base, seeds and arms"
         elif isinstance(settings, Mapping) and settings.keys() & {"run", "config"}:
             problem = f" is an experiment; train it with rbc-marl train {self.path}, or give it as a sweep's base"

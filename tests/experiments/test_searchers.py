@@ -1,4 +1,4 @@
-"""Optuna in sweeps: its draws learn from rows, in whatever order runs end, and go on after a kill. With a real Optuna."""
+"""Optuna in sweeps: draws learn from rows, in whatever order runs end, and go on after a kill. With a real Optuna."""
 
 from __future__ import annotations
 
@@ -136,9 +136,9 @@ def test_optuna_says_nothing_and_changes_nothing_of_its_own_logging(capfd):
     ("old", "new", "message"),
     [
         ("{optuna: {metric: price,", "{optuna: {metric: prize,", '\'prize\'; it must be one of hours,'),
-        ("metric: price, ", "", "search.searcher.optuna.metric is missing; give a column of the rows, or give the sweep"),
+        ("metric: price, ", "", "searcher.optuna.metric is missing; give a column of the rows, or give the sweep"),
         ("metric: price", "metric: distance", "metric is 'distance'; the distance needs targets"),
-        ("{optuna:", "{optima:", "search.searcher is {'optima': {'metric': 'price', 'first': 4, 'batch': 2}}; it must be"),
+        ("{optuna:", "{optima:", "{'optima': {'metric': 'price', 'first': 4, 'batch': 2}}; it must be optuna"),
         ("batch: 2", "batch: 0", "search.searcher.optuna.batch is 0; it must be at least 1"),
         ("batch: 2", "bach: 2", 'search.searcher.optuna.bach is not a setting of optuna; did you mean "batch"'),
         ("samples: 8", "samples: 4", "optuna.first is 4, but search.samples is 4: no draw would learn from another"),
