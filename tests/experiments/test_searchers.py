@@ -90,10 +90,10 @@ def test_more_may_be_better():
     assert sum(run.drawn["quota"] for run in runs[-10:]) < sum(run.drawn["quota"] for run in runs[:10])
 
 
-def test_draws_follow_from_seed_and_rows_alone_and_a_longer_search_begins_with_the_same():
+def test_draws_follow_from_seed_and_rows_alone_and_a_shorter_search_has_the_same_first_ones():
     runs, _ = searched(search())
-    again, _ = searched(search(samples=43))
-    assert [run.drawn for run in again[:40]] == [run.drawn for run in runs]
+    again, _ = searched(search(samples=38))  # whose last batch is cut short
+    assert [run.drawn for run in again] == [run.drawn for run in runs[:38]]
     other, _ = searched(search(seed=1))
     assert other[0].drawn != runs[0].drawn
     worse, _ = searched(search(), lambda run: {**row(run), "welfare_total": -row(run)["welfare_total"]})
