@@ -178,11 +178,14 @@ def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:
         print(f"next: {again}")
         raise typer.Exit(128 + outcome.signal)
     if outcome.checkpoint is not None and (outcome.checkpoint / "policies.json").is_file():
+        from rbc_marl.policies.saved import needs_trust
+
+        trust = " --trust" if needs_trust(outcome.checkpoint) else ""
         played = _draw(outcome)
         if has_report:
             say_report(outcome.folder, played=played)
         push(outcome.folder)
-        print(f"next: rbc-marl evaluate {shlex.quote(named(outcome.folder))}")
+        print(f"next: rbc-marl evaluate {shlex.quote(named(outcome.folder))}{trust}")
     else:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
 
