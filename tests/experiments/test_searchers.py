@@ -103,7 +103,11 @@ def test_draws_follow_from_seed_and_rows_alone_and_a_shorter_search_has_the_same
 
 def test_draws_have_their_means_over_seeds_and_the_order_of_rows_is_no_matter():
     begun, runs = search().more([])
-    rows = [{"arm": run.arm, "welfare_total": row(run)["welfare_total"] + away} for run in runs for away in (-1, 1)]
+    rows = [
+        {"arm": run.arm, "welfare_total": row(run)["welfare_total"] + (-1) ** number * sign * number}
+        for number, run in enumerate(runs)
+        for sign in (-1, 1)  # of two seeds
+    ]
     (_, by_two), (_, by_one) = begun.more(rows[::-1]), begun.more([row(run) for run in runs])
     assert [run.drawn for run in by_two] == [run.drawn for run in by_one]
 
