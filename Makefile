@@ -163,5 +163,5 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	echo "Setting up $(VENV) with $$found: a few minutes, once."; \
 	[ -x $(BIN)/pip ] || "$$found" -m venv --clear $(VENV) || exit 1; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib,analysis,dev,docs]' || exit 1; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib,analysis,optuna,dev,docs]' || exit 1; \
 	touch $@

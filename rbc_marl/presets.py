@@ -12,6 +12,8 @@ from rbc_marl.errors import ConfigError, nearest
 
 # Kinds of files, and their folders among the presets.
 FOLDERS = {"experiment": ".", "sweep": "sweeps", "scenario": "scenarios"}
+# What names of these are called, and the command that takes them.
+_CALLED = {"experiment": ("a preset", "train"), "sweep": ("a sweep", "sweep"), "scenario": ("a scenario", "scenario")}
 # Each folder in it is that of a run, of which only what is needed to play, check and repeat it was kept.
 ZOO_FOLDER = Path(__file__).resolve().parent / "zoo"
 
@@ -45,8 +47,11 @@ def find_file(name: str | Path, kind: str = "experiment", folder: Path = Path())
     presets = preset_files(kind)
     preset = presets.get(str(name).removesuffix(".yaml"))
     if preset is None:
+        for other, (called, command) in _CALLED.items():
+            if str(name).removesuffix(".yaml") in preset_files(other):
+                raise ConfigError(f"{name} is the name of {called}; rbc-marl {command} {name} runs it")
         what = "a YAML or a Python file" if kind == "experiment" else "a YAML file"
-        mend = f"give the path of {what}, or the name of a preset (rbc-marl presets)"
+        mend = f"give the path of {what}, or the name of {_CALLED[kind][0]} (rbc-marl presets)"
         raise ConfigError(f"{path} does not exist; {mend}{nearest(Path(name).stem, presets)}")
     return preset
 

@@ -120,7 +120,11 @@ def test_every_command_explains_itself(capsys, command):
             ["train", "quikstart"],
             "quikstart does not exist; give the path of a YAML or a Python file, or the name of a",
         ),
-        (["sweep", "taxs"], "taxs does not exist; give the path of a YAML file, or the name of a preset (rbc-marl pre"),
+        (["sweep", "taxs"], "taxs does not exist; give the path of a YAML file, or the name of a sweep (rbc-marl pre"),
+        (["scenario", "export_bann"], "export_bann does not exist; give the path of a YAML file, or the name of a sc"),
+        (["scenario", "quickstart"], "quickstart is the name of a preset; rbc-marl train quickstart runs it"),
+        (["check", "export_ban"], "export_ban is the name of a scenario; rbc-marl scenario export_ban runs it"),
+        (["train", "taxes"], "taxes is the name of a sweep; rbc-marl sweep taxes runs it"),
         (["schema", "sweeps"], "Invalid value for 'KIND'"),
         (
             ["train", "tiny.yaml", "--set", "lr_shedule=1"],

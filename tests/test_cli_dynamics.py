@@ -8,6 +8,7 @@ import json
 import pytest
 
 from rbc_marl import cli
+from rbc_marl.presets import zoo
 
 SMALL = ["--episodes", "2", "--seed", "3"]
 
@@ -93,3 +94,12 @@ def test_moments_print_a_table_beside_data(capsys, tmp_path):
 def test_mistakes_are_one_line(words, message, capsys):
     status, out, err = run(capsys, *words)
     assert (status, out) == (2, "") and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("iterations", "words"), [("1", "of 1 more iteration: "), ("2", "of 2 more iterations: ")])
+def test_what_was_learned_on_is_said_in_whole_words(capsys, monkeypatch, iterations, words):
+    learning_on = pytest.importorskip("rbc_marl.experiments.learning_on")
+    same = dict.fromkeys((learning_on.CONTROL, learning_on.LEARNED), zoo()["quickstart"])
+    monkeypatch.setattr(learning_on, "learn_on", lambda *_, **__: same)
+    status, out, _ = run(capsys, "impulse", "quickstart", "--shock", "technology=-5%@3", "--learn", iterations, *SMALL)
+    assert status == 0 and words in out

@@ -40,7 +40,7 @@ CORE = {part for part, rank in RANKS.items() if rank < RANKS["rllib"]}
 # Third-party libraries that the economy may know.
 ECONOMY_KNOWS = {"torch"}
 OPTIONAL = {"ray", "pandas", "pyarrow", "matplotlib", "plotly"}
-OPTIONAL |= {"torchrl", "benchmarl", "stable_baselines3", "supersuit"}
+OPTIONAL |= {"optuna", "torchrl", "benchmarl", "stable_baselines3", "supersuit"}
 MAX_LINES = 500
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".ipynb", ""}
 FOLDERS = ("rbc_marl", "rllib_configs", "tests", "tutorials", "docs", ".ci")

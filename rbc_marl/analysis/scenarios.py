@@ -18,6 +18,8 @@ from rbc_marl.settings import Many, Section, load_yaml_file
 
 # What episodes that are paired have in common.
 _SIZES = ("num_consumers", "num_firms", "horizon")
+# What fields of the economy stand under in other files.
+_ELSEWHERE = ("economy", "env_config", "config")
 
 
 class Scenario(Section):
@@ -39,6 +41,10 @@ class Scenario(Section):
     def _check_change(self) -> Self:
         if not (self.shocks or self.reform or self.change):
             raise ValueError("nothing changes; give a shock, a reform or a change")
+        named = [("economy", name) for name in self.economy] + [("change", name) for name in self.change]
+        for place, name in named:
+            if (head := name.partition(".")[0]) in _ELSEWHERE:
+                raise ValueError(f"{place}.{name}: leave out {head}; fields of the economy have their own names: crra")
         if both := {*self.economy} & {*self.change}:
             raise ValueError(f"{min(both)} stands in economy and in change; give it once")
         if sizes := {*_SIZES} & {*self.change}:
@@ -53,7 +59,10 @@ class Scenario(Section):
             ConfigError: There is none, or a setting is wrong.
         """
         path = find_file(name, "scenario")
-        return cls.parse(load_yaml_file(path), path.name)
+        data = load_yaml_file(path)
+        if len(data) == 1 and isinstance(next(iter(data.values())), Mapping):
+            raise ConfigError(f"{path.name} is an experiment or a sweep; a scenario begins with question and policies")
+        return cls.parse(data, path.name)
 
     def treatment(self, config: EconomyConfig) -> Treatment:
         """What its shocks and its reform impose on an economy.

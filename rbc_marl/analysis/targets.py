@@ -113,7 +113,7 @@ class Targets:
             arms.setdefault(str(row["arm"]), []).append(row)
         means = {}
         for arm, members in arms.items():
-            columns = {name: [row[name] for row in members if row.get(name) is not None] for name in self._columns}
+            columns = {name: [row[name] for row in members if row.get(name) is not None] for name in self.columns}
             if len(columns[DISTANCE]) == len(members):
                 means[arm] = {name: math.fsum(x) / len(x) if x else None for name, x in columns.items()}
         if not means:
@@ -125,5 +125,6 @@ class Targets:
         return markdown_table(["arm, the nearest first", DISTANCE, *self.targets], lines)
 
     @property
-    def _columns(self) -> tuple[str, ...]:
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a row: the distance, and the moments."""
         return (DISTANCE, *self.targets)

@@ -233,7 +233,8 @@ def _play(
         )  # fmt: skip
         policies, learned = (load_policies(ended[name], trust=trust) for name in (CONTROL, LEARNED))
         changed = load_policies(ended[CONTROL], economy=other, trust=trust)
-        words = f"policies of {asked.learn} more iterations: {named(ended[CONTROL])} without it, "
+        more = "1 more iteration" if asked.learn == 1 else f"{asked.learn} more iterations"
+        words = f"policies of {more}: {named(ended[CONTROL])} without it, "
         words += f"and {named(ended[LEARNED])} under it"
     elif folder is not None:
         raise ConfigError("--folder is for runs of --learn; give --learn as well, or leave it out")

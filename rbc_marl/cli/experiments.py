@@ -118,6 +118,7 @@ def sweep(
     folder, again = local_path(out or f"results/{study.name}"), ["rbc-marl", *sys.argv[1:]]
     if dry_run:
         rows_of(study, folder)  # refuses those of other settings, also of arms that are not asked for
+        study = study.grown(folder)
         print(describe(study.only(arm or ()), folder))
         print(f"next: {shlex.join(word for word in again if word != '--dry-run')}")
         return
@@ -177,11 +178,14 @@ def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:
         print(f"next: {again}")
         raise typer.Exit(128 + outcome.signal)
     if outcome.checkpoint is not None and (outcome.checkpoint / "policies.json").is_file():
+        from rbc_marl.policies.saved import needs_trust
+
+        trust = " --trust" if needs_trust(outcome.checkpoint) else ""
         played = _draw(outcome)
         if has_report:
             say_report(outcome.folder, played=played)
         push(outcome.folder)
-        print(f"next: rbc-marl evaluate {shlex.quote(named(outcome.folder))}")
+        print(f"next: rbc-marl evaluate {shlex.quote(named(outcome.folder))}{trust}")
     else:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
 
@@ -250,7 +254,7 @@ def _run_study(
 
 def _say_study(study: Study, folder: Path) -> None:
     """Say where the results of many experiments are, and write a report about them."""
-    from rbc_marl.equilibrium.study import store
+    from rbc_marl.equilibrium.study_results import store
 
     print(f"results: {named(folder)} (summary.md; tables as .csv and .parquet; figures; runs/)")
     if study.report:

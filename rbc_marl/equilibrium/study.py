@@ -1,50 +1,30 @@
-"""Studies: a sweep and what is asked of its runs, which are taxes, best responses, tables, a summary and figures."""
+"""Studies: a sweep and what is asked of its runs, which are taxes, best responses and draws that learn."""
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import model_validator
 
 from rbc_marl import places
-from rbc_marl.analysis.best_responses import judge
-from rbc_marl.analysis.drawing import save
-from rbc_marl.analysis.figures import sweeps
-from rbc_marl.analysis.figures.deviations import best_responses
-from rbc_marl.analysis.studies import outcome_report, table_files
-from rbc_marl.analysis.tables import training_summary
-from rbc_marl.analysis.targets import Targets
-from rbc_marl.analysis.taxes import kept_pairs, pair_of, play_anchors, tax_panels, tax_summary, to_dict
-from rbc_marl.equilibrium import best_response
+from rbc_marl.analysis.taxes import kept_pairs, pair_of
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
+from rbc_marl.equilibrium.study_results import begin, fetch, finish, make_folder, note_runs, store, tidy
 from rbc_marl.equilibrium.taxes import Coarse, Taxes, arms, check_rates_in_force
-from rbc_marl.errors import ConfigError, UserError, require
+from rbc_marl.errors import ConfigError, UserError
 from rbc_marl.experiments.build import DEFAULT_RESULTS
 from rbc_marl.experiments.file import ExperimentSpec, Override, read_specs
-from rbc_marl.experiments.notes import MACHINE, METRICS, SWEEP, metrics, write_readme
-from rbc_marl.experiments.rows import HASH, RowStore, read_json
-from rbc_marl.experiments.sweep import (
-    RUNS,
-    RunSpec,
-    Sweep,
-    checkpoint_of,
-    finished_row,
-    remeasure,
-    rows_of,
-    run_sweep,
-    seed_ranges,
-)
+from rbc_marl.experiments.rows import RowStore
+from rbc_marl.experiments.searchers import Search
+from rbc_marl.experiments.sweep import RunSpec, Sweep, finished_row, remeasure, rows_of, run_sweep, seed_ranges
 from rbc_marl.experiments.sweep_file import ArmSpec, SweepFile, SweepReader, sweep_of
-from rbc_marl.files import remove_leftovers, replace_file
+from rbc_marl.files import replace_file
 from rbc_marl.provenance import without_secrets
 from rbc_marl.settings import dump_yaml
 from rbc_marl.signatures import FILE_NAME as SIGNATURE
@@ -56,10 +36,6 @@ if TYPE_CHECKING:
     from rbc_marl.experiments.file import Experiment
     from rbc_marl.experiments.ray_session import RayOptions
 
-Row = Mapping[str, Any]
-
-# Folders of a sweep that go to its address and come from there on their own.
-APART = ("runs", "rows")
 # What the folder of a sweep is called that an experiment's own search spaces make, after the time.
 SUFFIX = "_sweep"
 
@@ -99,6 +75,8 @@ class Study(Sweep):
     taxes: Taxes | None = None
     best_response: BestResponseSettings | None = None
     """Settings of best responses to every living run."""
+    search: Search | None = None
+    """What makes its draws, where they learn from earlier ones: its runs are those of the draws so far."""
 
     @classmethod
     def of(cls, sweep: Sweep, **asked: object) -> Self:
@@ -117,11 +95,38 @@ class Study(Sweep):
     @property
     def size(self) -> str:
         """How many runs there are, in words."""
+        if self.search is not None:
+            return f"{len(self.runs) // len(self.search.points) * self.search.samples} runs"
         return f"at most {super().size}" if self.coarse else super().size
+
+    def only(self, arms: Sequence[str]) -> Self:
+        """The same with some of its arms; with all of them where none is named.
+
+        Raises:
+            ConfigError: It has no such arm, or a searcher, which needs the rows of all.
+        """
+        if self.search is not None and arms:
+            raise ConfigError(f"{self.source} has a searcher, which goes by the rows of all draws; leave out --arm")
+        return super().only(arms)
+
+    def grown(self, folder: Path) -> Self:
+        """The same with all draws that its searcher makes of the rows there are: none are missing for the next ones.
+
+        Raises:
+            UserError: Some rows were made with other settings, or there is nothing to go by.
+        """
+        study = self
+        while study.search is not None and not study.search.is_over:
+            rows = rows_of(study, folder)
+            if len(rows) < len(study.runs):
+                break
+            search, runs = study.search.more(rows)
+            study = replace(study, search=search, runs=(*study.runs, *runs))
+        return study
 
     def notes(self) -> list[str]:
         """Lines that say what else happens to its runs."""
-        lines = super().notes()
+        lines = [*super().notes(), *([self.search.describe()] if self.search is not None else [])]
         if self.coarse is not None:
             keep = f"the best {self.coarse.keep} of each welfare and the paper's with all"
             lines.append(f"first every pair of rates with seeds {seed_ranges(self.coarse_seeds())}, then {keep}")
@@ -157,7 +162,10 @@ def load_study(
                 raise ConfigError(f"{where}: {error}") from None
 
     if file.taxes is None:
-        return Study.of(reader.sweep(reader.arms(), check), best_response=settings)
+        if (search := reader.search(check)) is None:
+            return Study.of(reader.sweep(reader.arms(), check), best_response=settings)
+        search, runs = search.more([])
+        return Study.of(replace(reader.sweep([]), runs=runs), best_response=settings, search=search)
     place = f"{name}.taxes"
     economy = reader.economy()
     assert economy is not None  # what leaves policies to play has one
@@ -253,9 +261,11 @@ def run_study(
     from rbc_marl.experiments.progress import SweepProgress
     from rbc_marl.experiments.ray_session import RayOptions, ray_session, usable_cores
 
-    asked, options = study.only(only), options or RayOptions()
+    options = options or RayOptions()
     fetch(folder)
     rows_of(study, folder)  # refuses rows of other settings before anything is written
+    study = study.grown(folder)
+    asked = study.only(only)
     # Of a Ray of one's own; a cluster knows itself what it has.
     cpus = math.ceil((workers or max(usable_cores() // study.processes, 1)) * study.cpus)
     options = replace(options, num_cpus=options.num_cpus or cpus)
@@ -269,22 +279,11 @@ def run_study(
         with ray_session(options, cpus):
             check_machines(folder, *study.needed)
             workers = workers or max(int(cores(options) // study.cpus), 1)
-            run_stages(asked, folder, workers, report)
+            ran = run_stages(asked, folder, workers, report)
+            study = ran if study.search is not None else study
             text = finish(study, rows_of(study, folder, report), folder, workers, report, asked.arms)
         store(folder)
         return text
-
-
-def fetch(folder: Path) -> None:
-    """Bring what a sweep has left at its address, but for its runs: who goes on with one brings it."""
-    places.pull(folder, APART)
-    places.pull(folder / "rows")
-
-
-def store(folder: Path) -> None:
-    """Bring what a sweep has left to its address, but for runs and rows, which are brought there as they end."""
-    tune = [path.name for path in folder.glob("tune-*")] if places.is_remote(folder) else []
-    places.push(folder, (*APART, *tune))
 
 
 def remeasure_study(
@@ -312,8 +311,9 @@ def remeasure_study(
     """
     from rbc_marl.experiments.lock import folder_lock
 
-    asked = study.only(only)
     fetch(folder)
+    study = study.grown(folder)
+    asked = study.only(only)
     if not rows_of(study, folder):
         raise UserError(f"{folder} holds no runs of {study.name}; leave out --remeasure to train them")
     with folder_lock(folder):
@@ -324,167 +324,33 @@ def remeasure_study(
     return text
 
 
-def run_stages(study: Study, folder: Path, workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
-    """Run a study's sweep; one of taxes with a coarse grid in two stages.
+def run_stages(study: Study, folder: Path, workers: int, report: Callable[[str], None] = print) -> Study:
+    """Run a study's sweep; one of taxes with a coarse grid in two stages, one with a searcher batch after batch.
 
     Returns:
-        One row per run. The runs of pairs that a coarse grid left behind are missing beyond the grid's seeds.
+        The study with the runs that had their turn: without those of pairs that a coarse grid left behind, and with
+        those of all draws of a searcher.
     """
     seeds = study.coarse_seeds()
     if study.taxes is None or study.coarse is None:
-        return run_sweep(study, folder, workers, report)
+        run_sweep(study, folder, workers, report)
+        return study if study.search is None else _go_on(study, folder, workers, report)
     first = replace(study, runs=tuple(run for run in study.runs if run.seed in seeds))
     report(f"coarse grid: every pair of rates with {len(seeds)} of the seeds")
     kept = kept_pairs(run_sweep(first, folder, workers, report), study.taxes.welfare, study.coarse.keep)
     words = ", ".join(f"{income:g}/{corporate:g}" for income, corporate in sorted(kept))
     report(f"all seeds: the learned policies and the pairs {words}")
     chosen = [run for run in study.runs if run.seed in seeds or pair_of(dict(run.columns)) in {None, *kept}]
-    return run_sweep(replace(study, runs=tuple(chosen)), folder, workers, report)
+    study = replace(study, runs=tuple(chosen))
+    run_sweep(study, folder, workers, report)
+    return study
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of a sweep, and refuse what could not be written at the end.
-
-    Raises:
-        MissingExtraError: A library for tables or figures is not installed.
-        UserError: The folder cannot be made.
-    """
-    for library in ("pandas", "pyarrow", "scipy", "matplotlib"):
-        require(library, "analysis")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}); choose another with --out") from None
-
-
-def tidy(folder: Path) -> None:
-    """Remove what a sweep that was killed had begun to write; only whoever holds the folder's lock may do so."""
-    for part in (folder, *(path for path in folder.glob("*/") if path.is_dir() and path.name != RUNS)):
-        remove_leftovers(part)
-
-
-def begin(
-    study: Study, folder: Path, command: Sequence[str] = (), report: Callable[[str], None] = print
-) -> None:
-    """Note in ``sweep.json`` what is about to run."""
-    from rbc_marl.provenance import git_commit, machine, shown, shown_path, versions
-
-    earlier = read_json(folder / "sweep.json", report) or {}
-    now = {
-        "command": shown(command),
-        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "platform": sys.platform,
-    }
-    record = {
-        "name": study.name,
-        "source": shown_path(study.source),
-        # What a report of the rows goes by.
-        "groups": study.groups.plain(),
-        "varied": list(study.varied),
-        "units": {run.arm: run.unit for run in study.runs},
-        "invocations": [*earlier.get("invocations", []), now],
-        "runs": {
-            run.key: {
-                "base": shown_path(run.spec.source),
-                "seed": run.seed,
-                "changes": run.changes,
-                HASH: run.fingerprint,
-            }
-            for run in study.runs
-        },
-    }
-    replace_file(folder / "sweep.json", json.dumps(record, indent=1) + "\n")
-    replace_file(folder / MACHINE, json.dumps(machine(command, study.source), indent=1) + "\n")
-    write_readme(folder, f"A sweep of rbc_marl: {study.name}.", SWEEP, command)
-
-
-# What it leaves
-
-
-def finish(
-    study: Study,
-    rows: Sequence[Row],
-    folder: Path,
-    workers: int = 1,
-    report: Callable[[str], None] = print,
-    asked: Sequence[str] | None = None,
-) -> str:
-    """Group the outcomes, search for best responses if asked for, and write tables, summary and figures.
-
-    They are written before best responses are searched for as well: these take long, and can be interrupted. What was
-    found before, with the same settings and about the same policies, counts until it is found anew.
-
-    Args:
-        study: All that could have run.
-        rows: A row per run that did.
-        folder: Of the sweep.
-        workers: Best responses side by side.
-        report: Told what happens.
-        asked: Arms whose best responses are searched for; None: all. Others keep what was found before.
-
-    Returns:
-        The summary, as Markdown.
-
-    Raises:
-        KeyboardInterrupt: The search for best responses was interrupted.
-    """
-    table, settings = [dict(row) for row in rows], study.best_response
-    if settings is None:
-        return _write(study, table, folder, [])
-    for row in table:
-        row["key"] = f"{row['arm']}-{row['seed']}"
-    living = {row["key"] for row in table if row["outcome"] == "living"}
-    runs = {run.key: run for run in study.runs if run.key in living}
-    before = {
-        key: best_response.earlier_rows(folder, key, settings, partial(checkpoint_of, run, folder), report)
-        for key, run in runs.items()
-    }
-    _write(study, table, folder, judge(table, before))
-    checked = {
-        run.key: (checkpoint_of(run, folder), run.rules) for run in runs.values() if asked is None or run.arm in asked
-    }
-    now = best_response.best_responses_to_runs(checked, settings, folder, workers, report)
-    return _write(study, table, folder, judge(table, {**before, **now}))
-
-
-def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: Sequence[Row]) -> str:
-    """Write tables, the summary and figures of rows and of what deviators gain, and return the summary."""
-    if any(run.is_evaluated for run in study.runs):
-        units = {run.arm: run.unit for run in study.runs}
-        parts, files = outcome_report(rows, deviations, study.groups, study.varied, units)
-    else:
-        parts, files = [training_summary(rows, study.varied)], table_files(rows, "table")
-    if study.taxes is not None:
-        economy, coarse = study.runs[0].economy, study.coarse_seeds()
-        anchors = play_anchors(economy) if economy is not None else []
-        files["taxes.json"] = json.dumps(to_dict(rows, anchors, coarse), indent=1) + "\n"
-        parts = ["Learned taxes against fixed ones:", tax_summary(rows, anchors, coarse), *parts]
-    targets = study.runs[0].measure
-    if isinstance(targets, Targets):
-        parts = ["Nearest to the targets:", targets.summary(rows), *parts]
-    text = "\n\n".join(parts)
-    columns = dict.fromkeys(name for row in rows for name in row)
-    for name, content in {**files, "summary.md": text + "\n", METRICS: metrics(columns)}.items():
-        replace_file(folder / name, content)
-    for name in {"deviations.csv", "deviations.parquet"} - files.keys():  # a table of earlier ones would say otherwise
-        (folder / name).unlink(missing_ok=True)
-    _draw(study, rows, deviations, folder)
-    return text
-
-
-def _draw(study: Study, rows: Sequence[Row], deviations: Sequence[Row], folder: Path) -> None:
-    """Draw what there is to see of rows and of what deviators gain; no picture where there is nothing."""
-    pictures = {"spectrum": sweeps.spectrum(rows, study.varied), "market": sweeps.market(rows)}
-    if len({row["arm"] for row in rows}) > 1:
-        pictures["comparison"] = sweeps.comparison(rows)
-    if study.taxes is not None:
-        pictures["taxes"] = sweeps.tax_bars(tax_panels(rows))
-        pictures["tax_map"] = [*sweeps.tax_map(rows), *sweeps.laffer(rows)]
-    if deviations:
-        pictures["deviations"] = best_responses(deviations)
-    columns = {"taxes": 2, "tax_map": 2, "deviations": 1}
-    for name, charts in pictures.items():
-        if charts:
-            save(charts, folder / f"{name}.png", columns.get(name, 3))
+def _go_on(study: Study, folder: Path, workers: int, report: Callable[[str], None]) -> Study:
+    """Run the further draws of a searcher, batch after batch."""
+    while (grown := study.grown(folder)) is not study:
+        report(f"{len(grown.arms) - len(study.arms)} more draws, which go by the rows of those before")
+        study = grown
+        note_runs(study, folder)
+        run_sweep(study, folder, workers, report)
+    return study

@@ -308,7 +308,9 @@ def _canonical(path: Path, name: str, raw: Any) -> tuple[dict[str, Any], dict[st
         Its settings, and the place of each key of its ``config`` in the file.
     """
     problem = ""
-    if not isinstance(raw, Mapping):
+    if name in ("question", "policies"):
+        problem = f"it is a scenario file; rbc-marl scenario {path} answers its question"
+    elif not isinstance(raw, Mapping):
         problem = f"{name} is {raw!r}; an experiment is a name, and under it run, env and config"
     elif {"base", "seeds"} <= raw.keys():
         problem = f"it is a sweep file; rbc-marl sweep {path} runs it; --dry-run shows what would run"

@@ -66,13 +66,22 @@ class Asha(Section):
         )
 
 
-def _named(given: object) -> object:
-    """A scheduler by its name alone, or with its settings."""
-    names = list(given) if isinstance(given, Mapping) else [given]
-    if names != ["asha"]:
-        raise ValueError(f"it must be asha or null{nearest(str(next(iter(names), '')), ('asha',))}")
-    settings = given["asha"] if isinstance(given, Mapping) else None
-    return {"asha": {} if settings is None else settings}
+def by_name(name: str) -> Callable[[object], object]:
+    """What reads something of Tune's by its name alone, or with its settings: a mapping of its name to these."""
+
+    def read(given: object) -> object:
+        names = list(given) if isinstance(given, Mapping) else [given]
+        if names != [name]:
+            raise ValueError(f"it must be {name} or null{nearest(str(next(iter(names), '')), (name,))}")
+        settings = given[name] if isinstance(given, Mapping) else None
+        return {name: {} if settings is None else settings}
+
+    return read
+
+
+def schema_by_name(name: str, section: type[Section]) -> dict[str, Any]:
+    """The JSON schema of what `by_name` reads."""
+    return {"anyOf": [{"const": name}, section.model_json_schema()]}
 
 
 class Scheduler(Section):
@@ -84,8 +93,9 @@ class Scheduler(Section):
 
 
 # A scheduler from a file: ``asha``, or ``{asha: {metric: welfare_consumers, grace: 200}}``.
-_SCHEMA = {"anyOf": [{"const": "asha"}, Scheduler.model_json_schema()]}
-AnyScheduler = Annotated[Scheduler, BeforeValidator(_named), WithJsonSchema(_SCHEMA)]
+AnyScheduler = Annotated[
+    Scheduler, BeforeValidator(by_name("asha")), WithJsonSchema(schema_by_name("asha", Scheduler))
+]
 
 
 def reports_of(folder: Path, record: str) -> Iterator[dict[str, Any]]:

@@ -63,11 +63,14 @@ class Space:
         """The space as a file has it."""
         return {self.kind: list(self.arguments)}
 
+    def domain(self) -> Any:  # noqa: ANN401 - of Tune
+        """The space as Tune has it."""
+        arguments = [list(self.arguments)] if SPACES[self.kind] is None else self.arguments
+        return getattr(tune, self.kind)(*arguments)
+
     def draws(self, key: str, count: int, seed: int) -> list[Any]:
         """Values drawn for a setting, as plain data. Each setting has draws of its own, whatever else is drawn."""
-        generator = np.random.default_rng([seed, zlib.crc32(key.encode())])
-        arguments = [list(self.arguments)] if SPACES[self.kind] is None else self.arguments
-        domain = getattr(tune, self.kind)(*arguments)
+        generator, domain = np.random.default_rng([seed, zlib.crc32(key.encode())]), self.domain()
         return [plain(domain.sample(random_state=generator)) for _ in range(count)]
 
 
@@ -143,7 +146,14 @@ class Variant:
         return f"{text[: LONGEST_NAME - 9]}-{zlib.crc32(text.encode()):08x}"
 
 
-def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str) -> list[Variant]:
+def expand(
+    spaces: Mapping[str, Space],
+    samples: int,
+    draw_seed: int,
+    where: str,
+    drawn: Mapping[str, list[Any]] | None = None,
+    first: int = 0,
+) -> list[Variant]:
     """Every combination of listed values, each with the same draws from the distributions.
 
     Args:
@@ -151,6 +161,8 @@ def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str
         samples: How often distributions are drawn from.
         draw_seed: Of the draws.
         where: Place in the file.
+        drawn: Values that a searcher has drawn, by setting, one for each sample; None: independent draws.
+        first: Number of the first draw.
 
     Raises:
         ConfigError: There is nothing to draw several samples from, or far too many variants.
@@ -159,17 +171,17 @@ def expand(spaces: Mapping[str, Space], samples: int, draw_seed: int, where: str
     if samples > 1 and len(lists) == len(spaces):
         raise ConfigError(f"{where} has no distribution to draw {samples} samples from; leave out samples")
     check_count(samples * math.prod(map(len, lists.values())), where)
-    draws = {key: space.draws(key, samples, draw_seed) for key, space in spaces.items() if not space.is_grid}
+    draws = drawn or {k: space.draws(k, samples, draw_seed) for k, space in spaces.items() if not space.is_grid}
     columns = _columns(list(spaces))
     listed = tuple(columns[key] for key in lists)
     variants = []
     for draw, combination in product(range(samples), product(*lists.values())):
-        values = dict(zip(lists, combination, strict=True)) | {key: drawn[draw] for key, drawn in draws.items()}
+        values = dict(zip(lists, combination, strict=True)) | {key: each[draw] for key, each in draws.items()}
         ordered = tuple((key, values[key]) for key in spaces)
         # A table has lists and mappings as text.
         texts = [json.dumps(x, default=str) if isinstance(x, list | Mapping) else x for _, x in ordered]
         cells = tuple(zip((columns[key] for key in spaces), texts, strict=True))
-        variants.append(Variant(ordered, cells, draw if draws else None, listed))
+        variants.append(Variant(ordered, cells, first + draw if draws else None, listed))
     return variants
 
 

@@ -27,6 +27,7 @@ from rbc_marl.experiments.file import (
     setting_path,
 )
 from rbc_marl.experiments.schedulers import AnyScheduler
+from rbc_marl.experiments.searchers import AnySearcher, Search
 from rbc_marl.experiments.spaces import (
     GRID,
     MOST_SEEDS,
@@ -140,6 +141,8 @@ class SweepFile(Section):
     """Of the filter that takes a trend out before moments are measured; null: none."""
     scheduler: AnyScheduler | None = None
     """What ends runs early; null: nothing."""
+    searcher: AnySearcher | None = None
+    """What makes draws that learn from earlier ones; null: draws are independent."""
     report: bool = True
     """Whether rbc-marl sweep ends with a report."""
     gpus_per_trial: float = Field(0.0, ge=0)
@@ -156,6 +159,10 @@ class SweepFile(Section):
                 raise ValueError(f"small.{key} is not {self.noun}{nearest(key, known)}")
         if all(getattr(self, kind) is None for kind in self.kinds):
             raise ValueError(f"arms is missing; give {', '.join(self.kinds[:-1])} or {self.kinds[-1]}")
+        if self.searcher is not None and (self.variants is None or self.arms is not None):
+            raise ValueError("searcher makes draws of variants alone; give variants, and leave out everything else")
+        if self.searcher is not None and self.scheduler is not None:
+            raise ValueError("scheduler stops runs before they are measured; leave it or searcher out")
         return self
 
 
@@ -218,7 +225,9 @@ class SweepReader(Generic[F]):
         data = load_yaml_file(self.path)
         name, settings = next(iter(data.items()), ("", {}))
         problem = f": {unfit}" if (unfit := folder_problem(name, "a sweep")) else ""
-        if len(data) != 1:
+        if name in ("question", "policies"):
+            problem = f" is a scenario file; rbc-marl scenario {self.path} answers its question"
+        elif len(data) != 1:
             problem = f" holds {len(data)} sweeps; give one name, and under it base, seeds and arms"
         elif isinstance(settings, Mapping) and settings.keys() & {"run", "config"}:
             problem = f" is an experiment; train it with rbc-marl train {self.path}, or give it as a sweep's base"
@@ -231,12 +240,39 @@ class SweepReader(Generic[F]):
         """Whether the command line ends runs elsewhere than their files, as it may do to try a sweep out."""
         return any(change.path[0] == "stop" for change in self.command)
 
-    def arms(self) -> list[ArmSpec]:
-        """Every arm that the file names, times its variants."""
+    def search(self, check: Check | None = None) -> Search | None:
+        """The search of a file that has a searcher, which has made no draw. What it may draw is checked.
+
+        Raises:
+            ConfigError: A run could not be, or the search cannot.
+        """
+        if self.file.searcher is None:
+            return None
+
+        def make(drawn: Mapping[str, list[Any]], first: int) -> tuple[RunSpec, ...]:
+            return self.sweep(self.arms(drawn, first), check).runs
+
+        samples, seed = self.file.samples, self.file.draw_seed
+        with line_numbers(self.path):
+            check_count(samples, self.name, len(self.file.seeds))
+            spaces = parse_variants(self.file.variants or {}, f"{self.name}.variants")
+            settings = self.file.searcher.optuna
+            search = Search.of(settings, spaces, samples, seed, self.targets, self.name, make)
+        make(search.examples(), 0)
+        return search
+
+    def arms(self, drawn: Mapping[str, list[Any]] | None = None, first: int = 0) -> list[ArmSpec]:
+        """Every arm that the file names, times its variants.
+
+        Args:
+            drawn: Values that a searcher has drawn, by setting; None: independent draws.
+            first: Number of the first draw.
+        """
         place = f"{self.name}.variants"
         spaces = parse_variants(self.file.variants or {}, place)
         _check_apart([self._override(key, None, place, "vary") for key in spaces])
-        variants = expand(spaces, self.file.samples, self.file.draw_seed, place)
+        samples = len(next(iter(drawn.values()))) if drawn else self.file.samples
+        variants = expand(spaces, samples, self.file.draw_seed, place, drawn, first)
         arms = self.file.arms or {"": None}
         check_count(len(arms) * len(variants), self.name)
         return [

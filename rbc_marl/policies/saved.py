@@ -376,6 +376,11 @@ def _with_own_parts(economy: Mapping[str, Any], weights_folder: Path, trust: boo
     return fields
 
 
+def needs_trust(checkpoint: Path) -> bool:
+    """Whether a checkpoint keeps code that is not installed, which plays its policies only where that is trusted."""
+    return any((checkpoint / WEIGHTS_FOLDER / SOURCE_FOLDER).glob("*.py"))
+
+
 def _copy_in(weights_folder: Path, name: str) -> Path:
     """Where the copy of the source of ``module:Class`` lies; a name from a file leads nowhere else."""
     module = re.sub(r"[^\w.]", "_", name.partition(":")[0])

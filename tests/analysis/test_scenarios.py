@@ -72,6 +72,9 @@ def test_words_of_a_part_are_short():
         ({"reform": {"values": {"incom_tax": 0.2}, "period": 2}}, 'did you mean "income_tax"'),
         ({"chnge": {"crra": 2}}, 'did you mean "change"'),
         ({"change": {"horizon": 3}}, "change has horizon, but agents and periods are paired; give it in economy"),
+        ({"change": {"economy.crra": 2}}, "change.economy.crra: leave out economy; fields of the economy"),
+        ({"change": {"economy": {"crra": 2}}}, "change.economy: leave out economy; fields of the economy have"),
+        ({"economy": {"env_config.crra": 2}, "change": {"crra": 1}}, "economy.env_config.crra: leave out env_config;"),
         ({"change": {"crra": 2}, "learn": -1}, "mine.yaml.learn is -1; it must be at least 0"),
     ],
 )
@@ -79,6 +82,12 @@ def test_what_cannot_be_is_refused_in_a_line(settings, message):
     with pytest.raises(ConfigError) as caught:
         scenario(**settings)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_experiment_is_no_scenario(tmp_path):
+    (tmp_path / "mine.yaml").write_text("mine: {base: small}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml is an experiment or a sweep; a scenario begins with question"):
+        Scenario.load(tmp_path / "mine.yaml")
 
 
 def test_a_number_is_moved_once():

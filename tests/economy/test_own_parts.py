@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -231,6 +232,7 @@ def test_a_file_with_parts_of_ones_own_trains_and_is_saved_evaluated_and_reporte
 
     status, out, err = run("train", "own.yaml")
     assert status == 0 and "iteration 2/2" in out, err
+    assert re.fullmatch(r"next: rbc-marl evaluate results/own/\S+ --trust", out.splitlines()[-1])
     (report,) = tmp_path.glob("results/own/*/report/report.html")
     assert report.stat().st_size > 5000
     status, _, err = run("evaluate", "results/own")

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from rbc_marl import ConfigError
-from rbc_marl.equilibrium import best_response, study
+from rbc_marl.equilibrium import best_response, study_results
 from rbc_marl.equilibrium.best_response import BestResponseReport
 from rbc_marl.equilibrium.profile import profile_of_checkpoint
+from rbc_marl.equilibrium.study import load_study
 from tests.analysis.test_verdicts import deviation
 from tests.equilibrium.bases import BASE
 from tests.equilibrium.economies import plant
@@ -35,7 +36,7 @@ def test_best_responses_that_cannot_be_searched_for_are_refused_before_anything_
     text = f"x: {{base: base.yaml, seeds: [1], arms: {{plain: {{}}}}, best_response: {settings}}}"
     (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
-        study.load_study(tmp_path / "sweep.yaml")
+        load_study(tmp_path / "sweep.yaml")
 
 
 CHECKED = """
@@ -53,7 +54,7 @@ def checked(tmp_path, monkeypatch):
     """A sweep of living runs, and a dead one, each with a report of best responses, the first of which is wanted."""
     (tmp_path / "base.yaml").write_text(BASE, encoding="utf-8")
     (tmp_path / "sweep.yaml").write_text(CHECKED, encoding="utf-8")
-    sweep = study.load_study(tmp_path / "sweep.yaml")
+    sweep = load_study(tmp_path / "sweep.yaml")
     settings = sweep.best_response
     (tmp_path / "best_responses").mkdir()
     for run in sweep.runs:
@@ -63,10 +64,10 @@ def checked(tmp_path, monkeypatch):
         made = BestResponseReport([deviation("firm", 0.04)], [described], settings)
         text = json.dumps({**made.to_dict(), "epsilons": None})
         (tmp_path / "best_responses" / f"{run.key}.json").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(study, "checkpoint_of", lambda run, folder: folder / run.key / "checkpoint_000002")
+    monkeypatch.setattr(study_results, "checkpoint_of", lambda run, folder: folder / run.key / "checkpoint_000002")
     responses = lambda runs, *_: {key: [deviation("firm", 0.07)] for key in runs}  # noqa: E731
     monkeypatch.setattr(best_response, "best_responses_to_runs", responses)
-    monkeypatch.setattr(study, "_draw", lambda *_: None)  # which takes seconds
+    monkeypatch.setattr(study_results, "_draw", lambda *_: None)  # which takes seconds
     return sweep, tmp_path
 
 
@@ -76,7 +77,7 @@ def finished(sweep, folder):
     rows = [{**ROW, **taxes, "arm": run.arm, "seed": run.seed} for run in sweep.runs]
     rows[2]["outcome"] = "impaired"
     said = []
-    study.finish(sweep, rows, folder, 1, said.append, ["asked"])
+    study_results.finish(sweep, rows, folder, 1, said.append, ["asked"])
     return pd.read_csv(folder / "table.csv").set_index("arm").epsilon_firm.fillna(-1.0).to_dict(), said
 
 
@@ -180,4 +181,4 @@ def test_taxes_and_best_responses_do_not_go_together(tmp_path):
     text = "x: {base: base.yaml, seeds: [1], taxes: {income: [0], corporate: [0]}, best_response: {seeds: [0]}}"
     (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"x\.best_response stands beside taxes, where"):
-        study.load_study(tmp_path / "sweep.yaml")
+        load_study(tmp_path / "sweep.yaml")

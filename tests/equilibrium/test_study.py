@@ -9,7 +9,8 @@ import pandas as pd
 
 from rbc_marl.analysis.studies import table_files
 from rbc_marl.analysis.tables import composition_summary, summary
-from rbc_marl.equilibrium.study import begin, finish, load_study
+from rbc_marl.equilibrium.study import load_study
+from rbc_marl.equilibrium.study_results import begin, finish
 from tests.equilibrium.bases import BASE
 
 ROW = {

@@ -334,6 +334,7 @@ def test_mistakes_in_rllibs_own_algorithms_are_refused_likewise(write, change, m
         ("a: {run: PPO, env: rbc_open, config: {lr: {uniform: [0, 1]}}}", "a.stop is missing; a sweep needs one"),
         ("../a: {run: PPO}", "cannot name an experiment"),
         ("a: {base: b.yaml, seeds: [1], arms: {}}", " is a sweep file; rbc-marl sweep "),
+        ("question: Why?\npolicies: small\nchange: {crra: 1}", " is a scenario file; rbc-marl scenario "),
     ],
 )
 def test_a_file_that_is_no_experiment_is_refused(write, text, message):

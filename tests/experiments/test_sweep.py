@@ -125,6 +125,12 @@ def test_what_is_wrong_is_refused_before_anything_trains(files, old, new, messag
     assert message in str(caught.value)
 
 
+def test_a_scenario_is_no_sweep(files):
+    (files / "sweep.yaml").write_text("question: Why?\npolicies: small\nchange: {crra: 1}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"sweep\.yaml is a scenario file; rbc-marl scenario .* answers its question"):
+        load_study(files / "sweep.yaml")
+
+
 SHIPPED = sorted((ROOT / "rllib_configs" / "sweeps").glob("*.yaml"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 from rbc_marl.equilibrium.study import load_study
+from rbc_marl.settings import dump_yaml, load_yaml_file
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = """
@@ -190,19 +192,38 @@ def test_a_gpu_that_is_not_there_is_not_waited_for(folder):
 
 
 SWEEPS = ROOT / "rllib_configs" / "sweeps"
+# Best responses to runs of two iterations have to be made, not to be good: as these runs themselves.
+BRIEF = {"iterations": 2, "episodes": 16, "selection_episodes": 8}
+
+
+def with_brief_search(folder, name):
+    """A copy of a shipped sweep and its bases; if it searches for best responses, then briefly, and with one seed."""
+    path = shutil.copytree(SWEEPS.parent, folder / "configs") / "sweeps" / f"{name}.yaml"
+    data = load_yaml_file(path)
+    (sweep,) = data.values()
+    if "best_response" in sweep["small"]:
+        sweep["small"]["best_response"] |= BRIEF
+        sweep["small"]["seeds"] = [100]
+    path.write_text(dump_yaml(data), encoding="utf-8")
+    return path, "best_response" in sweep["small"]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
 def test_every_small_sweep_that_is_shipped_runs_from_its_file_to_its_tables(tmp_path, name):
-    arms = load_study(SWEEPS / f"{name}.yaml", small=True).arms
+    path, searches = with_brief_search(tmp_path, name)
+    arms = load_study(path, small=True).arms
     # An arm of one iteration says so itself, which no --set can change.
     picked = ["untrained"] if "untrained" in arms else list(dict.fromkeys([arms[0], arms[-1]]))
     iterations = 1 if "untrained" in arms else 2
-    words = [str(SWEEPS / f"{name}.yaml"), "--small", *(word for arm in picked for word in ("--arm", arm))]
+    words = [str(path), "--small", *(word for arm in picked for word in ("--arm", arm))]
     done = in_folder(tmp_path, *words, *([] if iterations == 1 else ["--set", f"stop.training_iteration={iterations}"]))
     output = done.communicate(timeout=1200)[0]
     assert done.returncode == 0, output
     table = pd.read_csv(tmp_path / "results" / f"{name}-small" / "table.csv")
     assert list(dict.fromkeys(table.arm)) == picked and set(table.iterations) == {iterations}
     assert "next: rbc-marl evaluate" in output
+    living = {f"{row.arm}-{row.seed}" for row in table.itertuples() if row.outcome == "living"}
+    made = {path.stem for path in (tmp_path / "results" / f"{name}-small" / "best_responses").glob("*.json")}
+    assert made == (living if searches else set())
+    assert living or name != "closed_spectrum"  # in which somebody trades from the first iterations on
