@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -108,3 +109,29 @@ def test_a_folder_that_cannot_be_locked_is_said(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=r"cannot be locked .*; choose another folder"), folder_lock(tmp_path / "file"):
         pass
+
+
+class KilledError(BaseException):
+    """What nobody catches, as little as a kill."""
+
+
+def test_a_process_that_is_killed_while_it_takes_a_folder_keeps_nobody_out(tmp_path, monkeypatch):
+    def kill(owner):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "_text", kill)
+        with pytest.raises(KilledError), folder_lock(tmp_path):
+            pass
+    assert is_free(tmp_path)
+
+
+def test_a_file_system_without_hard_links_has_locks_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with folder_lock(tmp_path):
+        assert not is_free(tmp_path)
+        assert not lock._put_first(tmp_path / ".lock.json", this_process())
+    assert is_free(tmp_path) and [path.name for path in tmp_path.iterdir()] == [".lock"]
