@@ -62,6 +62,7 @@ Row = Mapping[str, Any]
 APART = ("runs", "rows")
 # What the folder of a sweep is called that an experiment's own search spaces make, after the time.
 SUFFIX = "_sweep"
+SUMMARY = "summary.md"
 
 
 class StudyFile(SweepFile):
@@ -205,7 +206,8 @@ def unfinished_study(
         began = read_specs(path, trust=spec.trust)[0].with_overrides(overrides)
         places.pull(path.parent / "rows")
         study, store = Study.of(sweep_of(began)), RowStore(path.parent)
-        if any(finished_row(study, run, store) is None for run in study.runs):
+        is_written = (path.parent / SUMMARY).is_file()
+        if not is_written or any(finished_row(study, run, store) is None for run in study.runs):
             return study, path.parent, began
     raise UserError(f"{home} holds no sweep that has not finished; leave out --resume to begin one")
 
@@ -359,8 +361,7 @@ def make_folder(folder: Path) -> None:
 
 def tidy(folder: Path) -> None:
     """Remove what a sweep that was killed had begun to write; only whoever holds the folder's lock may do so."""
-    for part in (folder, *(path for path in folder.glob("*/") if path.is_dir() and path.name != RUNS)):
-        remove_leftovers(part)
+    remove_leftovers(folder, *(path for path in folder.glob("*/") if path.name != RUNS))
 
 
 def begin(
@@ -466,11 +467,12 @@ def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: S
         parts = ["Nearest to the targets:", targets.summary(rows), *parts]
     text = "\n\n".join(parts)
     columns = dict.fromkeys(name for row in rows for name in row)
-    for name, content in {**files, "summary.md": text + "\n", METRICS: metrics(columns)}.items():
+    for name, content in {**files, METRICS: metrics(columns)}.items():
         replace_file(folder / name, content)
     for name in {"deviations.csv", "deviations.parquet"} - files.keys():  # a table of earlier ones would say otherwise
         (folder / name).unlink(missing_ok=True)
     _draw(study, rows, deviations, folder)
+    replace_file(folder / SUMMARY, text + "\n")  # last, for it says that all is there
     return text
 
 
