@@ -77,7 +77,7 @@ lint: $(STAMP)  ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-fuzz: $(STAMP)  ## try 20,000 odd files, words, policies, actions and seeds, and many economies: an hour
+fuzz: $(STAMP)  ## try 20,000 odd inputs and many economies, and kill train, sweep and best-response 20 times: hours
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --hypothesis-profile=fuzz
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/economy -m "not slow" --numprocesses 2 --hypothesis-profile=long
 

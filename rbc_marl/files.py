@@ -51,10 +51,24 @@ def replace_file(path: Path, content: str | bytes) -> None:
     Raises:
         StorageError: It cannot be written; the old content is still there.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place for what a library writes; it gets its name whole when this ends.
+
+    Args:
+        path: Its name from then on.
+
+    Raises:
+        StorageError: It cannot be written; the old content is still there.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path):
         try:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            yield temporary
             put(temporary, path)
         finally:
             with suppress(OSError):
@@ -93,9 +107,9 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed had begun to write. Only whoever holds the folder's lock may do so."""
-    for path in folder.glob(".*.tmp"):
+def remove_leftovers(*folders: Path) -> None:
+    """Remove what a process that was killed had begun to write. Only whoever holds the folders' lock may do so."""
+    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -38,6 +38,7 @@ from rbc_marl.analysis.placing import (
     word,
 )
 from rbc_marl.errors import UserError, require
+from rbc_marl.files import replacing
 
 # Size of a panel in inches, at which the text of a figure is read in a page.
 PANEL = (3.8, 2.9)
@@ -137,7 +138,8 @@ def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplo
     else:
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine(None)  # with one, matplotlib would draw everything twice
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:] or None, dpi=DOTS_PER_INCH)
     return path
 
 

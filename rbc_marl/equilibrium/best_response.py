@@ -48,7 +48,7 @@ from rbc_marl.equilibrium.profile import (
 from rbc_marl.errors import MissingExtraError, UserError
 from rbc_marl.experiments.rows import read_json
 from rbc_marl.experiments.trials import run_jobs
-from rbc_marl.files import replace_file
+from rbc_marl.files import remove_leftovers, replace_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -189,6 +189,7 @@ def best_responses(
     for profile in profiles:  # what is refused leaves no folder behind
         settings.deviators(profile.economy)
     with folder_lock(folder):
+        remove_leftovers(folder, *folder.glob("*/"))
         places.pull(folder)
         report = best_responses_to(profiles, settings, folder, workers, log, ray_options=ray_options)
         places.push(folder)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from rbc_marl import __version__
@@ -31,6 +31,7 @@ from rbc_marl.analysis.searches import find
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.equilibrium.best_response_settings import LEAST_LEARNING_RATE, BestResponseSettings
 from rbc_marl.equilibrium.profile import StrategyProfile
+from rbc_marl.files import replace_file
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.policies.networks import PolicyNetwork
@@ -203,7 +204,7 @@ class LearningJob(DeviationJob):
         best = iteration, is_greedy = max(gains, key=gains.__getitem__)
         weights = folder / WEIGHTS / f"{self.key}.safetensors"
         weights.parent.mkdir(exist_ok=True)
-        save_file({name: x.contiguous() for name, x in networks[iteration].state_dict().items()}, weights)
+        replace_file(weights, save({name: x.contiguous() for name, x in networks[iteration].state_dict().items()}))
         row: dict[str, Any] = {"selection_gain": gains[best], "iteration": iteration, "is_greedy": is_greedy}
         row |= {"weights": f"{WEIGHTS}/{weights.name}", "baseline": float(baseline.mean())}
         if self.is_control:

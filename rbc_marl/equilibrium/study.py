@@ -15,7 +15,7 @@ from pydantic import model_validator
 from rbc_marl import places
 from rbc_marl.analysis.taxes import kept_pairs, pair_of
 from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
-from rbc_marl.equilibrium.study_results import begin, fetch, finish, make_folder, note_runs, store, tidy
+from rbc_marl.equilibrium.study_results import SUMMARY, begin, fetch, finish, make_folder, note_runs, store, tidy
 from rbc_marl.equilibrium.taxes import Coarse, Taxes, arms, check_rates_in_force
 from rbc_marl.errors import ConfigError, UserError
 from rbc_marl.experiments.build import DEFAULT_RESULTS
@@ -213,7 +213,8 @@ def unfinished_study(
         began = read_specs(path, trust=spec.trust)[0].with_overrides(overrides)
         places.pull(path.parent / "rows")
         study, store = Study.of(sweep_of(began)), RowStore(path.parent)
-        if any(finished_row(study, run, store) is None for run in study.runs):
+        is_written = (path.parent / SUMMARY).is_file()
+        if not is_written or any(finished_row(study, run, store) is None for run in study.runs):
             return study, path.parent, began
     raise UserError(f"{home} holds no sweep that has not finished; leave out --resume to begin one")
 

@@ -33,6 +33,7 @@ Row = Mapping[str, Any]
 
 # Folders of a sweep that go to its address and come from there on their own.
 APART = ("runs", "rows")
+SUMMARY = "summary.md"
 
 
 def fetch(folder: Path) -> None:
@@ -64,8 +65,7 @@ def make_folder(folder: Path) -> None:
 
 def tidy(folder: Path) -> None:
     """Remove what a sweep that was killed had begun to write; only whoever holds the folder's lock may do so."""
-    for part in (folder, *(path for path in folder.glob("*/") if path.is_dir() and path.name != RUNS)):
-        remove_leftovers(part)
+    remove_leftovers(folder, *(path for path in folder.glob("*/") if path.name != RUNS))
 
 
 def begin(
@@ -184,11 +184,12 @@ def _write(study: Study, rows: list[dict[str, Any]], folder: Path, deviations: S
         parts = [f"Best draws by {study.search.metric}:", study.search.summary(rows), *parts]
     text = "\n\n".join(parts)
     columns = dict.fromkeys(name for row in rows for name in row)
-    for name, content in {**files, "summary.md": text + "\n", METRICS: metrics(columns)}.items():
+    for name, content in {**files, METRICS: metrics(columns)}.items():
         replace_file(folder / name, content)
     for name in {"deviations.csv", "deviations.parquet"} - files.keys():  # a table of earlier ones would say otherwise
         (folder / name).unlink(missing_ok=True)
     _draw(study, rows, deviations, folder)
+    replace_file(folder / SUMMARY, text + "\n")  # last, for it says that all is there
     return text
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -36,29 +37,55 @@ class RunFolder:
         self._logs = RunLogs(path)
 
     @classmethod
-    def create(cls, experiment_folder: Path, seed: int | None) -> RunFolder:
-        """Make a new folder, named for the time and the seed.
+    def create(cls, experiment_folder: Path, seed: int | None, fill: Callable[[Path], object]) -> RunFolder:
+        """Make a new folder, named for the time and the seed. It is there with all that it begins with, or not at all.
+
+        Args:
+            experiment_folder: Where; made if there is none.
+            seed: Of the run.
+            fill: Writes what it begins with into the folder that it is given, ``run.json`` among it.
 
         Raises:
             UserError: The folder cannot be made.
         """
         stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + (f"_seed{seed}" if seed is not None else "")
+        cls.remove_unbegun(experiment_folder)
         for attempt in range(100):  # two runs may start in the same second
             path = experiment_folder / (stem if attempt == 0 else f"{stem}_{attempt + 1}")
+            temporary = path.with_name(f".{path.name}.tmp")
             try:
-                path.mkdir(parents=True)
+                experiment_folder.mkdir(parents=True, exist_ok=True)
+                temporary.mkdir()
+                if path.exists():
+                    temporary.rmdir()
+                    continue
+                fill(temporary)
+                put(temporary, path)
                 return cls(path)
             except FileExistsError:
                 if not experiment_folder.is_dir():
                     break
-            except OSError as error:
+            except (OSError, StorageError) as error:
+                cause = error.__cause__ if isinstance(error, StorageError) else error
+                if isinstance(cause, FileNotFoundError) and experiment_folder.is_dir():
+                    continue  # a process that began at the same time took it for what a killed one left
+                shutil.rmtree(temporary, ignore_errors=True)
+                if isinstance(error, StorageError):
+                    raise
                 raise UserError(f"{path} cannot be made ({error.strerror}); choose another storage_path") from None
         raise UserError(f"{experiment_folder} is not a folder; choose another storage_path")
 
     @classmethod
+    def remove_unbegun(cls, experiment_folder: Path) -> None:
+        """Remove what was left of runs that were killed while their folders were made."""
+        for path in experiment_folder.glob(".????-??-??_*.tmp"):
+            with suppress(OSError):  # renamed first: whoever is still making it notices
+                shutil.rmtree(path.replace(path.with_name(f".0000-00-00_{uuid.uuid4().hex}.tmp")))
+
+    @classmethod
     def all_in(cls, experiment_folder: Path) -> list[Self]:
         """The folders of an experiment's runs, the newest first."""
-        return [cls(path.parent) for path in sorted(experiment_folder.glob("*/run.json"), reverse=True)]
+        return [cls(path.parent) for path in sorted(experiment_folder.glob("[!.]*/run.json"), reverse=True)]
 
     # What the run is
 

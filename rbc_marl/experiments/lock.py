@@ -138,14 +138,33 @@ def _take(folder: Path, owner: Owner, stack: ExitStack) -> Owner | None:
                 return other
             if holder is not None and not _set_aside(record, holder):
                 return _read(record) or {}
-            try:
-                with record.open("x", encoding="utf-8") as file:  # of two that come at the same time one fails
-                    file.write(_text(owner))
-            except FileExistsError:
+            if not _put_first(record, owner):
                 return _read(record) or {}
             places.push(record)
         stack.push(attempt.pop_all())
     return None
+
+
+def _put_first(record: Path, owner: Owner) -> bool:
+    """Write the record of a holder, unless there is one: of two that come at the same time one fails.
+
+    It is there whole or not at all: half of one says nothing of a process that was killed meanwhile.
+    """
+    whole = record.with_name(f".lock.new.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        whole.write_text(_text(owner), encoding="utf-8")
+        try:
+            os.link(whole, record)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with record.open("x", encoding="utf-8") as file:
+                file.write(_text(owner))
+    except FileExistsError:
+        return False
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
 
 
 @contextmanager

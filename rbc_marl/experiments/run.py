@@ -115,7 +115,7 @@ def train(
             raise UserError(f"{experiment.name} cannot be built: {reason(error)}") from error
         request.reinstall()
         if folder is None:
-            folder = new_folder(experiment)
+            folder = new_folder(experiment, command)
             hold = stack.enter_context(folder_lock(folder.path))
         loggers = stack.enter_context(_loggers(experiment, folder, lambda text: request.notice(text)))
         stack.callback(folder.close)
@@ -251,6 +251,7 @@ def unfinished_run(experiment: Experiment, sets: Sequence[str] = ()) -> tuple[Ex
     """
     home = experiment.storage / experiment.name
     places.pull_heads(home, HEADS)
+    RunFolder.remove_unbegun(home)
     runs = RunFolder.all_in(home)
     for folder in runs:
         info = folder.read_info()
@@ -320,13 +321,18 @@ def _check_start(experiment: Experiment, folder: RunFolder) -> None:
         check_trusted(last, experiment.trust, f"the checkpoint to go on from with {experiment.name}")
 
 
-def new_folder(experiment: Experiment) -> RunFolder:
-    """A new folder for a run, with its settings."""
-    folder = RunFolder.create(experiment.storage / experiment.name, experiment.seed)
+def new_folder(experiment: Experiment, command: Sequence[str] = ()) -> RunFolder:
+    """A new folder for a run, with its settings and the record by which it can be resumed from then on."""
     name = "config.py" if experiment.is_python else "config.yaml"
-    replace_file(folder.path / name, experiment.source.read_bytes() if experiment.is_python else to_yaml(experiment))
-    sign(folder.path, [name])
-    return folder
+    settings = experiment.source.read_bytes() if experiment.is_python else to_yaml(experiment)
+    record = json.dumps(_record(experiment, command), indent=2) + "\n"
+
+    def fill(path: Path) -> None:
+        replace_file(path / name, settings)
+        sign(path, [name])
+        replace_file(path / "run.json", record)
+
+    return RunFolder.create(experiment.storage / experiment.name, experiment.seed, fill)
 
 
 def begin_record(folder: RunFolder, experiment: Experiment, command: Sequence[str], **more: object) -> None:
@@ -339,7 +345,12 @@ def begin_record(folder: RunFolder, experiment: Experiment, command: Sequence[st
         **more: Further entries of run.json.
     """
     replace_file(folder.path / MACHINE, json.dumps(machine(command, experiment.source), indent=1) + "\n")
-    record = {
+    folder.update_info(**_record(experiment, command), **more)
+
+
+def _record(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]:
+    """What run.json says of a run that begins."""
+    return {
         "experiment": experiment.name,
         "algorithm": experiment.run,
         "seed": experiment.seed,
@@ -353,7 +364,6 @@ def begin_record(folder: RunFolder, experiment: Experiment, command: Sequence[st
         "threads": torch.get_num_threads(),
         "platform": sys.platform,
     }
-    folder.update_info(**record, **more)
 
 
 def now() -> str:

@@ -467,9 +467,9 @@ def _train(run: RunSpec, folder: Path, after_iteration: Callable[[dict[str, Any]
     earlier = earlier_folder(experiment)
     if earlier is not None and (trained := trained_before(earlier)) is not None:
         return trained
-    if earlier is not None and not (is_free(earlier) and earlier.checkpoints()):
+    if earlier is not None and not is_free(earlier):
         earlier = None
-    if earlier is not None and is_of_population(earlier.checkpoints()[-1]):
+    if earlier is not None and earlier.checkpoints() and is_of_population(earlier.checkpoints()[-1]):
         (ended_so,) = train_together([Begun(experiment, earlier)])
         if isinstance(ended_so, NonFiniteError):
             raise ended_so
@@ -484,7 +484,7 @@ def _begun(run: RunSpec, folder: Path) -> Begun:
     """A run, and where it was left: nowhere if that cannot be gone on with."""
     experiment = run.build(folder / RUNS / run.key)
     earlier = earlier_folder(experiment)
-    return Begun(experiment, earlier if earlier is not None and is_free(earlier) and earlier.checkpoints() else None)
+    return Begun(experiment, earlier if earlier is not None and is_free(earlier) else None)
 
 
 def checkpoint_of(run: RunSpec, folder: Path) -> Path:

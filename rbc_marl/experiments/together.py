@@ -142,7 +142,7 @@ def train_together(runs: Sequence[Begun]) -> list[Outcome | NonFiniteError]:
 
 def _folder(run: Begun, stack: ExitStack) -> RunFolder:
     """The folder of a run, for this process alone."""
-    folder = run.folder if run.folder is not None and run.checkpoint is not None else new_folder(run.experiment)
+    folder = run.folder or new_folder(run.experiment)
     stack.enter_context(folder_lock(folder.path))
     folder.tidy()
     stack.callback(folder.close)

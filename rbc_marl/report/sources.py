@@ -127,7 +127,7 @@ def _read_folder(path: Path) -> Source:
     if (path / INDEX_NAME).is_file() or any(path.glob(f"checkpoint_*/{INDEX_NAME}")):
         return _policies(path, path.resolve().name)
     # The folder of an experiment holds its runs and sweeps, named by their time.
-    inside = [file.parent for name in ("run.json", "sweep.json") for file in path.glob(f"*/{name}")]
+    inside = [file.parent for name in ("run.json", "sweep.json") for file in path.glob(f"[!.]*/{name}")]
     if inside:
         return _read_folder(max(inside, key=lambda folder: folder.name))
     if any(path.glob("rows/*.json")):

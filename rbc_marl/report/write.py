@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,8 @@ FOLDER = "report"
 ELSEWHERE = Path("results", "reports")
 """Where reports go that are about several things, or about what has no folder of its own."""
 _RECORD = ".report.json"
+# Where figures are drawn, before any file of an earlier report is replaced.
+_DRAWN = ".figures.tmp"
 _FIRST = ("source", "quantity", "mean", "standard_error", "unit", *FIRST)
 
 
@@ -92,13 +95,10 @@ def write_report(
     html = page(f"Report: {title}", parts, texts, how)
     try:
         _make(folder)
-        written = list(_write(folder, {PAGE: html, **texts}, parts))
-        for name in before.keys() - dict(written).keys():
-            (folder / name).unlink(missing_ok=True)
-        replace_file(folder / _RECORD, json.dumps(dict(written), indent=1) + "\n")
+        written = _write(folder, {PAGE: html, **texts}, parts, before)
     except OSError as error:
         raise UserError(f"{folder} cannot be written to ({error.strerror}); choose another with --out") from None
-    return Written(folder, tuple(name for name, _ in written), parts[0].verdict)
+    return Written(folder, tuple(written), parts[0].verdict)
 
 
 def _folder(paths: Sequence[str | Path]) -> Path:
@@ -112,26 +112,27 @@ def _folder(paths: Sequence[str | Path]) -> Path:
     return ELSEWHERE / "+".join(names)[:100]
 
 
-def _check(folder: Path, force: bool) -> dict[str, str]:
+def _check(folder: Path, force: bool) -> dict[str, list[str]]:
     """Refuse a folder with files that no report wrote, or that were changed since.
 
     Returns:
-        What an earlier report wrote there: hashes by name.
+        What an earlier report wrote there: hashes by name. One that was killed may have come to some of its files.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; choose another folder with --out")
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        before = {str(name): str(digest) for name, digest in record.items() if _is_inside(str(name))}
-    except (OSError, ValueError, AttributeError):
+        inside = {name: was for name, was in record.items() if _is_inside(name)}
+        before = {name: [was] if isinstance(was, str) else list(was) for name, was in inside.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
         before = {}
     if force or not folder.exists():
         return before
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_dir() or name == _RECORD:
+        if path.is_dir() or name == _RECORD or _is_leftover(Path(name), before):
             continue
-        if before.get(name) != _hash(path.read_bytes()):
+        if _hash(path.read_bytes()) not in before.get(name, ()):
             why = "was changed since a report wrote it" if name in before else "was not written by a report"
             raise UserError(f"{path} {why}; choose another folder with --out, or --force to write over it")
     return before
@@ -142,22 +143,56 @@ def _is_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
+def _is_leftover(name: Path, before: Mapping[str, object]) -> bool:
+    """Whether a report that was killed left a file half-written; the next one writes it anew."""
+    whole = name.with_name(name.name.removeprefix(".").removesuffix(".tmp")).as_posix()
+    return name.parts[0] == _DRAWN or (name.suffix == ".tmp" and whole in (_RECORD, *before))
+
+
 def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "figures").mkdir(exist_ok=True)
 
 
-def _write(folder: Path, texts: Mapping[str, str], parts: Sequence[Part]) -> Iterator[tuple[str, str]]:
-    """Write all files; each with its hash as it is done, the page last, for it says that all is there."""
-    for number, part in enumerate(parts):
-        for chart in charts_of(part):
-            prefix = f"{number}-" if len(parts) > 1 else ""
-            name = f"figures/{prefix}{re.sub(r'[^a-z0-9]+', '-', chart.name.lower())}.png"
-            save([chart], folder / name)
-            yield name, _hash((folder / name).read_bytes())
-    for name, content in sorted(texts.items(), key=lambda item: item[0] == PAGE):
+def _write(
+    folder: Path, texts: Mapping[str, str], parts: Sequence[Part], before: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Write all files, the page last, for it says that all is there; and remove those of an earlier report.
+
+    What is about to be written is noted first: where a report is killed the next one knows its files.
+
+    Returns:
+        Their names.
+    """
+    contents = _figures(folder, parts)
+    contents |= {name: texts[name].encode() for name in sorted(texts, key=PAGE.__eq__)}
+    now = {name: _hash(content) for name, content in contents.items()}
+    known = {name: [*before.get(name, ()), *([now[name]] if name in now else [])] for name in {**before, **now}}
+    replace_file(folder / _RECORD, json.dumps(known, indent=1) + "\n")
+    for name, content in contents.items():
         replace_file(folder / name, content)
-        yield name, _hash(content.encode())
+    for name in before.keys() - now.keys():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).with_name(f".{Path(name).name}.tmp").unlink(missing_ok=True)
+    replace_file(folder / _RECORD, json.dumps(now, indent=1) + "\n")
+    return list(now)
+
+
+def _figures(folder: Path, parts: Sequence[Part]) -> dict[str, bytes]:
+    """Draw all figures: their files by name."""
+    drawn, figures = folder / _DRAWN, {}
+    shutil.rmtree(drawn, ignore_errors=True)
+    drawn.mkdir()
+    try:
+        for number, part in enumerate(parts):
+            for chart in charts_of(part):
+                prefix = f"{number}-" if len(parts) > 1 else ""
+                name = f"{prefix}{re.sub(r'[^a-z0-9]+', '-', chart.name.lower())}.png"
+                save([chart], drawn / name)
+                figures[f"figures/{name}"] = (drawn / name).read_bytes()
+    finally:
+        shutil.rmtree(drawn, ignore_errors=True)
+    return figures
 
 
 def _hash(content: bytes) -> str:

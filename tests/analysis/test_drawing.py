@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import matplotlib.figure
 import numpy as np
 import pytest
@@ -156,3 +158,19 @@ def test_a_chart_that_is_alone_fills_its_figure_and_nothing_of_it_is_cut(tmp_pat
     box, whole = axes.get_tightbbox(), figure.bbox
     assert 0.0 < box.x0 < 12.0 and 0.0 < box.y0 < 12.0
     assert 0.0 < whole.x1 - box.x1 < 12.0 and 0.0 < whole.y1 - box.y1 < 12.0
+
+
+def test_a_picture_that_cannot_be_finished_leaves_the_one_before(tmp_path, monkeypatch):
+    def break_off(figure, path, **_):
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    chart = Chart("name", "title", "x words", "y words", (Line([0, 1], [0, 1]),))
+    (tmp_path / "a.png").write_bytes(b"before")
+    with monkeypatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            save([chart], tmp_path / "a.png")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
+    for name in ("a.png", "a.pdf", "a.svg"):
+        assert save([chart], tmp_path / name).stat().st_size > 100

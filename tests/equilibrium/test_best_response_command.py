@@ -119,6 +119,17 @@ def test_inside_a_checkpoint_its_run_is_found(run_folder, monkeypatch):
     )
 
 
+def test_what_a_killed_command_had_begun_to_write_goes_at_the_next_start(run_folder, monkeypatch):
+    halves = [run_folder / "best_response" / name for name in (".0f.tmp", "rows/.a.json.tmp", "weights/.a.tmp")]
+    for half in halves:
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.touch()
+    monkeypatch.setattr(best_response, "best_responses_to", lambda *_, **__: [half.exists() for half in halves])
+    settings = best_response.BestResponseSettings(types=("firm",))
+    found = best_response.best_responses(run_folder, settings, run_folder / "best_response")
+    assert found == [False, False, False]
+
+
 @pytest.mark.long
 def test_a_checkpoint_goes_on_with_what_was_found_for_its_run_and_keeps_a_report_of_its_own(run_folder):
     words = [*SMALL[1:], "--iterations", "2"]

@@ -121,6 +121,8 @@ def test_what_was_interrupted_goes_on_in_its_folder_with_the_settings_it_began_w
         assert same.resolve() == folder.resolve()
         assert [run.fingerprint for run in again.runs] == [run.fingerprint for run in study.runs]
         store.write(run.key, {"outcome": "living", "fingerprint": run.fingerprint})
+    assert unfinished_study(asked)[1].resolve() == folder.resolve()  # it was killed before its tables were written
+    (folder / "summary.md").touch()
     with pytest.raises(UserError, match="holds no sweep that has not finished"):
         unfinished_study(asked)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -109,10 +110,22 @@ def machines():
 
 
 def stop(node):
-    """Lose a machine at once."""
+    """Lose a machine at once, with all that runs on it: Ray's workers are in groups of their own."""
     if node.poll() is None:
-        os.killpg(node.pid, signal.SIGKILL)
+        lost = [node.pid, *below(node.pid)]
+        for pid in lost:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         node.wait()
+
+
+def below(pid):
+    """Processes that a process has started, and those that these have."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text(encoding="utf-8").rpartition(")")[2].split()[1]) == pid:
+                yield int(path.parent.name)
+                yield from below(int(path.parent.name))
 
 
 def command(folder, *words, **changes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rbc_marl.experiments.folder import RunFolder
@@ -61,3 +62,40 @@ def test_a_number_that_is_not_finite_is_left_out_alone(tmp_path):
     folder.log(1, {"a": math.nan, "b": math.inf, "c": 3.0, "date": "today"})
     folder.close()
     assert shown(tmp_path) == {"c": [(1, 3.0)]}
+
+
+class KilledError(BaseException):
+    """What nobody catches, as little as a kill."""
+
+
+def begin(path):
+    (path / "run.json").write_text("{}", encoding="utf-8")
+
+
+def test_a_run_that_is_killed_while_its_folder_is_made_leaves_nothing_that_counts(tmp_path):
+    def kill(path):
+        begin(path)
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        RunFolder.create(tmp_path / "tiny", 5, kill)
+    assert RunFolder.all_in(tmp_path / "tiny") == []
+    (left,) = (tmp_path / "tiny").iterdir()
+    assert left.name.startswith(".") and left.name.endswith("_seed5.tmp")
+    made = RunFolder.create(tmp_path / "tiny", 5, begin)
+    assert list((tmp_path / "tiny").iterdir()) == [made.path]
+    assert [run.path for run in RunFolder.all_in(tmp_path / "tiny")] == [made.path]
+
+
+def test_of_runs_that_begin_at_the_same_time_each_has_its_own_folder(tmp_path):
+    inner = []
+
+    def beset(path):
+        begin(path)
+        if not inner:  # another takes what is being made for what a killed process left
+            inner.append(RunFolder.create(tmp_path, 5, begin))
+            begin(path)
+
+    outer = RunFolder.create(tmp_path, 5, beset)
+    assert sorted(tmp_path.iterdir()) == sorted([outer.path, inner[0].path])
+    assert (outer.path / "run.json").is_file() and (inner[0].path / "run.json").is_file()

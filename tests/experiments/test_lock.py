@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -238,3 +239,29 @@ def test_of_two_machines_one_has_a_folder_at_an_address_in_every_order_of_their_
 @pytest.mark.slow
 def test_a_folder_at_an_address_that_is_given_back_goes_to_one_machine_at_a_time(tmp_path, monkeypatch):
     assert {address.most for address in every_order(tmp_path, monkeypatch, gives_back=True)} == {1}
+
+
+class KilledError(BaseException):
+    """What nobody catches, as little as a kill."""
+
+
+def test_a_process_that_is_killed_while_it_takes_a_folder_keeps_nobody_out(tmp_path, monkeypatch):
+    def kill(owner):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "_text", kill)
+        with pytest.raises(KilledError), folder_lock(tmp_path):
+            pass
+    assert is_free(tmp_path)
+
+
+def test_a_file_system_without_hard_links_has_locks_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with folder_lock(tmp_path):
+        assert not is_free(tmp_path)
+        assert not lock._put_first(tmp_path / ".lock.json", this_process())
+    assert is_free(tmp_path) and [path.name for path in tmp_path.iterdir()] == [".lock"]

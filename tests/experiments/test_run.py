@@ -27,7 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rbc_marl.errors import LostProcessError, NonFiniteError, UserError
 from rbc_marl.experiments.file import load_experiments
 from rbc_marl.experiments.folder import RunFolder
-from rbc_marl.experiments.run import StopRequest, _check_sampled, train, unfinished_run
+from rbc_marl.experiments.run import StopRequest, _check_sampled, new_folder, train, unfinished_run
 
 pytestmark = [
     pytest.mark.usefixtures("ray_running"),
@@ -281,6 +281,14 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over():
     kill_after(cut.folder, 1)
     resumed = train(*unfinished_run(tiny(), ["stop.training_iteration=2"]), console=quiet())
     assert iterations(resumed.folder) == [1, 2]
+
+
+def test_a_run_killed_as_soon_as_its_folder_is_there_is_resumed_in_it():
+    begun = new_folder(tiny("stop.training_iteration=1"))
+    assert names(begun.path) == ["config.yaml", "run.json", "signature.json"]
+    experiment, folder = unfinished_run(tiny(), ["stop.training_iteration=2"])
+    assert folder.path == begun.path and experiment.sets == ("stop.training_iteration=2",)
+    assert train(experiment, folder, console=quiet()).status == "finished"
 
 
 def test_changes_made_to_a_resumed_run_hold_when_it_is_resumed_again():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +27,10 @@ from rbc_marl.analysis.studies import table_files
 from rbc_marl.cli import main
 from rbc_marl.equilibrium.study import load_study
 from rbc_marl.errors import NonFiniteError
+from rbc_marl.experiments import together
 from rbc_marl.experiments.file import Override, to_yaml
-from rbc_marl.experiments.sweep import checkpoint_of, describe, rows_of, run_one, run_sweep
+from rbc_marl.experiments.run import new_folder
+from rbc_marl.experiments.sweep import _begun, checkpoint_of, describe, rows_of, run_one, run_sweep
 from rbc_marl.policies.saved import load_policies
 from tests.equilibrium.economies import plant
 
@@ -330,6 +333,21 @@ def test_another_error_ends_the_sweep_and_leaves_no_row(files, monkeypatch):
     with pytest.raises(UserError, match="planned"):
         run_one(load_study(files / "sweep.yaml").runs[0], files / "out")
     assert not (files / "out" / "rows").exists()
+
+
+@pytest.mark.parametrize("population", [False, True])
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again_in_its_folder(files, monkeypatch, population):
+    def trained(experiment, folder, **_):
+        assert folder.path == begun.path
+        raise UserError("planned")
+
+    run = load_study(files / "sweep.yaml").runs[0]
+    begun = new_folder(run.build(files / "out" / "runs" / run.key))
+    monkeypatch.setattr("rbc_marl.experiments.run.train", trained)
+    with pytest.raises(UserError, match="planned"), ExitStack() as stack:
+        if population:
+            trained(None, together._folder(_begun(run, files / "out"), stack))
+        run_one(run, files / "out")
 
 
 @pytest.mark.long

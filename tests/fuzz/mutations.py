@@ -43,11 +43,15 @@ values = st.one_of(
 )
 
 
+def sized(count):
+    """So many in CI; ten times as many with `make fuzz`."""
+    return count * settings.default.max_examples // USUAL
+
+
 def cases(count):
     """So many examples in CI, the same each time; `make fuzz` tries ten times as many."""
-    number = count * settings.default.max_examples // USUAL
     too_slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
-    return settings(max_examples=number, suppress_health_check=too_slow, database=None)
+    return settings(max_examples=sized(count), suppress_health_check=too_slow, database=None)
 
 
 def _places(tree, path=()):

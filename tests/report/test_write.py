@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,48 @@ def test_what_no_report_wrote_is_not_written_over(sweep):
     (folder / "mine.txt").touch()
     write_report([sweep], force=True)
     assert (folder / "mine.txt").is_file() and (folder / "numbers.tex").read_text(encoding="utf-8") != "edited"
+
+
+class KilledError(BaseException):
+    """What nobody catches, as little as a kill."""
+
+
+@pytest.mark.parametrize("has_earlier", [False, True])
+def test_a_report_that_is_killed_at_any_moment_is_written_again_without_force(sweep, monkeypatch, has_earlier):
+    def killed_at(number):
+        """Kill a report when it writes its so manieth file; a half of that stays."""
+        calls = itertools.count()
+
+        def replace(path, content):
+            if next(calls) == number:
+                path.with_name(f".{path.name}.tmp").write_bytes(b"half")
+                raise KilledError
+            whole(path, content)
+
+        return replace
+
+    def killed_drawing(charts, path):
+        path.write_bytes(b"half")
+        raise KilledError
+
+    whole, done = write.replace_file, names(write_report([sweep], sweep / "report").folder)
+    if not has_earlier:
+        shutil.rmtree(sweep / "report")
+    for number in range(-1, len(done)):
+        for path in (sweep / "rows").glob("a-1.json"):  # so that there is something new to write
+            path.write_text(json.dumps(row("a", 1, hours=100.0 + number)), encoding="utf-8")
+        with monkeypatch.context() as patch:
+            patch.setattr(write, "replace_file", killed_at(number))
+            if number < 0:
+                patch.setattr(write, "save", killed_drawing)
+            with pytest.raises(KilledError):
+                write_report([sweep])
+    assert names(write_report([sweep]).folder) == done
+    record = json.loads((sweep / "report" / ".report.json").read_text(encoding="utf-8"))
+    assert all(isinstance(digest, str) for digest in record.values())
+    (sweep / "report" / "numbers.tex").write_text("edited", encoding="utf-8")
+    with pytest.raises(UserError, match=r"numbers.tex was changed since a report wrote it"):
+        write_report([sweep])
 
 
 def test_a_record_that_leads_outside_removes_nothing(sweep, tmp_path):
