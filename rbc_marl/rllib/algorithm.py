@@ -29,6 +29,7 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_TRAINED_LIFETIME,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
+    WEIGHTS_SEQ_NO,
 )
 
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
@@ -381,12 +382,12 @@ class EconomyPPO(PPO):
                 shuffle_batch_per_epoch=self.config.shuffle_batch_per_epoch,
             )
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        policies, group = set(results[0]) - {ALL_MODULES}, self.env_runner_group
+        learners, group, policies = self.learner_group, self.env_runner_group, set(results[0]) - {ALL_MODULES}
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            if self.learner_group.is_local and not group.num_remote_env_runners():
-                self.learner_group.foreach_learner(partial(self.env_runner.take_weights, policies))
+            if learners.is_local and not group.num_remote_env_runners():
+                learners.foreach_learner(partial(self.env_runner.take_weights, policies))
             else:
-                group.sync_weights(policies, from_worker_or_learner_group=self.learner_group, inference_only=True)
+                group.sync_weights(policies, from_worker_or_learner_group=learners, inference_only=True)
 
     def save_to_path(self, path: str | Path | None = None, *args: object, **kwargs: object) -> str:
         """Save RLlib's checkpoint and, beside it, the policies (`save_policies`) and the signature of all files.
@@ -475,7 +476,7 @@ class EconomyPPO(PPO):
         self._sync_env_runners()
 
     def evaluate(self, *args: object, **kwargs: object) -> dict[str, Any]:
-        """Evaluate; the training goes on as if nothing had been evaluated, also where its env runner did the work."""
+        """Evaluate; training goes on as if nothing had been evaluated, also where its env runner did the work."""
         results: dict[str, Any] = super().evaluate(*args, **kwargs)
         if self.eval_env_runner_group is None and self.env_runner is not None:
             self.env_runner.set_state({NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()})
@@ -488,12 +489,10 @@ class EconomyPPO(PPO):
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
     def _sync_env_runners(self) -> None:
-        """Give all env runners the learner's weights, whatever their numbers, and where the run is."""
-        state = {
-            COMPONENT_RL_MODULE: self.learner_group.get_weights(),
-            NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps(),
-            STEPS_PER_ITERATION: self.steps_per_iteration,
-        }
+        """Give all env runners the learner's weights, whatever their number there, and where the run is."""
+        number = {WEIGHTS_SEQ_NO: next(iter(self.learner_group.foreach_learner(lambda x: x._weights_seq_no))).get()}
+        reached = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps(), STEPS_PER_ITERATION: self.steps_per_iteration}
+        state = {COMPONENT_RL_MODULE: self.learner_group.get_weights(), **reached}
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
-                group.foreach_env_runner(lambda env_runner: env_runner.set_state(state))
+                group.foreach_env_runner(lambda env_runner: [env_runner.set_state(each) for each in (state, number)])

@@ -296,6 +296,8 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
                 weights = state[COMPONENT_RL_MODULE]
                 self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
             self._weights_seq_no = sequence_number
+        else:
+            self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, self._weights_seq_no)
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
             self._steps_since_sync = 0

@@ -57,6 +57,7 @@ def assert_goes_on(algorithm, uninterrupted):
         assert changed(uninterrupted["weights"][iteration], weights_of(algorithm)) == set(), (
             f"iteration {iteration + 1}"
         )
+        assert result["env_runners"]["weights_seq_no"] == iteration  # of the weights that acted
     expected = uninterrupted["result"]
     assert result["training_iteration"] == 4
     for name in ("episode_return_mean", "hours", "num_env_steps_sampled_lifetime", "num_episodes_lifetime"):
