@@ -179,5 +179,5 @@ def test_knots_that_cannot_be_are_refused_in_a_line(knots, message):
 
 def test_a_class_of_ones_own_passes_knots_on_and_is_refused_alike():
     assert NetworkSpec.of({"kind": OwnNetwork, "knots": {"time": 6}}).build(CONFIG, "firm", "symlog").knots is not None
-    with pytest.raises(ConfigError, match="OwnNetwork cannot be made and run: .*knots.time is 1; it must be at least"):
+    with pytest.raises(ConfigError, match=r"OwnNetwork cannot be made and run: .*knots.time is 1; it must be at least"):
         build_network(CONFIG, "firm", "symlog", {"kind": OwnNetwork, "knots": {"time": 1}})
