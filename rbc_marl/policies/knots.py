@@ -9,6 +9,7 @@ chapter 6.6; McGrattan 1996). As many knots as there are periods make a policy f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class Knots(nn.Module):
     spacings: Tensor
     lows: Tensor
     highs: Tensor
+    scales: Tensor
 
     def __init__(self, config: EconomyConfig, encoding: str, counts: Mapping[str, int], width: int) -> None:
         """Place the knots.
@@ -54,9 +56,9 @@ class Knots(nn.Module):
             where, low, high = ranges[name]
             spacing = (high - low) / (count - 1) or 1.0  # of a number that never moves
             for column in where:  # several where there are news of coming periods
-                hats += [(column, low + spacing * knot, spacing, low, high) for knot in range(count)]
+                hats += [(column, low + spacing * knot, spacing, low, high, sqrt(count)) for knot in range(count)]
         columns, *numbers = zip(*hats, strict=True)
-        for name, values in zip(("centres", "spacings", "lows", "highs"), numbers, strict=True):
+        for name, values in zip(("centres", "spacings", "lows", "highs", "scales"), numbers, strict=True):
             self.register_buffer(name, torch.tensor(values), persistent=False)
         self.register_buffer("columns", torch.tensor(columns), persistent=False)
         # Without draws: the weights of networks that are made next are those of networks without knots.
@@ -70,7 +72,9 @@ class Knots(nn.Module):
 
     def forward(self, shared: Tensor) -> Tensor:
         """What is added to the first layer, [N, width], of global parts [N, G]."""
-        added: Tensor = self.layer(self.hats(shared))
+        # Where values are seen alike often, each enters with a mean square of 1: with many knots each is seen seldom,
+        # and its weights would learn too slowly.
+        added: Tensor = self.layer(self.hats(shared) * self.scales)
         return added
 
 
