@@ -7,7 +7,10 @@ import torch
 
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.policies.saved import load_policies
+from rbc_marl.rllib.population import Population
 from tests.rllib.small import built, plain_config, small_config, weights_of
+from tests.rllib.test_populations import alone, furthest
+from tests.rllib.test_populations import double as double  # a fixture
 
 pytestmark = pytest.mark.usefixtures("ray_running")
 NETWORKS = {t: {"kind": "flat", "hidden": [8, 8], "knots": {"time": 4}} for t in AGENT_TYPES}
@@ -36,3 +39,14 @@ def test_checkpoints_hold_what_knots_have_learnt(tmp_path):
         assert policies.specs[agent_type].knots == {"time": 4}
         saved = policies.networks[agent_type].knots.layer.weight
         assert torch.equal(saved, learnt[agent_type]["network.knots.layer.weight"])
+
+
+def test_each_run_of_a_population_learns_with_knots_what_it_would_alone(double):
+    singles = [alone(seed, 4, networks=NETWORKS) for seed in (3, 8)]
+    population = Population(small_config(networks=NETWORKS), (3, 8))
+    for _ in range(4):
+        population.train()
+    for run, (before, after, _) in enumerate(singles):
+        # Adam makes steps of rounding where a gradient is all but 0.
+        assert furthest(population.networks(run), after) < 1e-7
+        assert furthest(population.networks(run), before) > 1e-3  # or equality would say nothing

@@ -26,7 +26,7 @@ MEASURED = ("timers/", "perf/", "fault_tolerance/", "env_runner_group/", "time_"
 QUICKSTART = {
     "networks": {
         "consumer": {"kind": "equivariant", "ranks_prices": True, "hidden": [8, 8]},
-        "firm": {"kind": "flat", "hidden": [8, 8], "knots": {"time": 4}},
+        "firm": {"kind": "flat", "hidden": [8, 8]},
         "government": {"kind": "flat", "hidden": [8, 8], "first_choice": 8},
     },
     "trembles": {"price": 0.2},
