@@ -57,6 +57,14 @@ def test_as_many_knots_as_periods_or_values_tell_each_of_them_apart(encoding):
     assert (hats > 0.5).any(0).all()
 
 
+def test_what_enters_the_layer_has_a_mean_square_of_one_over_the_periods():
+    knots = Knots(CONFIG, "symlog", {"time": HORIZON}, HORIZON)
+    with torch.no_grad():
+        knots.layer.weight.copy_(torch.eye(HORIZON))
+    entered = torch.cat([knots(observation["global"]) for observation in played()])
+    torch.testing.assert_close(entered.square().mean(0), torch.ones(HORIZON), atol=1e-4, rtol=0)
+
+
 def test_between_knots_both_neighbours_count_and_beyond_the_last_one_nothing_more_is_added():
     knots = Knots(CONFIG, "symlog", {"technology": 4}, 1)  # at -3, -1, 1 and 3 standard deviations; a period of news
     (now, ahead), low, high = common_ranges(CONFIG)["technology"]
