@@ -38,6 +38,8 @@ SYMLOG_SCALE = 10.0
 CAPITAL_SCALE = 10000.0
 # A shock is seen up to so many standard deviations, or multiples of the largest value.
 MOST_SEEN = 100.0
+# Within so many standard deviations an AR(1) process is in all but 3 of 1,000 periods.
+USUAL_DEVIATIONS = 3.0
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -165,6 +167,34 @@ def _seen(config: EconomyConfig, state: EconomyState, name: str, shock: AnyProce
     else:
         paths = [path / (max(shock.values) or 1.0) for path in paths]
     return [path.clamp(-MOST_SEEN, MOST_SEEN) for path in paths]
+
+
+def common_ranges(config: EconomyConfig, encoding: str = "symlog") -> dict[str, tuple[range, float, float]]:
+    """Single numbers of an economy that all agents see, by name: time, taxes, and shocks.
+
+    Returns:
+        Columns of the global part, counted from its end (negative), where they stand for any number of firms; and the
+        lowest and the highest value that is seen as a rule. AR(1) processes have no end: three standard deviations.
+    """
+    shocks = _shocks(config)
+    ranges = {
+        "time": (0.0, (config.horizon - 1) / config.horizon),
+        "income_tax": (min(config.income_tax_choices), max(config.income_tax_choices)),
+        "corporate_tax": (min(config.corporate_tax_choices), max(config.corporate_tax_choices)),
+        **{name: _usual_range(shock) for name, shock in shocks.items() if name not in BY_AGENT},
+    }
+    slices = observation_layout(config, encoding).global_slices
+    end = _end(slices)
+    return {name: (range(slices[name].start - end, slices[name].stop - end), *ranges[name]) for name in ranges}
+
+
+def _usual_range(shock: AnyProcess) -> tuple[float, float]:
+    """Lowest and highest value that is seen of a shock, as `_seen` shows it."""
+    if isinstance(shock, Ar1):
+        return -USUAL_DEVIATIONS, USUAL_DEVIATIONS
+    if isinstance(shock, Drawn):
+        return 0.0, 1.0
+    return min(shock.values) / (max(shock.values) or 1.0), 1.0
 
 
 def observation_size(config: EconomyConfig, agent_type: str, encoding: str = "symlog") -> tuple[int, int]:

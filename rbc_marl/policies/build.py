@@ -13,8 +13,10 @@ from pydantic import Field, PlainValidator, SerializationInfo, WithJsonSchema, m
 from rbc_marl.choices import head_sizes
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, nearest
+from rbc_marl.observations import common_ranges
 from rbc_marl.own_class import load_copy, name_of, original_of
 from rbc_marl.policies.equivariant import EquivariantConsumer, EquivariantFirm, EquivariantGovernment
+from rbc_marl.policies.knots import check_knots
 from rbc_marl.policies.networks import FlatNetwork, PolicyNetwork
 from rbc_marl.settings import Many, Section, load_named
 
@@ -76,6 +78,10 @@ class NetworkSpec(Section):
     first_choice: float = Field(
         default=0.0, description="flat firm or government: added at the start to the logit of its first choice"
     )
+    knots: dict[str, Annotated[int, Field(ge=2, le=1024)]] = Field(
+        {}, description="knots by name of a number that all agents see: its values have weights of their own",
+        examples=["{time: 10}"],
+    )  # fmt: skip
     settings: dict[str, Any] = Field({}, exclude=True, description="keyword arguments of a class of one's own")
 
     @model_validator(mode="before")
@@ -125,7 +131,7 @@ class NetworkSpec(Section):
     @property
     def _options(self) -> dict[str, Any]:
         """Settings of single kinds, where they are not as usual: descriptions of old policies have none."""
-        named = {"ranks_prices": self.ranks_prices, "first_choice": self.first_choice}
+        named = {"ranks_prices": self.ranks_prices, "first_choice": self.first_choice, "knots": dict(self.knots)}
         return {name: value for name, value in named.items() if value}
 
     @property
@@ -153,12 +159,12 @@ class NetworkSpec(Section):
         sizes = head_sizes(config, agent_type)
         if self.is_own:
             return _own_network(self.kind, config, agent_type, encoding, sizes, self.settings)
-        self.check_options(agent_type)
+        self.check_options(agent_type, config, encoding)
         build: Callable[..., PolicyNetwork] = self.class_of(agent_type)
         return build(config, agent_type, encoding, sizes, hidden=self.hidden, **self._options)
 
-    def check_options(self, agent_type: str) -> None:
-        """Refuse options that the network of an agent type does not have.
+    def check_options(self, agent_type: str, config: EconomyConfig, encoding: str) -> None:
+        """Refuse options that the network of an agent type does not have, and knots of what it does not see.
 
         Raises:
             ConfigError: There is one.
@@ -167,6 +173,7 @@ class NetworkSpec(Section):
             if not self.is_own and name not in inspect.signature(self.class_of(agent_type)).parameters:
                 kind = f"the {self.kind} network of the {agent_type}"
                 raise ConfigError(f"networks.{agent_type}.{name} is not a setting of {kind}; leave it out")
+        check_knots(self.knots, common_ranges(config, encoding), f"networks.{agent_type}.knots")
 
     def class_of(self, agent_type: str) -> type[PolicyNetwork]:
         """The class of an agent type's network."""

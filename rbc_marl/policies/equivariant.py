@@ -7,13 +7,14 @@ and gives that firm's logits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rbc_marl.config import EconomyConfig
 from rbc_marl.observations import ObservationLayout, observation_layout, scales, symlog
+from rbc_marl.policies.knots import make_knots, with_knots
 from rbc_marl.policies.networks import PolicyNetwork, SharedBodyNetwork, fully_connected
 
 _FIRM_QUANTITIES = ("price", "wage", "inventory", "overdemanded")
@@ -106,6 +107,7 @@ class EquivariantConsumer(PolicyNetwork):
         sizes: Sequence[int],
         hidden: Sequence[int] = (32, 32),
         ranks_prices: bool = False,
+        knots: Mapping[str, int] | None = None,
     ) -> None:
         """Make the layers.
 
@@ -116,6 +118,7 @@ class EquivariantConsumer(PolicyNetwork):
             sizes: Of heads.
             hidden: Widths of the network shared by firms.
             ranks_prices: Whether it sees how each price stands beside the cheaper ones (`PriceRanks`).
+            knots: Of single numbers that all see, by name (`Knots`).
         """
         layout = observation_layout(config, encoding)
         super().__init__(config, agent_type, encoding, sizes)
@@ -131,6 +134,7 @@ class EquivariantConsumer(PolicyNetwork):
         self.firm_head = nn.Linear(hidden[-1], len(config.consumption_choices) + 1)
         self.hours_head = nn.Linear(hidden[-1], len(config.hours_choices))
         self.value_head = nn.Linear(hidden[-1], 1)
+        self.knots = make_knots(config, encoding, knots, hidden[0])
 
     def forward(self, shared: Tensor, private: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values; see `PolicyNetwork.forward`. Features are pooled once for both."""
@@ -144,7 +148,8 @@ class EquivariantConsumer(PolicyNetwork):
         if self.ranks is not None:
             own = torch.cat([own, self.ranks(own[..., 0])], dim=-1)
         per_firm = self.own_layer(own).unsqueeze(1)  # once per economy and firm
-        per_agent = (self.common_layer(common).unsqueeze(1) + self.private_layer(private)).unsqueeze(2)
+        of_all = with_knots(self.common_layer(common), self.knots, shared).unsqueeze(1)
+        per_agent = (of_all + self.private_layer(private)).unsqueeze(2)
         features: Tensor = self.body((per_firm + per_agent).relu_())
         return features
 
@@ -175,6 +180,7 @@ class EquivariantFirm(SharedBodyNetwork):
         encoding: str,
         sizes: Sequence[int],
         hidden: Sequence[int] = (32, 32),
+        knots: Mapping[str, int] | None = None,
     ) -> None:
         """Make the layers."""
         layout = observation_layout(config, encoding)
@@ -186,6 +192,7 @@ class EquivariantFirm(SharedBodyNetwork):
         self.body = fully_connected(hidden)
         self.hidden_values = max(hidden)
         self.make_heads(hidden[-1])
+        self.knots = make_knots(config, encoding, knots, hidden[0])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, A, hidden]: of all firms, or of those whose numbers there are."""
@@ -193,7 +200,8 @@ class EquivariantFirm(SharedBodyNetwork):
         number = private[..., -1:].long()  # agents may be some of the firms, in any order
         own = own.gather(1, number.expand(-1, -1, own.shape[-1]))
         first = self.own_layer(torch.cat([own, private[..., :-1]], dim=-1))
-        features: Tensor = self.body(torch.relu(first + self.common_layer(common).unsqueeze(1)))
+        of_all = with_knots(self.common_layer(common), self.knots, shared).unsqueeze(1)
+        features: Tensor = self.body(torch.relu(first + of_all))
         return features
 
 
@@ -207,6 +215,7 @@ class EquivariantGovernment(SharedBodyNetwork):
         encoding: str,
         sizes: Sequence[int],
         hidden: Sequence[int] = (32, 32),
+        knots: Mapping[str, int] | None = None,
     ) -> None:
         """Make the layers."""
         layout = observation_layout(config, encoding)
@@ -217,10 +226,12 @@ class EquivariantGovernment(SharedBodyNetwork):
         self.body = fully_connected(hidden)
         self.hidden_values = max(hidden[0] * config.num_firms, *hidden)
         self.make_heads(hidden[-1])
+        self.knots = make_knots(config, encoding, knots, hidden[0])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, 1, hidden]."""
         own, common = self.split(shared)
-        seen = torch.relu(self.own_layer(own) + self.common_layer(common).unsqueeze(1)).mean(1, keepdim=True)
+        of_all = with_knots(self.common_layer(common), self.knots, shared).unsqueeze(1)
+        seen = torch.relu(self.own_layer(own) + of_all).mean(1, keepdim=True)
         features: Tensor = self.body(seen)
         return features

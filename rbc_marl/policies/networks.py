@@ -6,7 +6,7 @@ and gives logits for every choice and a value. It knows nothing of Ray.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import sqrt
 
@@ -18,6 +18,7 @@ from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError
 from rbc_marl.observations import observation_size, private_size, with_identity
 from rbc_marl.policies.distributions import MASKED_LOGIT, FactorisedCategorical
+from rbc_marl.policies.knots import make_knots, with_knots
 
 
 class PolicyNetwork(nn.Module):
@@ -194,6 +195,7 @@ class FlatNetwork(SharedBodyNetwork):
         sizes: Sequence[int],
         hidden: Sequence[int] = (128, 128),
         first_choice: float = 0.0,
+        knots: Mapping[str, int] | None = None,
     ) -> None:
         """Make the layers.
 
@@ -205,6 +207,7 @@ class FlatNetwork(SharedBodyNetwork):
             hidden: Widths of the layers.
             first_choice: Added to the first logit at the start. A government that begins with it sets no taxes, and
                 tries others seldom; one that begins by drawing its rates evenly kills the market.
+            knots: Of single numbers that all see, by name (`Knots`).
         """
         super().__init__(config, agent_type, encoding, sizes)
         inputs = self.shared_size + self.private_size
@@ -217,10 +220,11 @@ class FlatNetwork(SharedBodyNetwork):
         self.body = fully_connected(hidden)
         self.hidden_values = max(hidden)
         self.make_heads(hidden[-1], first_choice)
+        self.knots = make_knots(config, encoding, knots, hidden[0])
 
     def features(self, shared: Tensor, private: Tensor) -> Tensor:
         """Last hidden layer [N, A, hidden]."""
-        x = self.shared_layer(shared).unsqueeze(1)
+        x = with_knots(self.shared_layer(shared), self.knots, shared).unsqueeze(1)
         if self.private_layer is None:
             x = torch.relu(x).expand(-1, private.shape[1], -1)
         else:

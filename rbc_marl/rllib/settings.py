@@ -256,7 +256,7 @@ def check_roles(config: EconomyPPOConfig, economy: EconomyConfig) -> None:
             raise ConfigError(f"imposed has {name}, which logit_response does not know; leave one of the two unset")
     config.imposed.choices.strategies(economy, config.imposed.period)
     for agent_type in AGENT_TYPES:
-        getattr(config.networks, agent_type).check_options(agent_type)
+        getattr(config.networks, agent_type).check_options(agent_type, economy, economy_of(config)[1])
     if config.deviator is not None:
         agent_type, agent, agents = config.deviator.type, config.deviator.agent, economy.agents(config.deviator.type)
         if agent >= agents:

@@ -31,9 +31,9 @@ def small_config(env="rbc_open", *, economies=4, seed=3, economy=None, **trainin
     )
 
 
-def plain_config(curriculum):
-    """RLlib's own PPO in that economy, which follows a curriculum through the callback."""
-    spaces = small_config()
+def plain_config(curriculum, **training):
+    """RLlib's own PPO in that economy, which follows a curriculum through the callback; as in `small_config`."""
+    spaces = small_config(**training)
     spec = MultiRLModuleSpec(rl_module_specs={t: module_spec(spaces, t) for t in AGENT_TYPES})
     plain.register()
     return (

@@ -21,8 +21,10 @@ from tests.rllib.small import small_config
 
 @pytest.fixture(scope="module")
 def modules():
-    config = small_config()
-    return config.get_multi_rl_module_spec().build()
+    config = small_config(networks={"firm": {"kind": "flat", "hidden": [16, 16], "knots": {"time": 4}}})
+    built = config.get_multi_rl_module_spec().build()
+    torch.nn.init.normal_(built["firm"].network.knots.layer.weight)  # at the start they do nothing
+    return built
 
 
 @pytest.fixture(scope="module")

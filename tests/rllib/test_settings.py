@@ -251,6 +251,12 @@ def test_options_that_a_network_lacks_are_refused_before_anything_is_built():
         config.validate()
 
 
+def test_knots_of_what_nobody_sees_are_refused_before_anything_is_built():
+    config = small_config(networks={"firm": {"knots": {"export_quota": 4}}})  # which does not move here
+    with pytest.raises(ConfigError, match=r"networks.firm.knots.export_quota is no single number that all agents see"):
+        config.validate()
+
+
 @pytest.mark.parametrize(("given", "basket"), [(True, 0.3), ({"basket": 0.5}, 0.5), (False, None), (None, None)])
 def test_logit_responses_are_switched_on_and_off(given, basket):
     settings = small_config(logit_response=given).logit_response
