@@ -15,7 +15,7 @@ import pytest
 from tests.test_readme import COMMAND, ROOT, blocks, run, run_bash
 from tests.test_readme import here as here  # a fixture
 
-PAGES = ("curricula", "taxes", "networks", "own_economy", "shocks", "textbook", "reforms", "families")
+PAGES = ("curricula", "taxes", "networks", "own_economy", "shocks", "textbook", "reforms", "families", "calibration")
 PAGES += ("scenarios/README",)
 
 

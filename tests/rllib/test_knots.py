@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("ray_running")
 NETWORKS = {t: {"kind": "flat", "hidden": [8, 8], "knots": {"time": 4}} for t in AGENT_TYPES}
 
 
+@pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-multi-agent-env-v0:UserWarning")
 @pytest.mark.parametrize("path", ["batched", "plain"])
 def test_the_weights_of_every_period_are_learnt(path):
     configured = small_config if path == "batched" else plain_config
