@@ -178,14 +178,11 @@ def _report_run(outcome: Outcome, again: str, has_report: bool) -> None:
         print(f"next: {again}")
         raise typer.Exit(128 + outcome.signal)
     if outcome.checkpoint is not None and (outcome.checkpoint / "policies.json").is_file():
-        from rbc_marl.policies.saved import needs_trust
-
-        trust = " --trust" if needs_trust(outcome.checkpoint) else ""
         played = _draw(outcome)
         if has_report:
             say_report(outcome.folder, played=played)
         push(outcome.folder)
-        print(f"next: rbc-marl evaluate {shlex.quote(named(outcome.folder))}{trust}")
+        print(f"next: rbc-marl evaluate {shlex.quote(named(outcome.folder))}{_trust(outcome.checkpoint)}")
     else:
         print(f"next: tensorboard --logdir {shlex.quote(str(outcome.folder.parent))}")
 
@@ -248,8 +245,17 @@ def _run_study(
         raise
     _say_study(study, folder)
     first = study.only(only).runs[0]
+    results = folder / "runs" / first.key / first.spec.name
     following = "rbc-marl evaluate" if first.is_evaluated else "tensorboard --logdir"
-    print(f"next: {following} {shlex.quote(str(folder / 'runs' / first.key / first.spec.name))}")
+    saved = sorted(results.glob("*/checkpoint_*/policies.json")) if first.is_evaluated else []
+    print(f"next: {following} {shlex.quote(str(results))}{_trust(saved[-1].parent) if saved else ''}")
+
+
+def _trust(policies: Path) -> str:
+    """What playing policies needs beside their name: consent, where code of one's own plays with them."""
+    from rbc_marl.policies.saved import needs_trust
+
+    return " --trust" if needs_trust(policies) else ""
 
 
 def _say_study(study: Study, folder: Path) -> None:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +137,11 @@ class ExperimentSpec:
                 places[override.path[1]] = self._place(override)
         return replace(self, data=data, places=places, overrides=(*self.overrides, *overrides))
 
-    def _place(self, override: Override) -> str:
-        """Where the key of ``config`` would stand that an override names."""
+    def _place(self, override: Override, *, whole: bool = False) -> str:
+        """Where the key of ``config`` would stand that an override names, or the whole path below it."""
         words = override.key.removeprefix("config.").split(".") if override.key else [*override.path[1:]]
         depth = 2 if words[0] in SECTIONS and len(words) > 1 else 1
-        return ".".join([self.name, "config", *words[:depth]])
+        return ".".join([self.name, "config", *(words if whole else words[:depth])])
 
     @property
     def spaces(self) -> dict[tuple[str, ...], Space]:
@@ -176,12 +177,19 @@ class ExperimentSpec:
             with line_numbers(*(() if self.overrides else self.files)):
                 yield
         except ConfigError as error:
-            for override in reversed(self.overrides):
-                place = self._place(override) if override.path[0] == "config" else f"{self.name}.{override.path[0]}"
-                if str(error).startswith(place):
-                    if not override.place.startswith("--set"):
-                        error.args = (f"{error} ({override.place})",)
-                    raise
+            meant = {}  # the one that says most of the setting, and of several of these the last
+            for override in self.overrides:
+                in_config, message = override.path[0] == "config", str(error)
+                place = self._place(override) if in_config else f"{self.name}.{override.path[0]}"
+                if message.startswith(place):
+                    path = self._place(override, whole=True) if in_config else place
+                    alike = takewhile(lambda letters: letters[0] == letters[1], zip(path, message, strict=False))
+                    meant[len([*alike])] = override
+            if meant:
+                place = meant[max(meant)].place
+                if not place.startswith("--set"):
+                    error.args = (f"{error} ({place})",)
+                raise
             with line_numbers(*self.files):
                 raise
 

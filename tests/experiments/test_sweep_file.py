@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -136,6 +137,16 @@ def test_a_sweep_reads_its_base_once_and_parses_two_documents_whatever_its_runs(
 def test_a_mistake_in_a_sweep_file_is_named_with_its_line(sweep):
     with pytest.raises(ConfigError, match=r"^s\.episodes is 0; it must be at least 1 \(line 4 of s\.yaml\)$"):
         sweep("episodes: 0\n  arms: {a: {}}")
+
+
+@pytest.mark.parametrize("wrong", ["num_consumers", "crra"])
+def test_of_several_variants_the_one_that_is_wrong_is_named(sweep, wrong):
+    values = {"crra": [0.1, 0.2], "num_consumers": [3, 4], "interest_rate": [0.0, 0.1]}
+    values[wrong][1] = -1
+    variants = {f"env_config.{name}": listed for name, listed in values.items()}
+    with pytest.raises(ConfigError) as caught:
+        sweep(f"variants: {json.dumps(variants)}")
+    assert str(caught.value).endswith(f"(s.variants.env_config.{wrong})")
 
 
 @pytest.mark.parametrize(
