@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import NodeDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rbc_marl import own_code, places, starts
@@ -18,6 +20,8 @@ from rbc_marl.rllib.lost import Resources, wait_for_room
 
 # Seconds in which a machine answers: its first process imports everything.
 ANSWER = 120.0
+# How often, and after how many seconds, the list of machines is looked at for one whose process is gone.
+LOOKS, BETWEEN_LOOKS = 20, 0.5
 
 
 def cores(options: RayOptions) -> int:
@@ -103,12 +107,24 @@ def _answer(node_id: str, name: str, answer: ray.ObjectRef[Any]) -> dict[str, An
     try:
         told: dict[str, Any] = ray.get(answer, timeout=ANSWER)
     except Exception as error:
-        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
+        if _has_left(node_id, error):
             return None
         cause = getattr(error, "cause", None) or error
         mend = "install this package there, in the same versions, or take the machine out of the cluster"
         raise UserError(f"{name} cannot work ({type(cause).__name__}: {first_line(cause)}); {mend}") from None
     return told
+
+
+def _has_left(node_id: str, error: Exception) -> bool:
+    """Whether a machine that did not answer is gone, which its work may learn before the list of machines does."""
+    if isinstance(error, NodeDiedError):
+        return True
+    # A machine whose process raised an error lived then.
+    for look in range(1 if isinstance(error, RayTaskError) else LOOKS):
+        time.sleep(BETWEEN_LOOKS if look else 0.0)
+        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
+            return True
+    return False
 
 
 def _check(name: str, told: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import NodeDiedError, RayTaskError, WorkerCrashedError
 
 from rbc_marl import EconomyConfig, UserError
 from rbc_marl.analysis.situations import situations
@@ -59,6 +60,34 @@ def test_a_machine_that_cannot_do_the_work_is_named(told, said):
     cluster._check("machine a", same)
     with pytest.raises(UserError, match=said):
         cluster._check("machine a", {**same, **told, "versions": {**versions(), **told.get("versions", {})}})
+
+
+@pytest.mark.parametrize(
+    ("error", "listed_for", "is_left_out"),
+    [
+        (NodeDiedError("its machine is dead"), 1000, True),  # the list of machines may say otherwise for a while
+        (WorkerCrashedError(), 3, True),
+        (WorkerCrashedError(), 1000, False),
+        (RayTaskError("_look", "", ImportError("no module")), 1, False),
+    ],
+    ids=["died", "leaves", "stays", "fails"],
+)
+def test_a_machine_that_dies_while_it_is_looked_at_is_left_out(monkeypatch, error, listed_for, is_left_out):
+    looks = iter([True] * listed_for)
+
+    def get(*_, **__):
+        raise error
+
+    def nodes():
+        return [{"NodeID": "a", "Alive": next(looks, False)}]
+
+    monkeypatch.setattr(cluster, "ray", SimpleNamespace(get=get, nodes=nodes))
+    monkeypatch.setattr(cluster, "BETWEEN_LOOKS", 0.0)
+    if is_left_out:
+        assert cluster._answer("a", "machine a", None) is None
+    else:
+        with pytest.raises(UserError, match="machine a cannot work"):
+            cluster._answer("a", "machine a", None)
 
 
 def test_a_machine_looks_for_what_the_work_reads(tmp_path):
