@@ -229,23 +229,54 @@ def test_a_cluster_that_loses_its_machines_and_its_command_ends_as_one_machine_d
         for number in itertools.count(1):
             folder = tmp_path / f"life{number}"
             kind.prepare(folder)
-            process = campaign.start(folder, *words)
-            while kills:
-                if campaign.lives_until_its_kill(process, folder):
-                    if kills % 2:
-                        campaign.kill(process)
-                        process = campaign.start(folder, *words)  # the same command goes on
-                    else:
-                        lost = campaign.draw.randrange(len(nodes))
-                        stop(nodes[lost])  # the command goes on by itself
-                        nodes[lost] = start()
-                    kills -= 1
-                else:
-                    break
-            campaign.ends_well(process)
+            kills = disturbed(campaign, folder, lambda _: words, nodes, start, kills)
             kind.check(folder, whole)
             assert_nothing_is_left_over(folder)
             if not kills:
                 break
     for node in nodes:
         stop(node)
+
+
+def test_a_run_that_loses_its_machines_and_its_command_ends_bit_for_bit_as_one_that_does_not(machines, tmp_path):  # noqa: F811
+    address, start = machines
+    kills, nodes = sized(KILLS), [start(), start()]
+
+    def going_on(folder):
+        """The words with which training goes on; where all is trained it is the report that does."""
+        if is_finished(folder):
+            return ["report", str(only_run(folder)), "--force"]
+        begin = ["train", "tiny.yaml", "--ray-address", address]
+        return [*begin, "--resume"] if runs(folder) else [*begin, "--set", "num_env_runners=2"]
+
+    with Campaign(tmp_path, seed=kills) as campaign:
+        for number in itertools.count():
+            folder = tmp_path / (f"life{number}" if number else "whole")
+            folder.mkdir()
+            (folder / "tiny.yaml").write_text(BASE, encoding="utf-8")
+            if not number:
+                campaign.undisturbed(folder, *going_on(folder))
+                whole = only_run(folder)
+                continue
+            kills = disturbed(campaign, folder, going_on, nodes, start, kills)
+            assert_same_run(folder, whole, campaign)
+            if not kills:
+                break
+    for node in nodes:
+        stop(node)
+
+
+def disturbed(campaign, folder, words, nodes, start, kills):
+    """Kill a command and lose its machines in turn until it ends well; returns how many kills are left."""
+    process = campaign.start(folder, *words(folder))
+    while kills and campaign.lives_until_its_kill(process, folder):
+        if kills % 2:
+            campaign.kill(process)
+            process = campaign.start(folder, *words(folder))  # the same command goes on
+        else:
+            lost = campaign.draw.randrange(len(nodes))
+            stop(nodes[lost])  # the command goes on by itself
+            nodes[lost] = start()
+        kills -= 1
+    campaign.ends_well(process)
+    return kills
