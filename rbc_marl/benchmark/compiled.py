@@ -38,6 +38,7 @@ def measure_compiled(config: EconomyConfig, device: str, rounds: int, seconds: f
         settings.environment(env_config=config.model_dump(mode="json"))
         settings.learners(num_gpus_per_learner=1 if device.startswith("cuda") else 0)
         settings.framework(torch_compile_worker=name == COMPILED)
+        settings.validate()
         runners[name] = EconomyEnvRunner(settings, worker_index=0)
         runners[name].sample()
     times: dict[str, list[float]] = {name: [] for name in runners}

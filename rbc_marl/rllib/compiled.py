@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from rbc_marl.economy import EconomyState
-from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE
 from rbc_marl.errors import ConfigError, first_line
 from rbc_marl.policies.draws import Draw, Generators, Given, Recorder, Source, drawn
 
@@ -109,9 +108,7 @@ class CompiledPeriods:
             ConfigError: It cannot be compiled.
         """
         like = state.time
-        # What holds for a whole episode already stands in its state.
-        numbers = {n: x for n, x in behaviour.parameters.items() if n != LABOUR_DISUTILITY_SCALE}
-        parameters = {name: x * torch.ones_like(like) for name, x in numbers.items()}
+        parameters = {name: number * torch.ones_like(like) for name, number in behaviour.parameters.items()}
         rates = {name: like.new_tensor(rate) for name, rate in behaviour.trembles.items()}
         behaviour = replace(behaviour, parameters=parameters, trembles=rates)
         state, observation = _contiguous(state), {name: x.contiguous() for name, x in observation.items()}
