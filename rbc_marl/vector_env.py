@@ -259,6 +259,18 @@ class VectorEconomy:
         check_quantities(self.config, self.num_envs, actions, self.dtype)
         return self._play(actions)
 
+    def enter(self, state: EconomyState) -> None:
+        """Take over the state after a period that was played elsewhere, such as by compiled code.
+
+        No episode begins anew: whoever plays elsewhere ends there.
+
+        Raises:
+            ConfigError: There was no period to play.
+        """
+        self.check_running()
+        self.state, self.final_observation = state, None
+        self._periods_played += 1
+
     def check_running(self) -> None:
         """Refuse to play on where there is no period to play: before the first reset, and after the last period.
 

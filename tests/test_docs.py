@@ -73,7 +73,7 @@ def own_settings():
     ("title", "known"),
     [
         ("An experiment", set(ExperimentSettings.model_fields)),
-        ("EconomyPPO", own_settings()),
+        ("EconomyPPO", own_settings() | {"torch_compile_worker"}),  # RLlib's name, and more than RLlib's meaning
         ("A curriculum", set(Curriculum.model_fields) - {"price_choices", "wage_choices"}),
         ("A sweep", set(StudyFile.names())),
         ("Best responses", set(BestResponseSettings.model_fields)),

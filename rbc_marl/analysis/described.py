@@ -64,6 +64,7 @@ _OTHERS = {
     "training_iteration": ("iterations of training so far", "number"),
     "distance": ("mean squared distance from the targets, each in its scale", ""),
     "seconds": ("time of training", "seconds"),
+    "compile_time_s": ("time spent on compiling rollouts in an iteration", "seconds"),
     "time_total_s": ("time of training so far", "seconds"),
     "equilibrium": ("whether it can be called one (yes or no)", ""),
     "verdict": ("why", ""),

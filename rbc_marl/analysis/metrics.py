@@ -112,7 +112,10 @@ class EpisodeMetrics:
 
     def add(self, state: EconomyState, flows: Flows) -> None:
         """Add one period: the state at its start, and what happened in it."""
-        values = torch.stack(tuple(period_quantities(self.config, state, flows).values()))
+        self.add_quantities(torch.stack(tuple(period_quantities(self.config, state, flows).values())))
+
+    def add_quantities(self, values: Tensor) -> None:
+        """Add one period: its `period_quantities`, stacked [quantities, B]."""
         counts = (True, self.periods in self._middle)
         sums = self._sums or [torch.zeros_like(values) for _ in counts]
         self._sums = [total + values if is_counted else total for total, is_counted in zip(sums, counts, strict=True)]

@@ -96,7 +96,7 @@ class BareLoop:
         for _ in range(self.env.config.horizon):
             with torch.inference_mode():
                 actions, logp = self._act(observation)
-                actions, trembled = tremble(self.env.config, self.trembles, actions, masks, self.generator)
+                actions, trembled = tremble(self.env.config, self.trembles.chosen, actions, masks, self.generator)
                 indices = {
                     "consumer": actions["consumer"],
                     "firm": actions["firm"].squeeze(-1),

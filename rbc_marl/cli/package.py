@@ -49,7 +49,7 @@ def schema(
 def bench(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="PART", help="Such as economy, training, populations or sizes. Repeatable."),
+        typer.Option(metavar="PART", help="Such as economy, training, sizes or compiled. Repeatable."),
     ] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="Where batches are played: cpu or cuda.")] = "cpu",
     ray_address: RayAddress = None,

@@ -171,6 +171,8 @@ def _run(
             _check_sampled(algorithm, results.get(STEPS), steps_before)
             folder.log(algorithm.iteration, results)
             progress.update(results)
+            if seconds := results.get("env_runners/compile_time_s"):
+                progress.notice(f"rollouts were compiled in {seconds:.0f} s")
             loggers.log(algorithm.iteration, results)
             if not checked:
                 check_reported(experiment.stop, results)

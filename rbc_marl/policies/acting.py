@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rbc_marl.policies.distributions import FactorisedCategorical
-from rbc_marl.policies.draws import Generators
+from rbc_marl.policies.draws import Source
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.slabs import acting_slabs
 
@@ -21,7 +21,7 @@ ChoicesOf = Callable[[slice], FactorisedCategorical]
 
 
 def act(
-    choices_of: ChoicesOf, network: PolicyNetwork, private: Tensor, is_random: bool, generator: Generators = None
+    choices_of: ChoicesOf, network: PolicyNetwork, private: Tensor, is_random: bool, generator: Source = None
 ) -> tuple[Tensor, Tensor]:
     """Decide for all agents of a type.
 
@@ -59,7 +59,7 @@ def choices_of_network(network: PolicyNetwork, shared: Tensor, private: Tensor) 
     return lambda agents: network.distribution(network.logits(network.features(shared, private[:, agents])))
 
 
-def decide(choices: FactorisedCategorical, is_random: bool, generator: Generators) -> tuple[Tensor, Tensor]:
+def decide(choices: FactorisedCategorical, is_random: bool, generator: Source) -> tuple[Tensor, Tensor]:
     """Choices [E, A, H] of a distribution, drawn or greedy, and their log-probabilities [E, A]."""
     if is_random:
         return choices.sample_and_logp(generator)

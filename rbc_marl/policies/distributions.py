@@ -9,14 +9,14 @@ reductions of a short axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rbc_marl.policies.draws import Generators, drawn
+from rbc_marl.policies.draws import Draw, Source, drawn
 
 # Added to the logit of a forbidden choice. Anything below half of it counts as forbidden.
 MASKED_LOGIT = -1e9
@@ -146,18 +146,18 @@ class FactorisedCategorical:
         self._leading = logits.shape[:-1]
         self._flat = logits.reshape(-1, logits.shape[-1])
 
-    def sample(self, generator: Generators = None) -> Tensor:
+    def sample(self, generator: Source = None) -> Tensor:
         """Draw choices [..., H] (int64) by inverting the cumulative distribution of each head."""
         return self.sample_and_logp(generator)[0]
 
-    def sample_and_logp(self, generator: Generators = None) -> tuple[Tensor, Tensor]:
+    def sample_and_logp(self, generator: Source = None) -> tuple[Tensor, Tensor]:
         """Draw choices [..., H] (int64), and their log-probability [...] over all heads; no gradient."""
         return self.take(self.draws(len(self._flat), generator).view(*self._leading, -1))
 
-    def draws(self, rows: int, generator: Generators = None) -> Tensor:
+    def draws(self, rows: int, generator: Source = None) -> Tensor:
         """Uniform draws [rows, H] below one, for `take`."""
-        uniform = drawn(rows, partial(_uniform, self._flat, len(self.head_sizes)), generator)
-        return uniform.clamp_(max=_BELOW_ONE)
+        each = Draw("uniform", (len(self.head_sizes),), self._flat.device, self._flat.dtype)
+        return drawn(rows, each, generator).clamp_(max=_BELOW_ONE)
 
     def take(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """What uniform draws [..., H] choose [..., H] (int64), and its log-probability [...]; no gradient."""
@@ -236,12 +236,6 @@ class FactorisedCategorical:
             theirs = _view(others, block).log_softmax(-1)
             divergence = divergence + (mine.exp() * (mine - theirs)).sum((-1, -2))
         return divergence.view(self._leading)
-
-
-def _uniform(like: Tensor, heads: int, rows: slice, generator: torch.Generator | None) -> Tensor:
-    """Uniform draws [n, H] for some rows, in the type and on the device of a tensor."""
-    count = rows.stop - rows.start
-    return torch.rand(count, heads, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def _allowed(weights: Tensor, drawn: Tensor) -> Tensor:

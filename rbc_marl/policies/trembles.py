@@ -8,7 +8,7 @@ while all else goes on as agents play it: stocks are full and money is scarce, u
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from rbc_marl.economy import EconomyState
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import side_stream
 from rbc_marl.policies.distributions import MASKED_LOGIT
-from rbc_marl.policies.draws import Generators, drawn
+from rbc_marl.policies.draws import Draw, Source, drawn
 from rbc_marl.policies.stacked import mask_of_rows
 from rbc_marl.settings import Section
 
@@ -53,16 +53,16 @@ class Trembles(Section):
 
 def tremble(
     config: EconomyConfig,
-    trembles: Trembles,
+    rates: Mapping[str, float | Tensor],
     actions: Mapping[str, Tensor],
     log_masks: Mapping[str, Tensor],
-    generator: Generators = None,
+    generator: Source = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Replace some actions by random ones.
 
     Args:
         config: The economy.
-        trembles: How often.
+        rates: How often, by agent type or part (`Trembles.chosen`).
         actions: [E, A, H] indices of choices, by agent type.
         log_masks: By agent type, [K] logits, or [R, K] of each run of a population, of which those far below 0 forbid
             a choice, which is then never drawn.
@@ -71,11 +71,12 @@ def tremble(
     Returns:
         The actions played, and by agent type where one was replaced, [E, A] bool; only types that tremble are there.
     """
-    played, replaced = dict(actions), dict[str, Tensor]()
-    for name, rate in trembles.chosen.items():
+    played = dict(actions)
+    replaced: dict[str, Tensor] = {}
+    for name, rate in rates.items():
         agent_type = name if name in AGENT_TYPES else "firm"
         taken = played[agent_type]
-        hit = drawn(len(taken), partial(_uniform, taken), generator) < rate
+        hit = drawn(len(taken), Draw("uniform", taken.shape[1:2], taken.device), generator) < rate
         random = _random_actions(config, name, taken, log_masks[agent_type], generator)
         played[agent_type] = torch.where(hit.unsqueeze(-1), random.to(taken.dtype), taken)
         replaced[agent_type] = hit | replaced[agent_type] if agent_type in replaced else hit
@@ -126,7 +127,7 @@ class TremblingPolicies:
         # Greedy and rule-based policies draw nothing: their generator's state says no period from the next.
         period = 0 if state is None else int(state.time[0])
         draws = side_stream(generator, self.device, b"trembles %d" % period)
-        played, _ = tremble(self.config, self.trembles, actions, free, draws)
+        played, _ = tremble(self.config, self.trembles.chosen, actions, free, draws)
         if self._steady:
             rows = slice(None) if self._agent is None else slice(self._agent, self._agent + 1)
             kept = played[self._steady].clone()
@@ -136,30 +137,18 @@ class TremblingPolicies:
 
 
 def _random_actions(
-    config: EconomyConfig, name: str, taken: Tensor, log_mask: Tensor, generator: Generators
+    config: EconomyConfig, name: str, taken: Tensor, log_mask: Tensor, generator: Source
 ) -> Tensor:
     if name == "consumer":
         sizes = head_sizes(config, name)
-        return torch.stack([drawn(len(taken), partial(_integers, taken, size), generator) for size in sizes], dim=-1)
+        each = [Draw("integers", taken.shape[1:2], taken.device, high=size) for size in sizes]
+        return torch.stack([drawn(len(taken), draw, generator) for draw in each], dim=-1)
     own = taken.long().view(-1, 1)
     weights = _alternatives(config, name, taken.device)[own[:, 0]] * mask_of_rows(log_mask > MASKED_LOGIT / 2, len(own))
     weights.scatter_(1, own, 1.0)  # what was chosen, whatever the mask says: something must be left to draw
-    return drawn(len(weights), partial(_one_of, weights), generator).view_as(taken)
-
-
-def _uniform(taken: Tensor, rows: slice, generator: torch.Generator | None) -> Tensor:
-    """Uniform draws [n, A], one for each agent of some economies."""
-    return torch.rand(taken[rows].shape[:2], generator=generator, device=taken.device)
-
-
-def _integers(taken: Tensor, size: int, rows: slice, generator: torch.Generator | None) -> Tensor:
-    """Integers [n, A] below a size."""
-    return torch.randint(size, taken[rows].shape[:2], generator=generator, device=taken.device)
-
-
-def _one_of(weights: Tensor, rows: slice, generator: torch.Generator | None) -> Tensor:
-    """A column [n, 1] of each row of weights, drawn by them."""
-    return torch.multinomial(weights[rows], 1, generator=generator)
+    # As torch.multinomial draws one of a row: the largest of weights over exponential draws.
+    waits = drawn(len(weights), Draw("exponential", weights.shape[1:], weights.device), generator)
+    return (weights / waits).argmax(-1, keepdim=True).view_as(taken)
 
 
 @lru_cache(maxsize=64)

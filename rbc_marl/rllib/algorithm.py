@@ -42,6 +42,7 @@ from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import check_finite_weights, save_policies
 from rbc_marl.policies.trembles import Trembles
 from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, CurriculumCallback
+from rbc_marl.rllib.compiled import check_compiler
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.finite import check_finite_results
 from rbc_marl.rllib.learner import EconomyPPOLearner
@@ -318,9 +319,10 @@ class EconomyPPO(PPO):
 
         Raises:
             UserError: Ray has no room for the processes, for which RLlib would wait without an end.
-            ConfigError: Other networks learn than the settings describe: saved policies would be wrong.
+            ConfigError: Other networks learn than the settings describe, or there is no compiler that they ask for.
         """
         check_room(config)
+        check_compiler(config)
         super().setup(config)
         for result in self.learner_group.foreach_learner(lambda learner: classes_of_networks(learner.module)):
             check_described(result.get(), self.config)

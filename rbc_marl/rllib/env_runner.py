@@ -41,6 +41,7 @@ from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase
 from rbc_marl.policies.slabs import keep_freed_memory
 from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, PhaseTracker
+from rbc_marl.rllib.compiled import COMPILE_TIME
 from rbc_marl.rllib.modules import agent_spaces
 from rbc_marl.rllib.rollout import BehaviourSettings, EpisodeCollector, Rollout, Stream, generator_at
 from rbc_marl.rllib.settings import DEVIATOR, Deviator, agent_type_of, economy_of, module_ids
@@ -167,11 +168,14 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
             behaviour = behaviour.for_training(self.config, phase)
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         rollouts, summaries = [], []
+        compiled = self.compile_time
         with self.metrics.log_time(SAMPLE_TIMER), torch.no_grad():
             for size in self._slab_sizes(count):
                 rollout, summary = self._play(size, behaviour, generator)
                 rollouts.append(replace(rollout, phase_step=self.num_env_steps_sampled_lifetime))
                 summaries.append(summary)
+        if self.config.torch_compile_worker:
+            self.metrics.log_value(COMPILE_TIME, self.compile_time - compiled, reduce="sum")
         self._log_steps(sum(map(len, rollouts)), sum(rollout.economies for rollout in rollouts))
         if rollouts:
             self._log_figures(rollouts, summaries)
@@ -188,6 +192,11 @@ class EconomyEnvRunner(EnvRunner, Checkpointable):
         )
         self._call_of_episode("on_episode_end", episode=played[0])
         return played
+
+    @property
+    def compile_time(self) -> float:
+        """Seconds spent on compiling so far."""
+        return self._collector.compiled.seconds
 
     def phase(self) -> Phase:
         """Where the run stood in its curriculum when the algorithm last said how far it is.

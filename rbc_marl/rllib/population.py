@@ -41,6 +41,7 @@ from rbc_marl.policies.slabs import keep_freed_memory
 from rbc_marl.policies.stacked import mask_each_run, state_of
 from rbc_marl.rllib.algorithm import EconomyPPOConfig
 from rbc_marl.rllib.callbacks import CurriculumCallback, PhaseTracker
+from rbc_marl.rllib.compiled import COMPILE_TIME, check_compiler
 from rbc_marl.rllib.env_runner import EXTREMES, Figure, episode_figures
 from rbc_marl.rllib.finite import check_finite_numbers
 from rbc_marl.rllib.population_learner import Numbers, PopulationLearner
@@ -86,6 +87,7 @@ class Population:
         self.config: EconomyPPOConfig = config.copy(copy_frozen=False)
         self.config.validate()
         check_population(self.config, seeds, schedules)
+        check_compiler(self.config)
         keep_freed_memory()
         self.device = torch.device(get_device(self.config, self.config.num_gpus_per_learner))
         self.iteration = 0
@@ -112,13 +114,16 @@ class Population:
         """
         started = time.perf_counter()
         before = self.iteration * self.steps_per_iteration
-        phases = self._phases_at(before)
+        phases, compiled = self._phases_at(before), self._collector.compiled.seconds
         rollout, summary = self.sample(phases)
         self.iteration += 1
         learnt = self.learner.update(rollout, phases[0], before + self.steps_per_iteration)
         figures = episode_figures([rollout], [summary], self.config.deviator)
         next_phases = self._phases_at(before + self.steps_per_iteration)  # as the callback of single runs reports it
         results = self._results.add(figures, learnt, next_phases if self._phases[0].schedule is not None else None)
+        if self.config.torch_compile_worker:
+            for flat in results:
+                flat[f"{_SAMPLED}{COMPILE_TIME}"] = (self._collector.compiled.seconds - compiled) / len(self.seeds)
         self._results.time((time.perf_counter() - started) / len(self.seeds), results)
         self._note_failures(results)
         return results

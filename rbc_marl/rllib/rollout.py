@@ -13,20 +13,22 @@ import torch
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
-from rbc_marl.analysis.metrics import EpisodeMetrics
-from rbc_marl.choices import index_dtype
+from rbc_marl.analysis.metrics import EpisodeMetrics, period_quantities
+from rbc_marl.choices import decode, index_dtype
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase
-from rbc_marl.economy import EconomyState
+from rbc_marl.economy import EconomyState, Flows, Number, period, shocks
 from rbc_marl.economy.own_choices import market_of
 from rbc_marl.economy.shocks import seed_of_generator
+from rbc_marl.observations import observe
 from rbc_marl.policies.acting import act, decide
 from rbc_marl.policies.deviating import replace_rows
 from rbc_marl.policies.distributions import FactorisedCategorical
-from rbc_marl.policies.draws import Generators
+from rbc_marl.policies.draws import Generators, Source
 from rbc_marl.policies.scripted import Rules, ScriptedPolicies
 from rbc_marl.policies.stacked import mask_of_rows
-from rbc_marl.policies.trembles import Trembles, tremble
+from rbc_marl.policies.trembles import tremble
+from rbc_marl.rllib.compiled import CompiledPeriods, Played
 from rbc_marl.rllib.settings import DEVIATOR, economy_of
 from rbc_marl.vector_env import VectorEconomy
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
     from rbc_marl.rllib.algorithm import EconomyPPOConfig
 
+PeriodColumns = dict[str, dict[str, Tensor]]
+"""What a rollout keeps of one period: its columns by name."""
 _COLUMNS = ("observations", "actions", "logp", "rewards", "trembled", "market", "parameters")
 
 
@@ -144,17 +148,24 @@ class BehaviourSettings:
     """Whether to draw actions; else the likeliest are taken, and employers are dealt out."""
     random: frozenset[str] = frozenset()
     """Agent types that act uniformly at random within their mask."""
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, Number] = field(default_factory=dict)
     """Numbers in place of the economy's own (`rbc_marl.economy.PARAMETERS`)."""
-    trembles: Trembles | None = None
-    """How often actions are replaced by random ones; None for never."""
+    trembles: Mapping[str, float | Tensor] = field(default_factory=dict)
+    """How often actions are replaced by random ones (`Trembles.chosen`); empty for never."""
     keeps_market: bool = False
     """Whether the rollout keeps what consumers met, to value their own choices by."""
+    is_compiled: bool = False
+    """Whether periods are played by compiled code."""
 
     def for_training(self, config: EconomyPPOConfig, phase: Phase) -> BehaviourSettings:
         """The same with what only training has: trembles, numbers that move, and a record of what consumers met."""
-        trembles, keeps_market = config.trembles.scaled(phase.trembles), bool(config.logit_response)
-        return replace(self, trembles=trembles, keeps_market=keeps_market, parameters=phase.parameters())
+        return replace(
+            self,
+            trembles=config.trembles.scaled(phase.trembles).chosen,
+            keeps_market=bool(config.logit_response),
+            parameters=phase.parameters(),
+            is_compiled=config.torch_compile_worker,
+        )
 
 
 class EpisodeCollector:
@@ -172,6 +183,7 @@ class EpisodeCollector:
         self.imposed = config.imposed
         self._replaced = self.imposed.choices.strategies(self.economy, self.imposed.period)
         self.env: VectorEconomy | None = None
+        self.compiled = CompiledPeriods(self.whole_period)
 
     def env_of(self, count: int) -> VectorEconomy:
         """A batch of ``count`` economies, made anew only when the number changes."""
@@ -206,33 +218,107 @@ class EpisodeCollector:
         env.set_parameters(behaviour.parameters)
         observation = env.reset(self._shock_seeds(generator, is_greedy=not behaviour.explore))
         metrics = EpisodeMetrics(self.economy)
-        periods: list[dict[str, dict[str, Tensor]]] = []
+        play = self._play_compiled if behaviour.is_compiled else self._play
+        periods: list[PeriodColumns] = []
         for _ in range(self.economy.horizon):
-            with torch.inference_mode():  # the rollout is stacked outside: a learner could not use such tensors
-                state = env.require_state()
-                actions, logp = self._act(modules, observation, state, behaviour, generator)
-                trembled: dict[str, Tensor] = {}
-                if behaviour.trembles is not None:
-                    masks = {t: modules[t].network.log_mask for t in AGENT_TYPES}
-                    actions, trembled = tremble(self.economy, behaviour.trembles, actions, masks, generator)
-                periods.append({"observations": observation, "actions": actions, "logp": logp, "trembled": trembled})
-                # What is imposed is a part of the world: agents learn what comes of their own choices in it.
-                played = dict(actions)
-                for agent_type, strategy in self._replaced:
-                    played[agent_type] = strategy.decide(played[agent_type], observation, None, state)
-                shaped = {"firm": played["firm"].squeeze(-1), "government": played["government"].flatten()}
-                observation, rewards, _, flows = env.step({**played, **shaped})
-                periods[-1]["rewards"] = {**rewards, "government": rewards["government"].unsqueeze(-1)}
-                market = market_of(self.economy, state, flows)._asdict() if behaviour.keeps_market else {}
-                periods[-1]["market"] = market
-                periods[-1]["parameters"] = env.parameter_tensors(state) if behaviour.keeps_market else {}
-                metrics.add(state, flows)
+            column, observation = play(modules, observation, behaviour, generator, metrics)
+            periods.append(column)
             after_period()
         columns: dict[str, Any] = {
             name: {key: torch.stack([period[name][key] for period in periods]) for key in column}
             for name, column in periods[0].items()
         }
         return Rollout(**columns), metrics.result()
+
+    def _play(
+        self,
+        modules: MultiRLModule,
+        observation: dict[str, Tensor],
+        behaviour: BehaviourSettings,
+        generator: Generators,
+        metrics: EpisodeMetrics,
+    ) -> tuple[PeriodColumns, dict[str, Tensor]]:
+        """Play the next period: what a rollout keeps of it, and the observation after it."""
+        env = self.env
+        assert env is not None  # `collect` has made it
+        with torch.inference_mode():  # the rollout is stacked outside: a learner could not use such tensors
+            state = env.require_state()
+            column, indices = self._decide(modules, observation, state, behaviour, generator)
+            seen, _, _, flows = env.step(indices)
+            parameters = env.parameter_tensors(state) if behaviour.keeps_market else {}
+            column |= self._outcome(state, flows, behaviour, parameters)
+            metrics.add(state, flows)
+        return column, seen
+
+    def _play_compiled(
+        self,
+        modules: MultiRLModule,
+        observation: dict[str, Tensor],
+        behaviour: BehaviourSettings,
+        generator: Generators,
+        metrics: EpisodeMetrics,
+    ) -> tuple[PeriodColumns, dict[str, Tensor]]:
+        """The same by compiled code."""
+        env = self.env
+        assert env is not None
+        played = self.compiled.play(modules, observation, env.require_state(), behaviour, generator)
+        env.enter(played.state)
+        metrics.add_quantities(played.quantities)
+        return {"observations": observation, **played.column}, played.observation
+
+    def whole_period(
+        self,
+        modules: MultiRLModule,
+        observation: dict[str, Tensor],
+        state: EconomyState,
+        behaviour: BehaviourSettings,
+        source: Source,
+    ) -> Played:
+        """A whole period as a pure function, to be compiled: decide, play, observe."""
+        column, indices = self._decide(modules, observation, state, behaviour, source)
+        del column["observations"]
+        actions = decode(self.economy, **indices, dtype=state.price.dtype)
+        after, flows = period(self.economy, state, actions, behaviour.parameters)
+        one_each = torch.ones_like(state.time)
+        in_force = shocks.in_force(state, behaviour.parameters) or {}
+        parameters = {name: number * one_each for name, number in in_force.items()} if behaviour.keeps_market else {}
+        column |= self._outcome(state, flows, behaviour, parameters)
+        quantities = torch.stack(tuple(period_quantities(self.economy, state, flows).values()))
+        return Played(column, observe(self.economy, after, self.encoding), after, quantities)
+
+    def _decide(
+        self,
+        modules: MultiRLModule,
+        observation: dict[str, Tensor],
+        state: EconomyState,
+        behaviour: BehaviourSettings,
+        source: Source,
+    ) -> tuple[PeriodColumns, dict[str, Tensor]]:
+        """What a rollout keeps of everybody's decisions, and the indices that are played."""
+        actions, logp = self._act(modules, observation, state, behaviour, source)
+        trembled: dict[str, Tensor] = {}
+        if behaviour.trembles:
+            masks = {t: modules[t].network.log_mask for t in AGENT_TYPES}
+            actions, trembled = tremble(self.economy, behaviour.trembles, actions, masks, source)
+        column = {"observations": observation, "actions": actions, "logp": logp, "trembled": trembled}
+        # What is imposed is a part of the world: agents learn what comes of their own choices in it.
+        played = dict(actions)
+        for agent_type, strategy in self._replaced:
+            played[agent_type] = strategy.decide(played[agent_type], observation, None, state)
+        shaped = {"firm": played["firm"].squeeze(-1), "government": played["government"].flatten()}
+        return column, {**played, **shaped}
+
+    def _outcome(
+        self, state: EconomyState, flows: Flows, behaviour: BehaviourSettings, parameters: dict[str, Tensor]
+    ) -> PeriodColumns:
+        """What a rollout keeps of what came of the decisions."""
+        rewards = {
+            "consumer": flows.consumer_reward,
+            "firm": flows.firm_reward,
+            "government": flows.government_reward.unsqueeze(-1),
+        }
+        market = market_of(self.economy, state, flows)._asdict() if behaviour.keeps_market else {}
+        return {"rewards": rewards, "market": market, "parameters": parameters}
 
     def _shock_seeds(self, generator: Generators, *, is_greedy: bool) -> list[int] | None:
         """Seeds of shocks and starts of the episodes that generators are about to draw for."""
@@ -250,7 +336,7 @@ class EpisodeCollector:
         observation: dict[str, Tensor],
         state: EconomyState,
         behaviour: BehaviourSettings,
-        generator: Generators,
+        generator: Source,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Actions [E, A, H] of every agent type, in the smallest integers, and their log-probabilities [E, A]."""
         actions, logp = {}, {}

@@ -268,6 +268,8 @@ def check_roles(config: EconomyPPOConfig, economy: EconomyConfig) -> None:
         if unknown or not learners:
             problem = f"names {unknown[0]!r}{nearest(unknown[0], module_ids(config))}" if unknown else "is empty"
             raise ConfigError(f"policies_to_train {problem}; name at least one of {', '.join(module_ids(config))}")
+    if config.torch_compile_worker and config.scripted.chosen:
+        raise ConfigError("torch_compile_worker compiles no rules, and scripted has some; leave one of the two out")
     named = module_ids(config) if learners is None or callable(learners) else learners
     if all(module_id in config.scripted.chosen for module_id in named):
         raise ConfigError(f"scripted leaves nobody to learn: {', '.join(sorted(named))} follow rules")
@@ -278,8 +280,9 @@ def check_roles(config: EconomyPPOConfig, economy: EconomyConfig) -> None:
 # Those that something on this path reads, by what reads them.
 FOLLOWED: dict[str, str] = {
     "EconomyEnvRunner": "env env_config env_runner_cls num_envs_per_env_runner explore seed in_evaluation "
-    "num_gpus_per_env_runner num_gpus_per_learner local_gpu_idx metrics_num_episodes_for_smoothing callbacks_class "
-    "stats_cls_lookup callbacks_on_environment_created callbacks_on_episode_created callbacks_on_episode_start "
+    "torch_compile_worker num_gpus_per_env_runner num_gpus_per_learner local_gpu_idx "
+    "metrics_num_episodes_for_smoothing callbacks_class stats_cls_lookup "
+    "callbacks_on_environment_created callbacks_on_episode_created callbacks_on_episode_start "
     "callbacks_on_episode_step callbacks_on_episode_end callbacks_on_sample_end",
     "EconomyPPOLearner": "lr entropy_coeff clip_param vf_loss_coeff gamma lambda_ grad_clip grad_clip_by log_gradients "
     "num_epochs minibatch_size shuffle_batch_per_epoch torch_skip_nan_gradients torch_ddp_kwargs policies_to_train "
@@ -324,6 +327,9 @@ _REASONS = {
     "clip_rewards": "rewards are divided by reward_scale",
     "train_batch_size": "its batch is train_batch_size_per_learner",
     "optimizer": "it learns with Adam",
+    "torch_compile_worker_dynamo_backend torch_compile_worker_dynamo_mode": "env runners compile with Inductor",
+    "torch_compile_learner torch_compile_learner_what_to_compile torch_compile_learner_dynamo_backend "
+    "torch_compile_learner_dynamo_mode": "learners are not compiled; env runners are by torch_compile_worker",
     "action_mask_key": "masks come from the curriculum",
     "_torch_lr_scheduler_classes": "a schedule of learning rates stands under lr",
 }

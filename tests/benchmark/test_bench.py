@@ -13,7 +13,9 @@ import pytest
 
 from rbc_marl import ConfigError, preset
 from rbc_marl.benchmark import bench, populations, sizes
+from rbc_marl.rllib import compiled
 from tests.rllib.conftest import ray_running as ray_running
+from tests.rllib.small import recorded
 
 CONFIG = preset("open", num_consumers=3, num_firms=2, horizon=2)
 PACKAGE = Path(bench.__file__).parents[1]
@@ -29,6 +31,7 @@ def everything(ray_running):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sizes, "FACTORS", ((10, 1), (10, 10)))
         patch.setattr(populations, "RUNS", (2,))
+        patch.setattr(compiled, "_compiled", recorded)  # to compile takes half a minute, and is tested elsewhere
         return bench.run(rounds=1, seconds=0.05, config=CONFIG)
 
 
@@ -79,7 +82,7 @@ print(result["economy"]["ratio_to_scalar"]["128"] > 0, "ray" in sys.modules, has
 @slow
 @plain_warnings
 def test_sampling_and_training_are_measured_against_their_references(everything):
-    parts = ["economy", "environments", "sampling", "training", "populations", "sizes"]
+    parts = ["economy", "environments", "sampling", "training", "populations", "sizes", "compiled"]
     assert list(everything) == ["machine", "size", *parts]
     rates = everything["sampling"]["agent_steps_per_second"]
     assert set(rates) == {"batched", "plain"}
@@ -109,8 +112,18 @@ def test_sizes_are_told_apart(everything):
 
 @slow
 @plain_warnings
+def test_compiled_rollouts_are_held_against_eager_ones(everything):
+    measured = everything["compiled"]
+    assert set(measured["seconds"]) == {"eager", "compiled"} and min(measured["seconds"].values()) > 0.0
+    assert measured["economies"] == 7 and measured["compile_time"] > 0.0
+    assert measured["ratio"] == pytest.approx(measured["seconds"]["compiled"] / measured["seconds"]["eager"])
+
+
+@slow
+@plain_warnings
 def test_the_whole_result_is_plain_data_with_a_table(everything):
     assert json.loads(json.dumps(everything)) == everything
     text = bench.table(everything)
     assert f"ratio {everything['training']['16']['ratio']:.2f} (at most 1.50)" in text
     assert "sampling" in text and "bare loop" in text and "2 runs together" in text and "30 x 20" in text
+    assert f"ratio {everything['compiled']['ratio']:.2f} (at most 0.65)" in text

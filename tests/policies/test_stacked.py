@@ -110,9 +110,9 @@ def test_several_generators_tremble_as_each_does_for_its_own_economies():
     free["firm"], free["government"] = (
         build_network(CONFIG, t, "symlog", "flat").log_mask for t in ("firm", "government")
     )
-    together, _ = tremble(CONFIG, rates, actions, free, generators(1, 2))
+    together, _ = tremble(CONFIG, rates.chosen, actions, free, generators(1, 2))
     for run, generator in enumerate(generators(1, 2)):
         rows = slice(2 * run, 2 * run + 2)
-        alone, _ = tremble(CONFIG, rates, {t: x[rows] for t, x in actions.items()}, free, generator)
+        alone, _ = tremble(CONFIG, rates.chosen, {t: x[rows] for t, x in actions.items()}, free, generator)
         assert all(torch.equal(together[t][rows], alone[t]) for t in AGENT_TYPES)
         assert any(alone[t].any() for t in AGENT_TYPES)

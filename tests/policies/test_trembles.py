@@ -28,7 +28,7 @@ def zeros(config=CONFIG, economies=ECONOMIES):
 
 def trembled(log_masks=FREE, actions=None, seed=0, **rates):
     generator = torch.Generator().manual_seed(seed)
-    return tremble(CONFIG, Trembles(**rates), zeros() if actions is None else actions, log_masks, generator)
+    return tremble(CONFIG, Trembles(**rates).chosen, zeros() if actions is None else actions, log_masks, generator)
 
 
 @pytest.mark.parametrize("agent_type", AGENT_TYPES)
@@ -93,7 +93,7 @@ def test_draws_depend_on_the_generator_alone_and_nothing_is_drawn_without_trembl
     assert (first != other).any()
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    tremble(CONFIG, Trembles(), zeros(), FREE, generator)
+    tremble(CONFIG, {}, zeros(), FREE, generator)
     assert torch.equal(generator.get_state(), before)
 
 

@@ -57,8 +57,9 @@ def test_every_setting_is_followed_or_refused(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["rollout_fragment_length", "optimizer", "observation_fn", "action_mask_key", "torch_compile_worker",
-             "torch_compile_learner", "input_", "offline_data_class", "policies", "policy_mapping_fn", "model",
+    "name", ["rollout_fragment_length", "optimizer", "observation_fn", "action_mask_key",
+             "torch_compile_worker_dynamo_mode", "torch_compile_learner", "input_", "offline_data_class",
+             "policies", "policy_mapping_fn", "model",
              "_rl_module_spec", "_model_config", "num_gpus", "observation_filter", "episode_lookback_horizon"],
 )  # fmt: skip
 def test_what_users_have_set_in_vain_is_not_followed(name):
