@@ -95,7 +95,6 @@ def in_turn(
     limit: Limit,
     what: str,
     *,
-    warms_up: bool = True,
     by_clock: bool = False,
 ) -> dict[str, list[float]]:
     """Measure calls in turn, so that all meet the same machine.
@@ -103,25 +102,25 @@ def in_turn(
     Args:
         calls: By name.
         device: Where they work.
-        rounds: Turns, the one that warms up aside. There are fewer where the limit is over, but at least one.
+        rounds: Turns, the one that warms up aside. There are fewer where the limit does not allow another; where it
+            allows none, the calls that warm up are what is measured.
         limit: Of time.
         what: All of them, in words.
-        warms_up: Whether each is called once before it is measured.
         by_clock: As in `now`.
 
     Returns:
         Seconds of each call in each turn. Calls for which there is no time are missing.
     """
-    times: dict[str, list[float]] = {}
+    start, cold = time.monotonic(), {}
     for name, call in calls.items():
         if limit.allows(f"{what}, {name}"):
-            times[name] = []
-            if warms_up:
-                call()
-    for turn in range(rounds if times else 0):
-        if turn and limit.left < 0.0:
+            cold[name] = seconds_of(call, device, by_clock)
+    expected = time.monotonic() - start  # of a turn: it takes no longer than the one that warms up
+    times: dict[str, list[float]] = {name: [] for name in cold}
+    for turn in range(rounds if cold else 0):
+        if limit.left < expected:
             limit.skipped.append(f"{what}: {rounds - turn} of {rounds} turns")
             break
         for name, taken in times.items():
             taken.append(seconds_of(calls[name], device, by_clock))
-    return times
+    return {name: taken or [cold[name]] for name, taken in times.items()}

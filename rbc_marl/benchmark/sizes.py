@@ -17,7 +17,7 @@ from rbc_marl.vector_env import VectorEconomy
 
 # Times as many consumers and firms as the economy has, a decade apart.
 FACTORS = ((10, 1), (100, 1), (1_000, 1), (10, 10), (10, 100), (10_000, 1))
-# From this factor on everything is measured once, without a call that warms up: an iteration takes half a minute.
+# From this factor on everything is measured once, and cold: an iteration takes half a minute.
 ONCE = 10_000
 TIMED = ("step", "sample", "iteration")
 # Consumers from whom an update learns.
@@ -50,23 +50,23 @@ def measure_sizes(
     for consumers, firms in FACTORS:
         counts = {"num_consumers": config.num_consumers * consumers, "num_firms": config.num_firms * firms}
         name = "sizes, " + " x ".join(f"{count:,}" for count in counts.values())
-        is_large = consumers >= ONCE
-        turns, calls = (1, 1) if is_large else (rounds, rounds + 1)
-        # What an economy of a tenth takes foretells it.
-        if not limit.allows(name, by_factor.get(consumers * firms // 10, 0.0) * DECADE * calls):
+        # What an economy of a tenth takes, or would have taken, foretells it.
+        factor = consumers * firms
+        by_factor[factor] = by_factor.get(factor // 10, 0.0) * DECADE
+        if not limit.allows(name, by_factor[factor]):
             continue
         try:
-            measured = _measure(config.replace(**counts), device, turns, limit, name, warms_up=not is_large)
+            measured = _measure(config.replace(**counts), device, 0 if consumers >= ONCE else rounds, limit, name)
         except (ConfigError, torch.OutOfMemoryError) as error:
             limit.skipped.append(f"{name}: {str(error).splitlines()[0]}")
             continue
-        by_factor[consumers * firms] = sum(measured.get(part, 0.0) for part in TIMED)
+        by_factor[factor] = sum(measured.get(part, 0.0) for part in TIMED)
         figures[name.removeprefix("sizes, ")] = measured
     return figures
 
 
 def _measure(
-    config: EconomyConfig, device: str, rounds: int, limit: Limit, what: str, warms_up: bool
+    config: EconomyConfig, device: str, rounds: int, limit: Limit, what: str
 ) -> dict[str, float]:
     if is_accelerator(device):
         torch.cuda.empty_cache()
@@ -78,7 +78,7 @@ def _measure(
     times = in_turn(step, device, max(rounds, 3), limit, what)
     with trainer(config, 1, device, {"agents_per_update": {"consumer": AGENTS}}) as training:
         calls: dict[str, Call] = {"sample": training.sample, "iteration": training.iterate}
-        times |= in_turn(calls, device, rounds, limit, what, warms_up=warms_up)
+        times |= in_turn(calls, device, rounds, limit, what)
     memory = float(torch.cuda.max_memory_allocated(device)) if is_accelerator(device) else _most_memory()
     return {**{name: statistics.median(values) for name, values in times.items()}, "memory": memory}
 

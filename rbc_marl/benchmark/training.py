@@ -184,7 +184,7 @@ def _measure_iterations(
     figures = {name: statistics.median(taken) / repeats for name, taken in times.items()}
     if training.name in figures:
         figures["update"] = figures[training.name] - figures["sampling"]
-    if "bare_loop" in figures and training.name in figures:
+    if training.name != "bare_loop" and {training.name, "bare_loop"} <= set(figures):
         pairs = zip(times[training.name], times["bare_loop"], strict=True)
         figures["ratio"] = statistics.median(ours / bare for ours, bare in pairs)
     return figures
