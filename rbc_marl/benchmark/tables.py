@@ -72,7 +72,8 @@ def text(result: Mapping[str, Any]) -> str:
         beside = other.get(row[:2])
         device = f"   {row.times_as_fast_as(beside):.3g} x the CPU" if beside else ""
         lines.append(f"  {row.what:48}{row.value_in_words():>24}   {row.ratio_in_words()}{device}".rstrip())
-    return "\n".join([*lines, *(f"\n{line}" for line in _tail(result))])
+    tail = [*_tail(result)]
+    return "\n".join([*lines, *([""] if tail else []), *tail])
 
 
 def markdown(result: Mapping[str, Any]) -> str:
