@@ -15,6 +15,7 @@ from rbc_marl.benchmark.clock import Limit, is_accelerator, resolve
 from rbc_marl.benchmark.living import measure_living
 from rbc_marl.benchmark.machine import machine
 from rbc_marl.benchmark.populations import measure_populations
+from rbc_marl.benchmark.rivals import check_rivals, measure_rivals
 from rbc_marl.benchmark.sizes import measure_sizes
 from rbc_marl.benchmark.stepping import measure_economy, measure_environments
 from rbc_marl.benchmark.threads import measure_threads
@@ -45,6 +46,7 @@ def run(
     seconds: float = 1.0,
     config: EconomyConfig | None = None,
     *,
+    against: Sequence[str] = (),
     limit: float = math.inf,
     notes: Sequence[str] = (),
     save: Save = lambda result: None,
@@ -60,6 +62,7 @@ def run(
         rounds: Times each pair of contenders is measured, in turn; medians are reported.
         seconds: Least time of one measurement of a short operation.
         config: The economy; by default the paper's 100 consumers and 10 firms.
+        against: Other packages to measure on this machine's CPU, before the parts (`rbc_marl.benchmark.rivals`).
         limit: Seconds that all parts may take together. Each gets an equal share of what is left; what does not fit is
             left out and named.
         notes: Lines to keep with the figures.
@@ -70,11 +73,12 @@ def run(
         of its CPU by part. ``skipped`` names what was left out; ``failed`` what failed, with the error.
 
     Raises:
-        ConfigError: There is no such part or no such device.
+        ConfigError: There is no such part, no such device or no such package.
         MissingExtraError: A part that was asked for needs Ray, which is not installed.
     """
     device = resolve(device)
-    names = [one_of(part, PARTS, "the part to measure") for part in parts or PARTS]
+    names = [one_of(part, PARTS, "the part to measure") for part in (PARTS if parts is None else parts)]
+    packages = check_rivals(against)
     skipped: list[str] = []
     if set(names) & set(NEEDS_RAY) and not has_ray():
         if parts:
@@ -93,10 +97,16 @@ def run(
     if is_accelerator(device):
         sides["cpu"] = result["cpu"] = {}
     end, work = time.monotonic() + limit, [(name, side) for name in names for side in sides]
+    if packages:
+        work.insert(0, ("rivals", device))
     for place, (name, side) in enumerate(work):
         share = Limit((end - time.monotonic()) / (len(work) - place))
         try:
-            if figures := PARTS[name](config, side, rounds, seconds, share):
+            if name == "rivals":
+                figures = measure_rivals(packages, config, rounds, seconds, share)
+            else:
+                figures = PARTS[name](config, side, rounds, seconds, share)
+            if figures:
                 sides[side][name] = figures
         except Exception as error:
             words = one_line(f"{type(error).__name__}: {error}")

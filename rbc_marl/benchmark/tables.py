@@ -18,6 +18,7 @@ TITLES = {
     "sizes": "sizes, consumers x firms: one economy; memory is the most so far",
     "living": "living: training until the outcome is living",
     "threads": "threads: by the clock",
+    "rivals": "rivals: steps for each second of CPU time, one thread",
 }
 
 
@@ -168,6 +169,15 @@ def _threads(figures: Mapping[str, Any]) -> Iterator[Row]:
             yield Row("threads", f"{name}, {part}", value, "s", figures["1"][part] / value, "as fast as one")
 
 
+def _rivals(figures: Mapping[str, Any]) -> Iterator[Row]:
+    ours = next(iter(figures.values()))["steps_per_second"]
+    for name, values in figures.items():
+        for size, rate in values["steps_per_second"].items():
+            label = f"{name} ({values['what']}), {size} side by side"
+            held = (ours[size] / rate, "is rbc_marl") if rate is not ours[size] else ()
+            yield Row("rivals", label, rate, "steps/s", *held)
+
+
 def _economies(name: str) -> str:
     return f"{int(name):,} {'economy' if name == '1' else 'economies'}" if name.isdigit() else name
 
@@ -181,4 +191,5 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]] = {
     "sizes": _sizes,
     "living": _living,
     "threads": _threads,
+    "rivals": _rivals,
 }

@@ -70,6 +70,10 @@ def bench(
     note: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Keep it with the figures. Repeatable.")
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="Another package beside it, installed on first use: vmas. Repeatable."),
+    ] = None,
     ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
@@ -78,6 +82,7 @@ def bench(
     from rbc_marl.benchmark import bench as benchmark
     from rbc_marl.benchmark import tables
     from rbc_marl.benchmark.clock import resolve
+    from rbc_marl.benchmark.rivals import check_rivals
     from rbc_marl.benchmark.training import has_ray
     from rbc_marl.files import replace_file
 
@@ -92,7 +97,9 @@ def bench(
             if file.suffix in texts:
                 replace_file(file, texts[file.suffix]())
 
-    parts = [one_of(part, benchmark.PARTS, "the part to measure") for part in only or benchmark.PARTS]
+    wanted = only or ([] if against else list(benchmark.PARTS))
+    parts = [one_of(part, benchmark.PARTS, "the part to measure") for part in wanted]
+    check_rivals(against or ())
     if threads is not None:
         import torch
 
@@ -104,7 +111,8 @@ def bench(
             quieten(0)
             stack.enter_context(ray_session(RayOptions(address=ray_address), 1))
         most = math.inf if limit is None else limit
-        result = benchmark.run(only, device, limit=most, notes=note or (), save=save)
+        chosen = parts if only or against else None
+        result = benchmark.run(chosen, device, against=against or (), limit=most, notes=note or (), save=save)
     for file in files:
         if file.suffix not in (".json", ".md"):
             from rbc_marl.analysis.drawing import save as draw
