@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from rbc_marl.benchmark.clock import Limit
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import UserError, one_line, one_of
@@ -152,14 +154,19 @@ def _rate_of(name: str, interpreter: Path, seconds: float) -> dict[str, float]:
 
 
 def _own_rate(config: EconomyConfig, size: int, seconds: float) -> float:
-    batch = VectorEconomy(config, num_envs=size)
-    batch.reset()
-    actions = batch.sample_actions()
-    batch.step(actions)
-    count, start = 0, time.process_time()
-    while (taken := time.process_time() - start) < seconds:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        batch = VectorEconomy(config, num_envs=size)
+        batch.reset()
+        actions = batch.sample_actions()
         batch.step(actions)
-        count += 1
+        count, start = 0, time.process_time()
+        while (taken := time.process_time() - start) < seconds:
+            batch.step(actions)
+            count += 1
+    finally:
+        torch.set_num_threads(before)
     return count * size / taken
 
 
