@@ -81,8 +81,9 @@ fuzz: $(STAMP)  ## try 20,000 odd inputs and many economies, and kill train, swe
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --hypothesis-profile=fuzz
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/economy -m "not slow" --numprocesses 2 --hypothesis-profile=long
 
-bench: $(STAMP)  ## measure the speed of the economy, of sampling and of training
-	$(BIN)/rbc-marl bench
+bench: $(STAMP)  ## measure the speed of the economy, of sampling and of training, for docs/evidence/speed
+	mkdir -p results
+	$(BIN)/rbc-marl bench --threads 1 --out results/bench.json --out results/bench.md --out results/bench.png
 
 evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on where it stopped
 	for name in market closed curriculum curriculum_closed curriculum_flat curriculum_paper taxes taxes_consumers; do \

@@ -22,7 +22,7 @@ import rbc_marl
 from rbc_marl.analysis.charts import Chart
 from rbc_marl.analysis.comparison import compare
 from rbc_marl.analysis.drawing import save
-from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, responses, sweeps, taxes, textbook
+from rbc_marl.analysis.figures import deviations, episodes, off_path, reforms, responses, speed, sweeps, taxes, textbook
 from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.treatments import Impulse, impulse
 from rbc_marl.policies.imposed import Imposed
@@ -62,6 +62,13 @@ def of_curricula() -> list[Chart]:
     ]
 
 
+def of_speed() -> dict[str, Any]:
+    """Records of `rbc-marl bench` by version, the oldest first."""
+    files = (DOCS / "evidence" / "speed").glob("*.json")
+    records = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    return dict(sorted(records.items(), key=lambda item: [int(number) for number in item[0].split(".")]))
+
+
 def by_tutorial(folder: Path) -> None:
     """What an environment draws of itself, at the end of the first tutorial: economy.png."""
     environment = {**os.environ, "TUTORIAL_OUTPUT": str(folder), "PYTHONPATH": str(DOCS.parent)}
@@ -83,6 +90,7 @@ def main(to: Path = DOCS) -> None:
     certificate = json.loads((zoo()["open_rbc"] / "best_response" / "certificate.json").read_text(encoding="utf-8"))
     charts = deviations.best_responses(deviations.certificate_rows(certificate))
     draw(to / "evidence" / "equilibria.png", charts, columns=1)
+    draw(to / "benchmarks.png", speed.history(of_speed()))
     draw(to / "textbook.png", textbook.paths(of_evidence("textbook")))
     trained = rbc_marl.load("quickstart")
     played = play(trained, agents=True)

@@ -5,21 +5,24 @@ Times alone say more about the machine than about the code.
 
 from __future__ import annotations
 
-import platform
+import math
+import time
+import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import torch
-
+from rbc_marl.benchmark.clock import Limit, is_accelerator, resolve
 from rbc_marl.benchmark.compiled import measure_compiled
+from rbc_marl.benchmark.living import measure_living
+from rbc_marl.benchmark.machine import machine
 from rbc_marl.benchmark.populations import measure_populations
+from rbc_marl.benchmark.rivals import check_rivals, measure_rivals
 from rbc_marl.benchmark.sizes import measure_sizes
-from rbc_marl.benchmark.stepping import BASELINE, measure_economy, measure_environments
-from rbc_marl.benchmark.training import measure_sampling, measure_training
+from rbc_marl.benchmark.stepping import measure_economy, measure_environments
+from rbc_marl.benchmark.threads import measure_threads
+from rbc_marl.benchmark.training import has_ray, measure_sampling, measure_training
 from rbc_marl.config import EconomyConfig, preset
-from rbc_marl.errors import one_of, require
-from rbc_marl.memory import in_words
+from rbc_marl.errors import one_line, one_of, require
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "economy": measure_economy,
@@ -29,141 +32,88 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "populations": measure_populations,
     "sizes": measure_sizes,
     "compiled": measure_compiled,
+    "living": measure_living,
+    "threads": measure_threads,
 }
 """What is measured, by name."""
-NEEDS_RAY = ("sampling", "training", "populations", "sizes", "compiled")
-# What the project holds itself to, on two CPU cores; printed beside each ratio.
-TARGETS = {"TorchRL": 0.5, "sampling": 25.0, "16": 1.5, "128": 1.15, "quickstart": 2.0, "compiled": 0.65}
+NEEDS_RAY = ("populations", "compiled", "living")
+"""Parts that say nothing without Ray. Of the others, those that train measure the bare loop alone."""
+Save = Callable[[dict[str, Any]], object]
 
 
 def run(
-    parts: Sequence[str] = tuple(PARTS),
+    parts: Sequence[str] | None = None,
     device: str = "cpu",
     rounds: int = 5,
     seconds: float = 1.0,
     config: EconomyConfig | None = None,
+    *,
+    against: Sequence[str] = (),
+    limit: float = math.inf,
+    notes: Sequence[str] = (),
+    save: Save = lambda result: None,
 ) -> dict[str, Any]:
     """Measure and return plain data.
 
+    Beside an accelerator its machine's CPU is measured as well. A part that fails does not keep the others from being
+    measured.
+
     Args:
-        parts: Keys of `PARTS`.
-        device: Where economies and learners run.
+        parts: Keys of `PARTS`; by default all that can be measured.
+        device: Where economies and learners run: "cpu", "cuda", or "auto".
         rounds: Times each pair of contenders is measured, in turn; medians are reported.
         seconds: Least time of one measurement of a short operation.
         config: The economy; by default the paper's 100 consumers and 10 firms.
+        against: Other packages to measure on this machine's CPU, before the parts (`rbc_marl.benchmark.rivals`).
+        limit: Seconds that all parts may take together. Each gets an equal share of what is left; what does not fit is
+            left out and named.
+        notes: Lines to keep with the figures.
+        save: Called with the result after every part.
 
     Returns:
-        ``machine``, ``size``, and the figures of each part.
+        ``machine``, ``size``, ``notes``, and the figures of each part; beside an accelerator ``cpu``, with the figures
+        of its CPU by part. ``skipped`` names what was left out; ``failed`` what failed, with the error.
 
     Raises:
-        ConfigError: There is no such part.
-        MissingExtraError: A part needs Ray, which is not installed.
+        ConfigError: There is no such part, no such device or no such package.
+        MissingExtraError: A part that was asked for needs Ray, which is not installed.
     """
-    names = [one_of(part, PARTS, "the part to measure") for part in parts]
-    if set(names) & set(NEEDS_RAY):
-        require("ray.rllib", "rllib")
+    device = resolve(device)
+    names = [one_of(part, PARTS, "the part to measure") for part in (PARTS if parts is None else parts)]
+    packages = check_rivals(against)
+    skipped: list[str] = []
+    if set(names) & set(NEEDS_RAY) and not has_ray():
+        if parts:
+            require("ray.rllib", "rllib")
+        skipped = [f"{name}: Ray is not installed" for name in NEEDS_RAY]
+        names = [name for name in names if name not in NEEDS_RAY]
     config = config or preset("open")
-    return {
+    result: dict[str, Any] = {
         "machine": machine(device),
         "size": {"consumers": config.num_consumers, "firms": config.num_firms, "periods": config.horizon},
-        **{name: PARTS[name](config, device, rounds, seconds) for name in names},
+        "notes": list(notes),
+        "skipped": skipped,
+        "failed": [],
     }
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
-    is_gpu = device.startswith("cuda")
-    try:
-        ray = version("ray")
-    except PackageNotFoundError:
-        ray = "none"
-    return {
-        "device": torch.cuda.get_device_name() if is_gpu else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "ray": ray,
-    }
-
-
-def table(result: dict[str, Any]) -> str:
-    """The figures as a readable text."""
-    size = result["size"]
-    lines = [
-        ", ".join(f"{key} {value}" for key, value in result["machine"].items()),
-        f"{size['consumers']} consumers, {size['firms']} firms, {size['periods']} periods",
-    ]
-    for name, block in _BLOCKS.items():
-        if name in result:
-            lines += ["", *block(result[name])]
-    return "\n".join(lines)
-
-
-def _economy_lines(figures: dict[str, Any]) -> list[str]:
-    lines = ["economy: steps a second (one period of one economy)"]
-    for name, rate in figures["steps_per_second"].items():
-        ratio = figures["ratio_to_scalar"].get(name)
-        label = "plain Python" if ratio is None else f"{name} economies"
-        lines.append(f"  {label:48}{rate:12,.0f}" + ("" if ratio is None else f"{ratio:9,.0f} x plain Python"))
-    return lines
-
-
-def _environment_lines(figures: dict[str, Any]) -> list[str]:
-    lines = ["environments: steps a second, random actions"]
-    for name, rate in figures["steps_per_second"].items():
-        target = f"   (at least {TARGETS[name]})" if name in TARGETS else ""
-        lines.append(f"  {name:48}{rate:12,.0f}{figures['ratio'][name]:9.3f} x {BASELINE}{target}")
-    return lines
-
-
-def _sampling_lines(figures: dict[str, Any]) -> list[str]:
-    lines = ["sampling: agent steps a second"]
-    lines += [f"  {name:48}{rate:12,.0f}" for name, rate in figures["agent_steps_per_second"].items()]
-    return [*lines, f"  {'ratio':48}{figures['ratio']:12,.1f}   (at least {TARGETS['sampling']:.0f})"]
-
-
-def _training_lines(figures: dict[str, Any]) -> list[str]:
-    lines = ["training: seconds of a whole iteration"]
-    for name, values in figures.items():
-        label = f"{name} economies" if name.isdigit() else name
-        lines.append(
-            f"  {label:24}EconomyPPO {values['EconomyPPO']:.3f}   bare loop {values['bare_loop']:.3f}   "
-            f"ratio {values['ratio']:.2f} (at most {TARGETS[name]:.2f})"
-        )
-    return lines
-
-
-def _population_lines(figures: dict[str, Any]) -> list[str]:
-    lines = ["populations: seconds of an iteration of one run with the quickstart's settings"]
-    for name, values in figures.items():
-        label = f"{name} runs together" if name.isdigit() else name
-        lines.append(f"  {label:24}{values['seconds']:.3f}   {values['ratio']:.2f} x alone")
-    return lines
-
-
-def _size_lines(figures: dict[str, Any]) -> list[str]:
-    lines = ["sizes, consumers x firms: CPU time of one economy, most memory so far"]
-    for name, values in figures.items():
-        times = "   ".join(f"{part} {values[part] * 1e3:,.1f} ms" for part in ("step", "sample", "iteration"))
-        lines.append(f"  {name:24}{times}   {in_words(values['memory'])}")
-    return lines
-
-
-def _compiled_lines(figures: dict[str, Any]) -> list[str]:
-    times = "   ".join(f"{name} {seconds * 1e3:,.1f} ms" for name, seconds in figures["seconds"].items())
-    return [
-        f"compiled rollouts: CPU time of sampling {figures['economies']} economies with the settings of open_rbc",
-        f"  {times}   ratio {figures['ratio']:.2f} (at most {TARGETS['compiled']:.2f})",
-        f"  compiled, or read from disk, in {figures['compile_time']:.1f} s",
-    ]
-
-
-_BLOCKS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-    "economy": _economy_lines,
-    "environments": _environment_lines,
-    "sampling": _sampling_lines,
-    "training": _training_lines,
-    "populations": _population_lines,
-    "sizes": _size_lines,
-    "compiled": _compiled_lines,
-}
+    sides = {device: result}
+    if is_accelerator(device):
+        sides["cpu"] = result["cpu"] = {}
+    end, work = time.monotonic() + limit, [(name, side) for name in names for side in sides]
+    if packages:
+        work.insert(0, ("rivals", device))
+    for place, (name, side) in enumerate(work):
+        share = Limit((end - time.monotonic()) / (len(work) - place))
+        try:
+            if name == "rivals":
+                figures = measure_rivals(packages, config, rounds, seconds, share)
+            else:
+                figures = PARTS[name](config, side, rounds, seconds, share)
+            if figures:
+                sides[side][name] = figures
+        except Exception as error:
+            words = one_line(f"{type(error).__name__}: {error}")
+            failure = {"part": name, "device": side, "error": words, "traceback": traceback.format_exc()}
+            result["failed"].append(failure)
+        result["skipped"] += [f"{what} ({side})" for what in share.skipped]
+        save(result)
+    return result

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
-from rbc_marl.benchmark.stepping import synchronise
+from rbc_marl.benchmark.clock import Call, Limit, in_turn
 from rbc_marl.benchmark.training import QUICKSTART, QUICKSTART_SIZE, algorithm_config
 from rbc_marl.config import EconomyConfig
 
@@ -15,7 +13,9 @@ RUNS = (2, 4, 8, 16)
 ALONE = "alone"
 
 
-def measure_populations(config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0) -> dict[str, Any]:
+def measure_populations(
+    config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0, limit: Limit | None = None
+) -> dict[str, Any]:
     """Seconds of an iteration of one run with the quickstart's settings, alone and in populations.
 
     Args:
@@ -23,10 +23,11 @@ def measure_populations(config: EconomyConfig, device: str, rounds: int, seconds
         device: Where all train.
         rounds: Times each is measured, in turn.
         seconds: Not used: a round is a whole iteration.
+        limit: Of time.
 
     Returns:
-        By number of runs, "alone" first: ``seconds`` of a run's iteration (CPU time where a CPU trains), and their
-        ``ratio`` to those of a run alone, the median over turns.
+        By number of runs, "alone" first: ``seconds`` of a run's iteration, and their ``ratio`` to those of a run alone,
+        the median over turns.
     """
     from rbc_marl.rllib.population import Population
 
@@ -35,20 +36,14 @@ def measure_populations(config: EconomyConfig, device: str, rounds: int, seconds
 
     algorithm = settings().build_algo()
     try:
-        trained: dict[str, tuple[int, Callable[[], object]]] = {ALONE: (1, algorithm.train)}
-        trained |= {str(runs): (runs, Population(settings(), range(runs)).train) for runs in RUNS}
-        times: dict[str, list[float]] = {name: [] for name in trained}
-        now = time.process_time if device == "cpu" else time.perf_counter
-        for turn in range(rounds + 1):
-            for name, (runs, train) in trained.items():
-                start = now()
-                train()
-                synchronise(device)
-                if turn:  # the first round warms up
-                    times[name].append((now() - start) / runs)
+        runs_of = {ALONE: 1} | {str(runs): runs for runs in RUNS}
+        calls: dict[str, Call] = {ALONE: algorithm.train}
+        calls |= {str(runs): Population(settings(), range(runs)).train for runs in RUNS}
+        taken = in_turn(calls, device, rounds, limit or Limit(), "populations")
+        times = {name: [seconds / runs_of[name] for seconds in values] for name, values in taken.items()}
     finally:
         algorithm.stop()
-    alone = times[ALONE]
+    alone = times.get(ALONE, [])
     return {
         name: {
             "seconds": statistics.median(values),

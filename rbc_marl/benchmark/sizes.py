@@ -1,73 +1,86 @@
-"""What a step, sampling and a training iteration cost by the size of the economy: CPU time and memory."""
+"""What a step, sampling and a training iteration cost by the size of the economy: time and memory."""
 
 from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from rbc_marl.benchmark.clock import Call, Limit, in_turn, is_accelerator
+from rbc_marl.benchmark.training import trainer
 from rbc_marl.config import EconomyConfig
+from rbc_marl.errors import ConfigError
 from rbc_marl.policies.slabs import keep_freed_memory
 from rbc_marl.vector_env import VectorEconomy
 
 # Times as many consumers and firms as the economy has, a decade apart.
-FACTORS = ((10, 1), (100, 1), (1_000, 1), (10, 10), (10, 100))
+FACTORS = ((10, 1), (100, 1), (1_000, 1), (10, 10), (10, 100), (10_000, 1))
+# From this factor on everything is measured once, and cold: an iteration takes half a minute.
+ONCE = 10_000
+TIMED = ("step", "sample", "iteration")
 # Consumers from whom an update learns.
 AGENTS = 25
+# An economy ten times as large takes at most so many times as long.
+DECADE = 12
 
 
-def measure_sizes(config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0) -> dict[str, Any]:
-    """CPU time and memory of one economy, by its size.
+def measure_sizes(
+    config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0, limit: Limit | None = None
+) -> dict[str, Any]:
+    """Time and memory of one economy, by its size.
 
     Args:
         config: The smallest economy; the others have times as many consumers and firms.
         device: Where it is played and learnt from.
         rounds: Times each is measured; medians are reported.
         seconds: Not used: a round is a whole step, episode or iteration.
+        limit: Of time. A size that would take longer than is left is left out, as one is that memory cannot hold.
 
     Returns:
-        By size, such as "1,000 x 10": CPU seconds of "step", "sample" (an episode with networks) and "iteration" (with
-        updates from some of the consumers), and "memory", the most bytes that this process has held so far.
+        By size, such as "1,000 x 10": seconds of "step", "sample" (an episode with networks) and "iteration" (with
+        updates from some of the consumers), and "memory": the most bytes that this process has held so far, or on an
+        accelerator the most that it held for this size.
     """
     keep_freed_memory()
-    figures = {}
+    limit = limit or Limit()
+    figures: dict[str, Any] = {}
+    by_factor: dict[int, float] = {}
     for consumers, firms in FACTORS:
         counts = {"num_consumers": config.num_consumers * consumers, "num_firms": config.num_firms * firms}
-        name = " x ".join(f"{count:,}" for count in counts.values())
-        figures[name] = _measure(config.replace(**counts), device, rounds)
+        name = "sizes, " + " x ".join(f"{count:,}" for count in counts.values())
+        # What an economy of a tenth takes, or would have taken, foretells it.
+        factor = consumers * firms
+        by_factor[factor] = by_factor.get(factor // 10, 0.0) * DECADE
+        if not limit.allows(name, by_factor[factor]):
+            continue
+        try:
+            measured = _measure(config.replace(**counts), device, 0 if consumers >= ONCE else rounds, limit, name)
+        except (ConfigError, torch.OutOfMemoryError) as error:
+            limit.skipped.append(f"{name}: {str(error).splitlines()[0]}")
+            continue
+        by_factor[factor] = sum(measured.get(part, 0.0) for part in TIMED)
+        figures[name.removeprefix("sizes, ")] = measured
     return figures
 
 
-def _measure(config: EconomyConfig, device: str, rounds: int) -> dict[str, float]:
-    from rbc_marl.benchmark.training import algorithm_config
-
+def _measure(
+    config: EconomyConfig, device: str, rounds: int, limit: Limit, what: str
+) -> dict[str, float]:
+    if is_accelerator(device):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     batch = VectorEconomy(config, device=device)
     batch.reset()
     actions = batch.sample_actions()
-    algorithm = algorithm_config(config, 1, device).training(agents_per_update={"consumer": AGENTS}).build_algo()
-    try:
-        calls: dict[str, Callable[[], object]] = {
-            "step": lambda: batch.step(actions),
-            "sample": algorithm.env_runner.sample,
-            "iteration": algorithm.train,
-        }
-        times = {name: _cpu_seconds(call, rounds) for name, call in calls.items()}
-    finally:
-        algorithm.stop()
-    return {**times, "memory": _most_memory()}
-
-
-def _cpu_seconds(call: Callable[[], object], rounds: int) -> float:
-    """Median CPU time of a call, after one that warms up."""
-    call()
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+    step: dict[str, Call] = {"step": lambda: batch.step(actions)}
+    times = in_turn(step, device, max(rounds, 3), limit, what)
+    with trainer(config, 1, device, {"agents_per_update": {"consumer": AGENTS}}) as training:
+        calls: dict[str, Call] = {"sample": training.sample, "iteration": training.iterate}
+        times |= in_turn(calls, device, rounds, limit, what)
+    memory = float(torch.cuda.max_memory_allocated(device)) if is_accelerator(device) else _most_memory()
+    return {**{name: statistics.median(values) for name, values in times.items()}, "memory": memory}
 
 
 def _most_memory() -> float:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from itertools import cycle
 from typing import Any
 
 import gymnasium
-import torch
 
 from rbc_marl.benchmark import scalar_economy
+from rbc_marl.benchmark.clock import Limit, now
+from rbc_marl.benchmark.floor import floor_of_a_step
 from rbc_marl.config import EconomyConfig
 from rbc_marl.envs.pettingzoo import parallel_env
 from rbc_marl.vector_env import VectorEconomy
 
-BATCH_SIZES = (1, 128, 1024)
+BATCH_SIZES = (1, 16, 128, 1024)
 # Economies in a batch, for the environments that take batches.
 NUM_ENVS = 128
 BASELINE = "VectorEconomy"
@@ -30,7 +30,9 @@ Contender = tuple[int, Callable[[], object]]
 """Steps of one call, and the call."""
 
 
-def measure_economy(config: EconomyConfig, device: str, rounds: int, seconds: float) -> dict[str, Any]:
+def measure_economy(
+    config: EconomyConfig, device: str, rounds: int, seconds: float, limit: Limit | None = None
+) -> dict[str, Any]:
     """Steps a second of `VectorEconomy` by batch size, and of the economy in plain Python.
 
     Args:
@@ -38,20 +40,32 @@ def measure_economy(config: EconomyConfig, device: str, rounds: int, seconds: fl
         device: Where batches are played.
         rounds: Times each contender is measured, in turn; medians are reported.
         seconds: Least time of one round.
+        limit: Of time.
 
     Returns:
-        ``steps_per_second`` by batch size and of "scalar", and ``ratio_to_scalar`` by batch size.
+        ``steps_per_second`` by batch size and of "scalar", ``ratio_to_scalar`` by batch size, and the ``floor`` of a
+        step of the largest batch (`rbc_marl.benchmark.floor`), with the ``ratio`` of a step to it.
     """
+    limit = limit or Limit()
     contenders: dict[str, Contender] = {str(size): (size, _stepper(config, size, device)) for size in BATCH_SIZES}
     contenders["scalar"] = (1, _scalar_stepper(config))
-    rates = measure_rates(contenders, device, rounds, seconds / len(contenders))
+    rates = measure_rates(contenders, device, rounds, seconds / len(contenders), limit)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ratios = {name: rate / medians["scalar"] for name, rate in medians.items() if name != "scalar"}
-    return {"steps_per_second": medians, "ratio_to_scalar": ratios}
+    figures: dict[str, Any] = {"steps_per_second": medians, "ratio_to_scalar": ratios}
+    if limit.allows("the floor of a step"):
+        floor = floor_of_a_step(config, BATCH_SIZES[-1], device)
+        figures["floor"] = {**floor, "ratio": BATCH_SIZES[-1] / medians[str(BATCH_SIZES[-1])] / floor["seconds"]}
+    return figures
 
 
 def measure_environments(
-    config: EconomyConfig, device: str, rounds: int, seconds: float, num_envs: int = NUM_ENVS
+    config: EconomyConfig,
+    device: str,
+    rounds: int,
+    seconds: float,
+    limit: Limit | None = None,
+    num_envs: int = NUM_ENVS,
 ) -> dict[str, Any]:
     """Steps a second through every environment there is, with random actions.
 
@@ -60,13 +74,14 @@ def measure_environments(
         device: Where batches are played.
         rounds: Times each environment is measured, in turn.
         seconds: Least time of one round.
+        limit: Of time.
         num_envs: Economies in a batch (B).
 
     Returns:
         ``steps_per_second`` by environment, and ``ratio`` to `VectorEconomy`: the medians over rounds.
     """
     environments = make_environments(config, num_envs, device)
-    rates = measure_rates(environments, device, rounds, seconds / len(environments))
+    rates = measure_rates(environments, device, rounds, seconds / len(environments), limit or Limit())
     base = rates[BASELINE]
     ratios = {name: [a / b for a, b in zip(values, base, strict=True)] for name, values in rates.items()}
     return {
@@ -76,35 +91,29 @@ def measure_environments(
 
 
 def measure_rates(
-    contenders: Mapping[str, Contender], device: str, rounds: int, seconds: float
+    contenders: Mapping[str, Contender], device: str, rounds: int, seconds: float, limit: Limit
 ) -> dict[str, list[float]]:
-    """Steps a second of each contender in each round, after a call that warms up."""
+    """Steps a second of each contender in each round, after a call that warms up; all are measured at least once."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _, call in contenders.values():
         call()
-    for _ in range(rounds):
+    for turn in range(rounds):
+        if turn and not limit.allows(f"{rounds - turn} of {rounds} turns"):
+            break
         for name, (steps, call) in contenders.items():
             rates[name].append(steps * _calls_per_second(call, device, seconds))
     return rates
 
 
 def _calls_per_second(call: Callable[[], object], device: str, seconds: float) -> float:
-    """Calls a second over at least some seconds."""
-    synchronise(device)
-    count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        call()
-        count += 1
-        if count % 16 == 0:
-            synchronise(device)
-    synchronise(device)
+    """Calls a second over at least some seconds. A device is waited for before the clock is read."""
+    count, block, start = 0, 1, now(device)
+    while (elapsed := now(device) - start) < seconds:
+        for _ in range(block):
+            call()
+        count += block
+        block = min(2 * block, 16)
     return count / elapsed
-
-
-def synchronise(device: str) -> None:
-    """Wait for a GPU; a CPU has done what it was asked."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
 
 
 def _stepper(config: EconomyConfig, size: int, device: str) -> Callable[[], object]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import statistics
-import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
 
 from rbc_marl.benchmark.bare_loop import BareLoop, Settings
-from rbc_marl.benchmark.stepping import synchronise
+from rbc_marl.benchmark.clock import Call, Limit, in_turn
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
+from rbc_marl.policies.build import build_network
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.ppo import PPOConfig
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
     from rbc_marl.rllib.algorithm import EconomyPPO, EconomyPPOConfig
 
 TRAINING_SIZES = (16, 128)
+# One more where there is an accelerator, which few economies leave idle: measured on it and on its CPU.
+LARGE_SIZE = 1024
 # What makes an iteration of rllib_configs/quickstart.yaml differ from one with default settings, the curriculum aside.
 QUICKSTART: dict[str, Any] = {
     "networks": {
@@ -32,40 +39,111 @@ QUICKSTART: dict[str, Any] = {
 QUICKSTART_SIZE = 7
 
 
-def measure_sampling(config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0) -> dict[str, Any]:
+class Trainer(NamedTuple):
+    """What trains: EconomyPPO, or the bare loop where Ray is not installed."""
+
+    name: str
+    sample: Call
+    """Plays one episode of every economy."""
+    iterate: Call
+    """Plays them, and learns from them."""
+    bare_loop: BareLoop
+    """The reference, with the same settings and weights."""
+
+
+def has_ray() -> bool:
+    """Whether Ray is installed; it is not imported."""
+    return find_spec("ray") is not None
+
+
+def sizes_here() -> tuple[int, ...]:
+    """Economies side by side whose training is measured on this machine."""
+    return (*TRAINING_SIZES, LARGE_SIZE) if torch.cuda.is_available() else TRAINING_SIZES
+
+
+@contextmanager
+def trainer(
+    config: EconomyConfig, num_envs: int, device: str, settings: Mapping[str, Any] | None = None
+) -> Iterator[Trainer]:
+    """What trains some economies with default settings but for those given.
+
+    Args:
+        config: The economy.
+        num_envs: How many play side by side.
+        device: Where they play and learners learn.
+        settings: As `EconomyPPOConfig.training` takes them.
+    """
+    settings = settings or {}
+    if not has_ray():
+        loop = bare_loop(config, num_envs, device, settings)
+        yield Trainer("bare_loop", loop.play, loop.iterate, loop)
+        return
+    algorithm = algorithm_config(config, num_envs, device).training(**settings).build_algo()
+    try:
+        loop = bare_loop_of(algorithm, num_envs, device)
+        yield Trainer("EconomyPPO", algorithm.env_runner.sample, algorithm.train, loop)
+    finally:
+        algorithm.stop()
+
+
+def measure_sampling(
+    config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0, limit: Limit | None = None
+) -> dict[str, Any]:
     """Agent steps a second of the batched env runner, and of RLlib's own over the PettingZoo environment.
 
     Args:
         config: The economy.
-        device: Where the batched env runner plays.
+        device: Where the batched env runner plays; RLlib's own plays on the CPU.
         rounds: Times each is measured, in turn.
         seconds: Not used: a round is a whole sample.
+        limit: Of time.
 
     Returns:
-        ``agent_steps_per_second`` of "batched" and "plain", and their ``ratio``.
+        ``agent_steps_per_second`` of "batched" and "plain", and their ``ratio``; and ``by_size``, those of "batched" by
+        economies side by side. Where Ray is not installed the bare loop samples, and there is no "plain".
     """
-    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+    limit = limit or Limit()
+    counts: dict[str, int] = {}
+    calls: dict[str, Call] = {}
+    for size in sizes_here():
+        counts[str(size)], calls[str(size)] = size, _sampler(config, size, device)
+    if has_ray():
+        counts["plain"], calls["plain"] = 1, _plain_sampler(config)
+    times = in_turn(calls, device, rounds, limit, "sampling")
+    steps = config.horizon * (config.num_consumers + config.num_firms + 1)
+    rates = {name: counts[name] * steps / statistics.median(taken) for name, taken in times.items()}
+    figures: dict[str, Any] = {"by_size": {name: rate for name, rate in rates.items() if name != "plain"}}
+    if "plain" in rates:
+        batched = rates[str(TRAINING_SIZES[0])]
+        figures["agent_steps_per_second"] = {"batched": batched, "plain": rates["plain"]}
+        figures["ratio"] = batched / rates["plain"]
+    return figures
 
+
+def _sampler(config: EconomyConfig, size: int, device: str) -> Call:
+    if not has_ray():
+        return bare_loop(config, size, device, {}).play
     from rbc_marl.rllib.env_runner import EconomyEnvRunner
 
-    batched = EconomyEnvRunner(algorithm_config(config, TRAINING_SIZES[0], device), worker_index=0)
-    plain = MultiAgentEnvRunner(_plain_config(config), worker_index=0)
-    agents = config.num_consumers + config.num_firms + 1
-    rates: dict[str, list[float]] = {"batched": [], "plain": []}
-    batched.sample()
-    for _ in range(rounds):
-        for name, runner in (("batched", batched), ("plain", plain)):
-            episodes = TRAINING_SIZES[0] if name == "batched" else 1
-            start = time.perf_counter()
-            runner.sample(num_episodes=episodes)
-            synchronise(device)
-            rates[name].append(episodes * config.horizon * agents / (time.perf_counter() - start))
-            runner.get_metrics()
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    return {"agent_steps_per_second": medians, "ratio": medians["batched"] / medians["plain"]}
+    call: Call = EconomyEnvRunner(algorithm_config(config, size, device), worker_index=0).sample
+    return call
 
 
-def measure_training(config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0) -> dict[str, Any]:
+def _plain_sampler(config: EconomyConfig) -> Call:
+    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+
+    runner = MultiAgentEnvRunner(_plain_config(config), worker_index=0)
+
+    def sample() -> None:
+        runner.sample(num_episodes=1)
+        runner.get_metrics()
+
+    return sample
+
+
+def measure_training(
+    config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0, limit: Limit | None = None
+) -> dict[str, Any]:
     """Seconds of one whole training iteration of EconomyPPO, and of a bare torch loop doing the same work.
 
     Args:
@@ -73,39 +151,43 @@ def measure_training(config: EconomyConfig, device: str, rounds: int, seconds: f
         device: Where both train.
         rounds: Times each is measured, in turn.
         seconds: Not used: a round is some whole iterations.
+        limit: Of time.
 
     Returns:
-        By number of economies, and for the quickstart's settings: seconds of "EconomyPPO" and "bare_loop", and the
-        ``ratio`` of the two.
+        By number of economies, and for the quickstart's settings: seconds of an iteration of "EconomyPPO" and of the
+        "bare_loop", and the ``ratio`` of the two; seconds of "sampling", and of the "update", which is the rest of the
+        iteration. Where Ray is not installed there is the bare loop alone.
     """
-    measured = {
-        str(size): _measure_iterations(algorithm_config(config, size, device), device, rounds)
-        for size in TRAINING_SIZES
-    }
-    quickstart = algorithm_config(config, QUICKSTART_SIZE, device).training(**QUICKSTART)
-    return {**measured, "quickstart": _measure_iterations(quickstart, device, rounds)}
+    limit = limit or Limit()
+    cases: dict[str, tuple[int, dict[str, Any]]] = {str(size): (size, {}) for size in TRAINING_SIZES}
+    cases["quickstart"] = (QUICKSTART_SIZE, QUICKSTART)
+    cases |= {str(size): (size, {}) for size in sizes_here()}
+    measured = {}
+    for name, (size, settings) in cases.items():
+        if limit.allows(f"training, {name}"):
+            with trainer(config, size, device, settings) as training:
+                measured[name] = _measure_iterations(training, size, device, rounds, limit, f"training, {name}")
+    return measured
 
 
-def _measure_iterations(config: EconomyPPOConfig, device: str, rounds: int) -> dict[str, float]:
-    size = config.num_envs_per_env_runner
-    algorithm = config.build_algo()
-    try:
-        loop = bare_loop_of(algorithm, size, device)
-        times: dict[str, list[float]] = {"EconomyPPO": [], "bare_loop": []}
-        repeats = max(TRAINING_SIZES[0] // size, 1) * 2  # iterations of few economies are short
-        for turn in range(rounds + 1):
-            for name, iterate in (("EconomyPPO", algorithm.train), ("bare_loop", loop.iterate)):
-                start = time.perf_counter()
-                for _ in range(repeats):
-                    iterate()
-                synchronise(device)
-                if turn:  # the first round warms up
-                    times[name].append((time.perf_counter() - start) / repeats)
-    finally:
-        algorithm.stop()
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    ratios = [ours / bare for ours, bare in zip(times["EconomyPPO"], times["bare_loop"], strict=True)]
-    return {**medians, "ratio": statistics.median(ratios)}
+def _measure_iterations(
+    training: Trainer, size: int, device: str, rounds: int, limit: Limit, what: str
+) -> dict[str, float]:
+    repeats = max(TRAINING_SIZES[0] // size, 1) * 2  # iterations of few economies are short
+    calls = {"sampling": training.sample, training.name: training.iterate, "bare_loop": training.bare_loop.iterate}
+
+    def repeated(call: Call) -> Call:
+        return lambda: [call() for _ in range(repeats)]
+
+    several = {name: repeated(call) for name, call in calls.items()}
+    times = in_turn(several, device, rounds, limit, what)
+    figures = {name: statistics.median(taken) / repeats for name, taken in times.items()}
+    if training.name in figures:
+        figures["update"] = figures[training.name] - figures["sampling"]
+    if training.name != "bare_loop" and {training.name, "bare_loop"} <= set(figures):
+        pairs = zip(times[training.name], times["bare_loop"], strict=True)
+        figures["ratio"] = statistics.median(ours / bare for ours, bare in pairs)
+    return figures
 
 
 def bare_loop_of(algorithm: EconomyPPO, num_envs: int, device: str = "cpu") -> BareLoop:
@@ -118,6 +200,14 @@ def bare_loop_of(algorithm: EconomyPPO, num_envs: int, device: str = "cpu") -> B
     values: dict[str, Any] = {field.name: as_plain(getattr(config, field.name)) for field in fields(Settings)}
     settings = Settings(**{name: value for name, value in values.items() if value is not None})
     return BareLoop(economy, networks, settings, num_envs, device)
+
+
+def bare_loop(config: EconomyConfig, num_envs: int, device: str, settings: Mapping[str, Any]) -> BareLoop:
+    """A bare loop with new networks and EconomyPPO's default settings but for those given. It needs no Ray."""
+    own = {field.name: settings[field.name] for field in fields(Settings) if field.name in settings}
+    specs = settings.get("networks", {})
+    networks = {t: build_network(config, t, spec=specs.get(t, "flat")).to(device) for t in AGENT_TYPES}
+    return BareLoop(config, networks, Settings(**own), num_envs, device)
 
 
 def algorithm_config(config: EconomyConfig, size: int, device: str) -> EconomyPPOConfig:

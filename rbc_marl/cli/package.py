@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
+import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from rbc_marl.cli.options import AsJson, RayAddress
-from rbc_marl.errors import require
+from rbc_marl.errors import one_of, require
+from rbc_marl.places import local_path, named, push
 
 SchemaKind = Literal["experiment", "sweep", "scenario", "best_response"]
 
@@ -49,25 +52,80 @@ def schema(
 def bench(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="PART", help="Such as economy, training, sizes or compiled. Repeatable."),
+        typer.Option(metavar="PART", help="Such as economy, training, compiled, sizes or living. Repeatable."),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="Where batches are played: cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where economies and learners run: cpu, cuda, or auto.")
+    ] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of torch; with 1, CPU time is measured.")
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=0.0, metavar="SECONDS", help="For all parts together; the rest is left out.")
+    ] = None,
+    out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Save the record (.json), its table (.md) or a picture (.png). Repeatable."),
+    ] = None,
+    note: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Keep it with the figures. Repeatable.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="Another package beside it, installed on first use: vmas. Repeatable."),
+    ] = None,
     ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure, in one run, the economy, environments, sampling and training against references, and large economies."""
+    """Measure the economy, sampling, training and large economies, on a CPU or an accelerator, against references."""
+    from rbc_marl.analysis.frames import check_path
     from rbc_marl.benchmark import bench as benchmark
+    from rbc_marl.benchmark import tables
+    from rbc_marl.benchmark.clock import resolve
+    from rbc_marl.benchmark.rivals import check_rivals
+    from rbc_marl.benchmark.training import has_ray
+    from rbc_marl.files import replace_file
 
-    parts = only or list(benchmark.PARTS)
+    device, files = resolve(device), [local_path(file) for file in out or []]
+    for file in files:
+        check_path(file, (".json", ".md", ".png", ".pdf", ".svg"))
+
+    def save(result: dict[str, Any]) -> None:
+        """Write what there is after every part: what was measured stays if the next part never ends."""
+        texts = {".json": lambda: json.dumps(result, indent=2) + "\n", ".md": lambda: tables.markdown(result)}
+        for file in files:
+            if file.suffix in texts:
+                replace_file(file, texts[file.suffix]())
+
+    wanted = only or ([] if against else list(benchmark.PARTS))
+    parts = [one_of(part, benchmark.PARTS, "the part to measure") for part in wanted]
+    check_rivals(against or ())
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     with ExitStack() as stack:
-        if set(parts) & set(benchmark.NEEDS_RAY):
-            require("ray.rllib", "rllib")
+        if has_ray() and set(parts) & {"sampling", "training", "sizes", *benchmark.NEEDS_RAY}:
             from rbc_marl.experiments.ray_session import RayOptions, quieten, ray_session
 
             quieten(0)
             stack.enter_context(ray_session(RayOptions(address=ray_address), 1))
-        result = benchmark.run(parts, device)
-    print(json.dumps(result, indent=2) if as_json else benchmark.table(result))
+        most = math.inf if limit is None else limit
+        chosen = parts if only or against else None
+        result = benchmark.run(chosen, device, against=against or (), limit=most, notes=note or (), save=save)
+    for file in files:
+        if file.suffix not in (".json", ".md"):
+            from rbc_marl.analysis.drawing import save as draw
+            from rbc_marl.analysis.figures import speed
+
+            draw(speed.measured(result), file)
+        push(file)
+    print(json.dumps(result, indent=2) if as_json else tables.text(result))
+    if files and not as_json:
+        print(f"saved: {', '.join(map(named, files))}")
+    if result["failed"]:
+        print("\n".join(one["traceback"] for one in result["failed"]), file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def schema_of(kind: SchemaKind) -> dict[str, object]:

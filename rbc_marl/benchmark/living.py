@@ -1,0 +1,70 @@
+"""From nothing to a living economy: what training the preset `small` takes until its outcome is "living"."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+from rbc_marl.benchmark.clock import Limit, is_accelerator, seconds_of
+from rbc_marl.config import EconomyConfig
+
+PRESET = "small"
+# Iterations between two looks at the outcome, and how many looks in a row must find it living: one can be luck.
+EVERY = 20
+IN_A_ROW = 2
+# Episodes of a look, and their seed.
+EPISODES = 64
+SEED = 0
+
+
+def measure_living(
+    config: EconomyConfig, device: str, rounds: int, seconds: float = 0.0, limit: Limit | None = None
+) -> dict[str, Any]:
+    """Seconds of training until the economy of a preset is living, as `rbc_marl.analysis.outcomes` judges it.
+
+    Looks at the outcome cost nothing here: training alone is timed. The seed is the preset's, so that only a change of
+    the code changes the iterations.
+
+    Args:
+        config: Not used: the economy is the preset's, whose curriculum fits it.
+        device: Where it is trained.
+        rounds: Not used: it is trained once.
+        seconds: Not used.
+        limit: Of time.
+
+    Returns:
+        ``preset``, the ``outcome`` at the last look, ``iterations`` and ``seconds`` until the first of the looks in a
+        row that found it living, or of the whole training where none did.
+    """
+    from rbc_marl.experiments.file import load_experiments
+
+    limit = limit or Limit()
+    experiment = load_experiments(PRESET)[0]
+    most = int(experiment.stop["training_iteration"])
+    settings = experiment.config.copy(copy_frozen=False).learners(num_gpus_per_learner=int(is_accelerator(device)))
+    algorithm = settings.build_algo()
+    taken, first, found = 0.0, (0, 0.0), ""
+    in_a_row = iteration = 0
+    try:
+        while iteration < most and in_a_row < IN_A_ROW and limit.allows(f"living, from iteration {iteration} on"):
+            for _ in range(min(EVERY, most - iteration)):
+                taken += seconds_of(algorithm.train, device)
+                iteration += 1
+            found = _outcome_of(algorithm)
+            in_a_row = in_a_row + 1 if found == "living" else 0
+            first = (iteration, taken) if in_a_row == 1 else first
+    finally:
+        algorithm.stop()
+    iterations, seconds = first if in_a_row == IN_A_ROW else (iteration, taken)
+    return {"preset": PRESET, "outcome": found, "iterations": iterations, "seconds": seconds}
+
+
+def _outcome_of(algorithm: Any) -> str:  # noqa: ANN401 - EconomyPPO: RLlib is imported where it is needed
+    from rbc_marl.analysis.outcomes import outcome
+    from rbc_marl.analysis.rollouts import evaluate
+    from rbc_marl.policies.saved import load_policies
+
+    with tempfile.TemporaryDirectory() as folder:
+        algorithm.save_policies(folder)
+        policies = load_policies(folder)
+    return outcome(policies.config, evaluate(policies, EPISODES, SEED).means, algorithm.config.rules)
