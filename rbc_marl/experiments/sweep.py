@@ -38,10 +38,12 @@ from rbc_marl.experiments.schedulers import Asha, reporter, reports_of, tune_sch
 from rbc_marl.experiments.together import Begun, bundled, can_be_together, is_of_population, kind, train_together
 from rbc_marl.experiments.trials import run_trials
 from rbc_marl.mechanics import Welfare
-from rbc_marl.policies.saved import PolicySet, load_policies
+from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import as_trained
+from rbc_marl.policies.saved import load_policies
 
 RUNS = "runs"
-Measure = Callable[[PolicySet, int, int], Mapping[str, float | None]]  # columns of a row, on episodes, with a seed
+Measure = Callable[[Policies, int, int], Mapping[str, float | None]]  # columns of a row, on episodes, with a seed
 
 
 @dataclass(frozen=True)
@@ -424,7 +426,7 @@ def _row(run: RunSpec, results: Mapping[str, Any]) -> dict[str, Any]:
 
 def _evaluated(run: RunSpec, checkpoint: Path) -> dict[str, Any]:
     """Columns of a run whose policies are played."""
-    policies = load_policies(checkpoint, trust=True)  # its networks were trained here
+    policies = as_trained(load_policies(checkpoint, trust=True))  # its networks were trained here
     episodes = play(policies, run.episodes, seed=run.seed, record=True)
     evaluation = Evaluation.of(episodes)
     measured = {**evaluation.means, **evaluation.indicators, **composition(episodes)}
