@@ -38,12 +38,11 @@ from rbc_marl.experiments.schedulers import Asha, reporter, reports_of, tune_sch
 from rbc_marl.experiments.together import Begun, bundled, can_be_together, is_of_population, kind, train_together
 from rbc_marl.experiments.trials import run_trials
 from rbc_marl.mechanics import Welfare
-from rbc_marl.policies import Policies
 from rbc_marl.policies.imposed import as_trained
 from rbc_marl.policies.saved import load_policies
 
 RUNS = "runs"
-Measure = Callable[[Policies, int, int], Mapping[str, float | None]]  # columns of a row, on episodes, with a seed
+Measure = Callable[..., Mapping[str, float | None]]  # columns of a row, by policies, episodes and a seed
 
 
 @dataclass(frozen=True)
@@ -301,8 +300,7 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
     groups: dict[Hashable, list[str]] = {}
     for run in missing:
         groups.setdefault(_alike(sweep, run, root), []).append(run.key)
-    # A trial is named for the first of its runs.
-    together = {keys[0]: keys for keys in bundled(groups.values(), sweep.population, workers)}
+    together = {keys[0]: keys for keys in bundled(groups.values(), sweep.population, workers)}  # by the first run
 
     def work(key: str) -> dict[str, Any]:
         run = by_key[key]
