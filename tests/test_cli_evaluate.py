@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,3 +101,29 @@ def test_a_picture_of_what_is_imposed_shows_it(capsys, checkpoint, tmp_path, mon
     assert evaluate(capsys, checkpoint, *arguments)[0] == 0
     (chart,) = [chart for chart in drawn if chart.name == "price-by-stock"]
     assert set(chart.layers[0].y) == {1500.0}
+
+
+def test_what_training_imposed_is_imposed_unless_it_is_left_off(capsys, checkpoint):
+    plain = evaluation(capsys, checkpoint)
+    assert "imposed" not in plain
+    index = Path(checkpoint, "policies.json")
+    content = json.loads(index.read_text(encoding="utf-8"))
+    content["info"]["imposed"] = {"choices": {"price": 1500.0}, "period": 2}
+    index.write_text(json.dumps(content), encoding="utf-8")
+    bound = evaluation(capsys, checkpoint)
+    assert bound["imposed"] == {"choices": {"price": 1500.0}, "period": 2}
+    fixed = evaluation(capsys, checkpoint, "--no-imposed", "--fix", "price=1500")
+    assert bound["price"] == fixed["price"] != plain["price"] and bound["hours"] == fixed["hours"]
+    assert evaluation(capsys, checkpoint, "--no-imposed") == plain
+    assert evaluation(capsys, checkpoint, "--fix", "price=1000")["price"] < bound["price"]  # what is typed counts
+    assert evaluation(capsys, checkpoint, "--trembles", "price=1")["price"] == bound["price"]
+    _, out, _ = evaluate(capsys, checkpoint, "--episodes", "2")
+    assert "imposed as in training: price 1500 from period 2" in out and "--no-imposed" not in out
+    _, out, _ = evaluate(capsys, checkpoint, "--episodes", "2", "--no-imposed")
+    assert "imposed as in training" not in out and "--no-imposed --out economy.png" in out.splitlines()[-1]
+    means = []
+    for more in ((), ("--no-imposed",)):
+        status, out, _ = evaluate(capsys, checkpoint, "--at", "export_quota=10,50", "--episodes", "4", "--json", *more)
+        assert status == 0
+        means.append(out)
+    assert means[0] != means[1]

@@ -28,7 +28,9 @@ from rbc_marl.analysis.verdicts import number
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import ConfigError, UserError
 from rbc_marl.files import replace_file
+from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import Deviation
+from rbc_marl.policies.imposed import as_trained
 from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, PolicySet, find_checkpoint, load_policies
 from rbc_marl.policies.trembles import Trembles
 from rbc_marl.presets import zoo
@@ -238,6 +240,7 @@ def _again(
         changed = [name for name in {**hashes, **claim["policies"]} if hashes.get(name) != claim["policies"].get(name)]
         raise UserError(f"{path} belongs to other policies than those in {folder}: {changed[0]} differs")
     policies = load_policies(folder, trust=trust)
+    under_law = as_trained(policies)
     for network in policies.networks.values():
         network.lift_mask()
     trembles = Trembles.parse(claim["trembles"], "trembles")
@@ -247,8 +250,8 @@ def _again(
         deviator = Deviator(agent["agent_type"], agent["agent"])
         plans, deviations = {}, {}
         for name, deviation in agent["deviations"].items():
-            plans[name], deviations[name] = _kept(path.parent, deviation["files"], deviator, policies)
-        gains = measure(policies, deviator, deviations, same.episodes, same.seed, trembles)
+            plans[name], deviations[name] = _kept(path.parent, deviation["files"], deviator, policies, under_law)
+        gains = measure(under_law, deviator, deviations, same.episodes, same.seed, trembles)
         files = {name: deviation["files"] for name, deviation in agent["deviations"].items()}
         agents.append(_agent(deviator, gains, plans, files))
         log(f"played again: {_words(agents[-1])}")
@@ -256,7 +259,7 @@ def _again(
 
 
 def _kept(
-    folder: Path, files: Mapping[str, str], deviator: Deviator, policies: PolicySet
+    folder: Path, files: Mapping[str, str], deviator: Deviator, policies: PolicySet, under_law: Policies
 ) -> tuple[dict[str, Any], Deviation]:
     """A plan, and the deviation behind it, from files whose hashes hold."""
     for name, digest in files.items():
@@ -276,7 +279,7 @@ def _kept(
             (weights,) = (folder / DEVIATIONS_FOLDER / name for name in files if name == plan["weights"])
             network.load_state_dict(load_file(weights))
             network.requires_grad_(False)
-        return plan, deviator.plays(plan, policies, network)
+        return plan, deviator.plays(plan, under_law, network)
     except (SafetensorError, RuntimeError, ConfigError) as error:
         raise UserError(f"{plan_file} cannot be played: {error}".splitlines()[0]) from None
 

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from rbc_marl.choices import decode, head_sizes
 from rbc_marl.economy import EconomyState, Flows, initial_state, period, residuals
-from rbc_marl.economy.shocks import seed_of_generator
+from rbc_marl.economy.shocks import impose, seed_of_generator
 from rbc_marl.errors import ConfigError, one_of
 from rbc_marl.observations import observe
 from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import law_of
 
 # Step of the scale of consumption by which the slope of utility is measured.
 _STEP = 1e-4
@@ -117,6 +118,9 @@ def _play(policies: Policies, episodes: int, seed: int, greedy: bool) -> Iterato
     generator = torch.Generator(device=policies.device).manual_seed(seed)
     shocks = seed_of_generator(generator)
     state = initial_state(policies.config, episodes, policies.device, torch.float64, seeds=shocks)
+    if factors := law_of(policies).factors:
+        paths = impose(policies.config, state.shocks, factors, episodes, policies.device, torch.float64)
+        state = state.with_shocks(paths)
     for _ in range(policies.config.horizon):
         before, indices = state, _decide(policies, state, generator, greedy)
         state, flows = period(policies.config, state, decode(policies.config, **indices, dtype=torch.float64))
@@ -154,6 +158,7 @@ class _Deviator(NamedTuple):
         heads = indices[self.agent_type].view(len(group), count, config.agents(self.agent_type), -1)
         for number, (head, choice) in enumerate(group):
             heads[number, :, self.agent, head] = choice
+        indices = law_of(self.policies).of(indices, state)  # where it is imposed, no alternative is another one
         generator = torch.Generator(device=self.policies.device)
         generator.set_state(at.draws)
         total = torch.zeros(len(rows), dtype=torch.float64, device=self.policies.device)

@@ -15,6 +15,7 @@ from rbc_marl.analysis.rollouts import play
 from rbc_marl.analysis.upper_bounds import PathRecorder, lacks_bounds, upper_bounds
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
+from rbc_marl.policies.imposed import law_of
 from rbc_marl.policies.trembles import Trembles, TremblingPolicies
 
 
@@ -76,12 +77,13 @@ def measure(
                 for name, deviation in deviations.items()
             }
         result |= {"upper": None, "own_effect": None}
-        if deviator.agent_type == "consumer" and deviator.agent is not None and not lacks_bounds(policies.config):
-            bound = _bounds(policies, deviator.agent, episodes, seed)
+        agent, moved = deviator.agent, law_of(policies).factors
+        if deviator.agent_type == "consumer" and agent is not None and not lacks_bounds(policies.config, moved):
+            bound = _bounds(policies, agent, episodes, seed)
             result["upper"] = paired(bound - level)
             if deviations:
                 best = deviations[max(deviations, key=lambda name: float(result[name]["gain"]))]
-                along = _bounds(DeviatingPolicies(policies, best), deviator.agent, episodes, seed)
+                along = _bounds(DeviatingPolicies(policies, best), agent, episodes, seed)
                 result["own_effect"] = paired(along - bound)
     return result
 

@@ -18,6 +18,7 @@ from rbc_marl.analysis.rollouts import play
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import UnderLaw, freely, law_of
 
 EPISODES = 16
 
@@ -103,16 +104,16 @@ def pricing(policies: Policies, episodes: int = EPISODES, seed: int = 0, firms: 
     return Pricing(tuple(measured))
 
 
-class ConstantPrice:
+class ConstantPrice(UnderLaw):
     """Policies in which one firm always posts the same price; see `rbc_marl.policies.Policies`."""
 
     def __init__(self, base: Policies, firm: int, price_index: int) -> None:
         """Take whoever decides for everything else, and the firm's price as an index of `price_choices`."""
-        self.base, self.firm, self.price_index = base, firm, price_index
+        self.base, self.law, self.firm, self.price_index = base, law_of(base), firm, price_index
         self.config: EconomyConfig = base.config
         self.encoding, self.device = base.encoding, base.device
 
-    def act(
+    def act_freely(
         self,
         observation: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
@@ -120,8 +121,8 @@ class ConstantPrice:
         *,
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
-        """Decide for one period; see `rbc_marl.policies.Policies`."""
-        indices = dict(self.base.act(observation, generator, greedy, state=state))
+        """Decide for one period, before anything that is imposed; see `rbc_marl.policies.Policies`."""
+        indices = dict(freely(self.base)(observation, generator, greedy, state=state))
         per_price = len(self.config.wage_choices) * len(self.config.investment_choices)
         joint = indices["firm"].clone()
         joint[:, self.firm] = self.price_index * per_price + joint[:, self.firm].remainder(per_price)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from rbc_marl.economy.parameters import numbers_of
 from rbc_marl.economy.shocks import in_force, seed_of_generator
 from rbc_marl.errors import ConfigError, shown
 from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import law_of
 from rbc_marl.settings import plain, seed_of
 from rbc_marl.vector_env import VectorEconomy
 
@@ -136,7 +137,6 @@ def play(
     baskets: bool = False,
     slab: int = SLAB,
     watch: Watch | None = None,
-    imposed: Mapping[str, Sequence[float]] | None = None,
 ) -> Episodes:
     """Play episodes, from a generator that belongs to this call.
 
@@ -153,7 +153,6 @@ def play(
         baskets: Whether to keep what each consumer obtains of every good, which is most of what there is to keep.
         slab: Most economies played side by side. Fewer need less memory.
         watch: Shown every period of every slab, in order.
-        imposed: Factors on numbers of the economy, by period (`VectorEconomy.impose`).
 
     Raises:
         ConfigError: A number is out of range.
@@ -167,7 +166,7 @@ def play(
     for number, start in enumerate(range(0, total, slab)):
         state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(device=policies.device).manual_seed(int(state))
-        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, kept, watch, imposed or {}))
+        slabs.append(_play_slab(policies, min(slab, total - start), generator, greedy, kept, watch))
     quantities, returns, periods, firms, consumers, by_consumer, goods = (
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*slabs, strict=True)
     )
@@ -189,7 +188,6 @@ def _play_slab(
     greedy: bool,
     kept: tuple[bool, bool, bool],
     watch: Watch | None,
-    imposed: Mapping[str, Sequence[float]],
 ) -> tuple[dict[str, Tensor], ...]:
     """Of one batch of episodes what `Episodes` holds, in its order; baskets under "consumption".
 
@@ -198,7 +196,7 @@ def _play_slab(
     config = policies.config
     record, agents, baskets = kept
     batch = VectorEconomy(config, num_envs, device=policies.device, autoreset=False, encoding=policies.encoding)
-    batch.impose(imposed)
+    batch.impose(law_of(policies).factors)
     observation = batch.reset(seed_of_generator(generator))
     start = batch.require_state()
     metrics = EpisodeMetrics(config)

@@ -23,6 +23,7 @@ from rbc_marl.economy import EconomyState, Flows
 from rbc_marl.economy.own_choices import Market, lacks_own_values, market_of, value_of_money
 from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import DeviatingPolicies
+from rbc_marl.policies.imposed import law_of
 from rbc_marl.policies.strategies import rule_names
 
 # Of the search over schedules: rounds, schedules tried in each, the best of them that decide the next, and how far.
@@ -136,7 +137,7 @@ def best_alternatives(policies: Policies, deviator: Deviator, constant: Tensor, 
     """
     del constant
     config = policies.config
-    if deviator.agent_type != "consumer" or lacks_own_values(config) or lacks_bounds(config):
+    if deviator.agent_type != "consumer" or lacks_own_values(config) or lacks_bounds(config, law_of(policies).factors):
         return []
     who = tuple(range(config.num_consumers)) if deviator.agent is None else (deviator.agent,)
     requests, prices = _RequestRecorder(config), PathRecorder(config, who)

@@ -16,6 +16,7 @@ from rbc_marl.economy.shocks import seed_of_generator
 from rbc_marl.errors import ConfigError
 from rbc_marl.observations import observe
 from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import law_of
 from rbc_marl.policies.saved import PolicySet, of_weights_type
 from rbc_marl.vector_env import VectorEconomy
 
@@ -43,6 +44,7 @@ def situations(
         raise ConfigError(f"{periods} periods are to be played; an episode has {config.horizon}")
     generator = torch.Generator(device=policies.device).manual_seed(seed)
     env = VectorEconomy(config, count, device=policies.device, autoreset=False, encoding=policies.encoding)
+    env.impose(law_of(policies).factors)
     observation = env.reset(seed_of_generator(generator))
     for _ in range(config.horizon // 2 if periods is None else periods):
         indices = policies.act(observation, generator, state=env.require_state())

@@ -23,7 +23,7 @@ from rbc_marl.policies.scripted import GOVERNMENTS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rbc_marl.policies.saved import PolicySet
+    from rbc_marl.policies import Policies
 
 Pair = tuple[float, float]
 Row = Mapping[str, Any]
@@ -39,7 +39,7 @@ LEAST_SEEDS = 3
 MOST_PAIRS = 12
 
 
-def play_substitutes(policies: PolicySet, episodes: int, seed: int) -> dict[str, float]:
+def play_substitutes(policies: Policies, episodes: int, seed: int) -> dict[str, float]:
     """How trained consumers and firms fare under governments that they were not trained with.
 
     "shuffled" plays the trained government's own choices, dealt out anew over episodes and periods (see
@@ -56,7 +56,6 @@ def play_substitutes(policies: PolicySet, episodes: int, seed: int) -> dict[str,
     """
     import torch
 
-    from rbc_marl.policies import Policies
     from rbc_marl.policies.combined import CombinedPolicies, Recording, ReplayedGovernment, shuffled
     from rbc_marl.policies.scripted import ScriptedPolicies
 

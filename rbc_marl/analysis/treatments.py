@@ -350,8 +350,8 @@ def responses_of(
     if learned is not None and learned.config != changed.config:
         raise ConfigError("the policies that learned are made for another economy; give those of the same one")
     # The same numbers by the same way: without a shock the two are equal to the last bit.
-    nothing = nothing_imposed(policies.config, treatment.factors)
-    before = play(policies, episodes, seed, agents=True, imposed=nothing)
+    nothing = Treatment(factors=nothing_imposed(policies.config, treatment.factors))
+    before = play(nothing.on(policies), episodes, seed, agents=True)
     groups = groups_by_utility(before.returns["consumer"].double().mean(dim=0))
     paths: list[Response] = []
     means: list[Response] = []
@@ -360,7 +360,7 @@ def responses_of(
     for who, treated in ((KEPT, changed), (LEARNED, learned)):
         if treated is None:
             continue
-        after = play(treatment.on(treated), episodes, seed, agents=True, imposed=treatment.factors)
+        after = play(treatment.on(treated), episodes, seed, agents=True)
         for name, unit in RESPONDING.items():
             one, two = periods_of(before, name), periods_of(after, name)
             paths += _path(who, name, unit, None, one, two)

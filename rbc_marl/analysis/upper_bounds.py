@@ -32,7 +32,7 @@ There are no bounds under shocks to what consumers are paid or like (`lacks_boun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -59,8 +59,13 @@ ROUNDING = 2e-6
 _READ = ("workers", "crra", "interest_rate", "consumer_grant", "dividend_share", "consumption_tax")
 
 
-def lacks_bounds(config: EconomyConfig) -> str:
-    """What of an economy makes that there are no bounds, such as "wage_tax brackets"; empty where there are."""
+def lacks_bounds(config: EconomyConfig, moved: Collection[str] = ()) -> str:
+    """What of an economy makes that there are no bounds, such as "wage_tax brackets"; empty where there are.
+
+    Args:
+        config: The economy.
+        moved: Numbers that something imposed moves, beside its own shocks (`rbc_marl.policies.imposed.Law.factors`).
+    """
     zero = torch.zeros(())
     is_known = {
         "market": config.market == "posted",
@@ -72,7 +77,8 @@ def lacks_bounds(config: EconomyConfig) -> str:
     }
     lacking = [config.title_of(name) for name, known in is_known.items() if not known]
     moving = config.shocks.on if config.shocks is not None else {}
-    return next(iter(lacking + [f"shocks.{name}" for name in _READ if name in moving]), "")
+    lacking += [f"shocks.{name}" for name in _READ if name in moving]
+    return next(iter(lacking + [f"factors on {name}" for name in _READ if name in moved]), "")
 
 
 class PricePath(NamedTuple):

@@ -78,7 +78,7 @@ def _between_commas(text: str) -> list[str]:
 
 def _policies_of(path: str, changes: list[str], trust: bool) -> Policies:
     """Policies with what is imposed, in an economy with what differs."""
-    from rbc_marl.policies.imposed import Imposed
+    from rbc_marl.policies.imposed import Imposed, as_trained
     from rbc_marl.policies.saved import load_policies
 
     values = dict(pair(change, path) for change in changes)
@@ -89,4 +89,4 @@ def _policies_of(path: str, changes: list[str], trust: bool) -> Policies:
             raise ConfigError(f'"{name}" is neither what can be imposed nor a field of an economy{mend}')
     economy = {name: value for name, value in values.items() if name not in Imposed.names()}
     imposed = {name: value for name, value in values.items() if name in Imposed.names()}
-    return Imposed.parse(imposed, path).on(load_policies(path, economy=economy, trust=trust))
+    return Imposed.parse(imposed, path).on(as_trained(load_policies(path, economy=economy, trust=trust)))

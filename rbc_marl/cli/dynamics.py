@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rbc_marl.analysis.scenarios import Scenario
     from rbc_marl.analysis.treatments import Impulse, Reform
-    from rbc_marl.policies.saved import PolicySet
+    from rbc_marl.policies import Policies
 
 DEFAULT_FOLDER = "results/learned"
 # Bounds as they are typed, and what they are called.
@@ -187,11 +187,12 @@ def _impulse(text: str) -> dict[str, Any]:
     return found | dict(pair(other, "--shock") for other in others)
 
 
-def _policies(checkpoint: Path, changes: list[str] | None, trust: bool) -> PolicySet:
-    """The policies of a checkpoint, perhaps in another economy."""
+def _policies(checkpoint: Path, changes: list[str] | None, trust: bool) -> Policies:
+    """The policies of a checkpoint, perhaps in another economy, under what their training imposed."""
+    from rbc_marl.policies.imposed import as_trained
     from rbc_marl.policies.saved import load_policies
 
-    return load_policies(checkpoint, economy=changes_of(changes), trust=trust)
+    return as_trained(load_policies(checkpoint, economy=changes_of(changes), trust=trust))
 
 
 def _scenario(
@@ -216,13 +217,15 @@ def _play(
     """Let agents learn on where that is asked, measure what changes, save it, and print it."""
     from rbc_marl.analysis.figures.responses import responses
     from rbc_marl.analysis.frames import PICTURES
+    from rbc_marl.policies.imposed import as_trained
     from rbc_marl.policies.saved import load_policies
 
     files = output_files(out, PICTURES)
     checkpoint, other = Path(asked.policies), {**asked.economy, **asked.change}
-    policies = load_policies(checkpoint, economy=asked.economy, trust=trust)
+    policies = as_trained(load_policies(checkpoint, economy=asked.economy, trust=trust))
     treatment = asked.treatment(policies.config)  # what cannot be is refused before anybody learns
-    changed, learned, words = load_policies(checkpoint, economy=other, trust=trust), None, ""
+    changed: Policies = as_trained(load_policies(checkpoint, economy=other, trust=trust))
+    learned, words = None, ""
     if asked.learn:
         from rbc_marl.experiments.learning_on import CONTROL, LEARNED, learn_on
 

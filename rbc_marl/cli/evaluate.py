@@ -57,13 +57,16 @@ def evaluate(
         str | None,
         typer.Option(metavar="KEY=V1,V2,...", help="A table over values of a number: export_quota=10,50,100."),
     ] = None,
+    as_imposed: Annotated[
+        bool, typer.Option("--imposed/--no-imposed", help="Impose what training imposed (the default).")
+    ] = True,
     trust: Trust = False,
 ) -> None:
     """Play the policies of CHECKPOINT and print what their economy does."""
     if at is not None:
         if greedy or trembles or states or by != "period":
             raise ConfigError("--at goes with --set, --fix, --episodes, --seed, --out and --json; leave the others out")
-        _table(checkpoint, at, episodes, seed, as_json, out_, set_, fix, trust)
+        _table(checkpoint, at, episodes, seed, as_json, out_, set_, fix, trust, as_imposed)
         return
     from rbc_marl.analysis.frames import PICTURES, check_path, save_frame
     from rbc_marl.analysis.indicators import indicator_words
@@ -72,7 +75,7 @@ def evaluate(
     from rbc_marl.analysis.rollouts import Evaluation, play
     from rbc_marl.analysis.shopping import shopping
     from rbc_marl.analysis.situations import situations
-    from rbc_marl.policies.imposed import Imposed
+    from rbc_marl.policies.imposed import Imposed, Treatment, imposed_in_training
     from rbc_marl.policies.saved import find_checkpoint, load_policies
     from rbc_marl.policies.trembles import Trembles, TremblingPolicies
     from rbc_marl.starts import save_starts
@@ -87,7 +90,9 @@ def evaluate(
     economy = changes_of(set_)
     rates = (parse_set(text, "--trembles", "price=0.05") for text in trembles or [])
     chance = Trembles.parse({".".join(parts): rate for parts, rate in rates}, "--trembles")
-    policies = load_policies(checkpoint, economy=economy, trust=trust)
+    saved = load_policies(checkpoint, economy=economy, trust=trust)
+    law = imposed_in_training(saved.info) if as_imposed else Treatment()
+    policies = law.on(saved)
     if after > policies.config.horizon:
         raise ConfigError(f"--states is {states}; episodes have {policies.config.horizon} periods: give one of them")
     imposed = Imposed.parse(dict(pair(text, "--fix") for text in fix or []), "--fix")
@@ -97,24 +102,27 @@ def evaluate(
     agents = draws or (out is not None and by == "consumer")
     played = play(trembling, episodes, seed, greedy, record=True, agents=agents)
     evaluation = Evaluation.of(played)
+    how: dict[str, Any] = {"fix": imposed.chosen, "trembles": chance.chosen}
+    how |= {"imposed": law.chosen} if law.chosen else {}
     if out is not None and draws:
         _draw(played, trembling, by, seed, out, str(checkpoint))
     elif out is not None:
-        save_frame(played, out, by, {"policies": str(checkpoint), "fix": imposed.chosen, "trembles": chance.chosen})
+        save_frame(played, out, by, {"policies": str(checkpoint), **how})
     if out is not None:
         push(out)
     if states is not None:
         save_starts(starts, situations(trembling, episodes, seed, after)[0])
-    rules = str(policies.info.get("rules", BEST))
+    rules = str(saved.info.get("rules", BEST))
     became, shoppers = outcome(policies.config, evaluation.means, rules), shopping(policies, seed=seed)
     elsewhere = off_path(policies, seed)
     if as_json:
-        how = {"outcome": became, "rules": rules, "economy": economy, "trembles": chance.chosen, "fix": imposed.chosen}
-        how |= {"off_path": elsewhere.to_dict()}
-        print(json.dumps({**evaluation.to_dict(), **shoppers.to_dict(), **how}, indent=2))
+        results = {"outcome": became, "rules": rules, "economy": economy, **how, "off_path": elsewhere.to_dict()}
+        print(json.dumps({**evaluation.to_dict(), **shoppers.to_dict(), **results}, indent=2))
         return
     Console(highlight=False).print(evaluation.table())
     print("\n".join(indicator_words(evaluation.indicators, policies.config)))
+    if law.chosen:
+        print(f"imposed as in training: {law.words()}")
     if imposed.chosen:
         listed = ", ".join(f"{name} {value:g}" for name, value in imposed.chosen.items())
         print(f"imposed: {listed}, in all of the above and in the outcome")
@@ -133,21 +141,21 @@ def evaluate(
         return
     options = ["--episodes", str(episodes), "--seed", str(seed), *(["--greedy"] if greedy else [])]
     options += [*_repeated("--set", set_), *_repeated("--fix", fix), *_repeated("--trembles", trembles)]
-    options += ["--trust"] if trust else []
+    options += [*([] if as_imposed else ["--no-imposed"]), *(["--trust"] if trust else [])]
     words = ["rbc-marl", "evaluate", str(checkpoint), *options, "--out", "economy.png"]
     print(f"next: {shlex.join(words)}   (draws it; or periods.parquet)")
 
 
 def _table(
     checkpoint: Path, at: str, episodes: int, seed: int, as_json: bool, out: str | None, set_: list[str] | None,
-    fix: list[str] | None, trust: bool,
+    fix: list[str] | None, trust: bool, as_imposed: bool,
 ) -> None:  # fmt: skip
     """Print what the economy does at each of several values of a number."""
     from rbc_marl.analysis.frames import PICTURES
     from rbc_marl.analysis.outcomes import BEST
     from rbc_marl.analysis.statics import statics
     from rbc_marl.cli.saving import output_files, save_and_show
-    from rbc_marl.policies.imposed import Imposed
+    from rbc_marl.policies.imposed import Imposed, as_trained
     from rbc_marl.policies.saved import load_policies
 
     files = output_files([out] if out else None, PICTURES)
@@ -159,7 +167,8 @@ def _table(
     sets = {value: load_policies(checkpoint, economy={**economy, name: value}, trust=trust) for value in values}
     imposed = Imposed.parse(dict(pair(text, "--fix") for text in fix or []), "--fix")
     rules = str(next(iter(sets.values())).info.get("rules", BEST))
-    found = statics(name, {value: imposed.on(one) for value, one in sets.items()}, episodes, seed, rules)
+    played = {value: imposed.on(as_trained(one) if as_imposed else one) for value, one in sets.items()}
+    found = statics(name, played, episodes, seed, rules)
     mend = "the same with --out statics.csv, or statics.png"
     save_and_show(found, found.tables, found.charts, files, as_json, mend)
 

@@ -195,13 +195,15 @@ def _draw(outcome: Outcome) -> Episodes | None:
     """
     from rbc_marl.analysis.drawing import save
     from rbc_marl.analysis.figures.episodes import portrait, said
+    from rbc_marl.policies.imposed import as_trained
     from rbc_marl.policies.saved import load_policies
     from rbc_marl.report.sections import played_for_report
 
     assert outcome.checkpoint is not None  # there are policies
     if importlib.util.find_spec("matplotlib") is None:
         return None
-    played = played_for_report(load_policies(outcome.checkpoint, trust=True))  # code that has just been trained with
+    policies = load_policies(outcome.checkpoint, trust=True)  # code that has just been trained with
+    played = played_for_report(as_trained(policies))
     title = f"{outcome.folder.parent.name}, {outcome.folder.name}: {said(played)}; below, the first episode"
     print(f"picture: {named(save(portrait(played), outcome.folder / 'economy.png', title=title))}")
     return played

@@ -141,7 +141,7 @@ class BaselineJob(DeviationJob):
         if profile.checkpoint is None:
             return None
         untrained = {t: profile.untrained_network(t, profile.seed + i) for i, t in enumerate(AGENT_TYPES)}
-        before = play(PolicySet(economy, profile.encoding, untrained), count, seed)
+        before = play(profile.imposed.on(PolicySet(economy, profile.encoding, untrained)), count, seed)
         now = _baseline_episodes(profile, count, seed)
         deviators = [Deviator(agent_type) for agent_type in AGENT_TYPES]
         for agent_type in ("consumer", "firm"):
@@ -218,9 +218,9 @@ class LearningJob(DeviationJob):
 
     def _start(self) -> PolicyNetwork:
         """The profile's own network; for a control on the way from there to a fresh one, which rules start from."""
-        policies, agent_type = self.profile.policies(), self.deviator.agent_type
+        policies, agent_type = self.profile.trained(), self.deviator.agent_type
         fresh = self.profile.untrained_network(agent_type, _PERTURBATION_SEED + self.seed)
-        if not isinstance(policies, PolicySet):
+        if policies is None:
             return fresh
         if self.is_control:
             own, new, share = policies.networks[agent_type].state_dict(), fresh.state_dict(), self.settings.perturbation
@@ -323,8 +323,8 @@ def learn(
     from rbc_marl.rllib.settings import DEVIATOR
 
     module_id = deviator.agent_type if deviator.agent is None else DEVIATOR
-    policies = profile.policies()
-    frozen = dict(policies.networks) if isinstance(policies, PolicySet) else {}
+    policies = profile.trained()
+    frozen = {} if policies is None else dict(policies.networks)
     tried = {max(1, round(share * settings.iterations)) for share in _TRIED_SHARES}
     learned: dict[int, PolicyNetwork] = {}
     with built_algorithm(deviation_config(profile, settings, deviator, seed), 0) as algorithm:

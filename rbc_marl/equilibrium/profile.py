@@ -21,8 +21,9 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.errors import UserError
 from rbc_marl.policies import Policies
 from rbc_marl.policies.build import NetworkSpec
+from rbc_marl.policies.imposed import Treatment, imposed_in_training
 from rbc_marl.policies.networks import PolicyNetwork
-from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, find_checkpoint, load_policies
+from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, PolicySet, find_checkpoint, load_policies
 from rbc_marl.policies.scripted import ScriptedPolicies
 from rbc_marl.presets import ZOO_FOLDER
 from rbc_marl.settings import load_yaml_file
@@ -69,6 +70,8 @@ class StrategyProfile:
     """Of each agent type in the run."""
     seed: int = 0
     """Of the run."""
+    imposed: Treatment = field(default_factory=Treatment)
+    """What training imposed: deviators live with it too."""
     reference: str = BEST
     """Name of the rule-based economy that the outcome is held against."""
     notes: tuple[str, ...] = ()
@@ -76,10 +79,17 @@ class StrategyProfile:
     """Whether code that is not installed may run, of network classes that the checkpoint names."""
 
     def policies(self) -> Policies:
-        """The policies, with every choice allowed."""
-        if self.checkpoint is None:
+        """The policies, with every choice allowed that training did not replace by one that it imposed."""
+        trained = self.trained()
+        if trained is None:
             assert self.rules is not None  # it is one or the other
             return ScriptedPolicies(self.economy, self.rules, self.encoding)
+        return self.imposed.on(trained)
+
+    def trained(self) -> PolicySet | None:
+        """The trained policies with every choice allowed, and without what is imposed on them; None of rules."""
+        if self.checkpoint is None:
+            return None
         policies = load_policies(self.checkpoint, trust=self.trust)
         for network in policies.networks.values():
             network.lift_mask()
@@ -93,7 +103,7 @@ class StrategyProfile:
         return network.requires_grad_(False)
 
     def algorithm_config(self) -> EconomyPPOConfig:
-        """EconomyPPO as the run had it: no curriculum, no masks, no trembles, everything in one process.
+        """EconomyPPO as the run had it, with what it imposed: no curriculum, no masks, no trembles, in one process.
 
         Raises:
             ConfigError: A setting of the run is not valid.
@@ -106,7 +116,7 @@ class StrategyProfile:
         env = "rbc_open" if self.economy.open_economy else "rbc_closed"
         config.environment(env, env_config={**self.economy.for_processes(), "encoding": self.encoding})
         scripted = dict.fromkeys(AGENT_TYPES, self.rules) if self.checkpoint is None else {}
-        config.training(networks=dict(self.networks), scripted=scripted)
+        config.training(networks=dict(self.networks), scripted=scripted, imposed=self.imposed)
         return config.debugging(log_level="ERROR")
 
 
@@ -134,6 +144,9 @@ def profile_of_checkpoint(path: Path, reference: str | None = None, trust: bool 
     masked = [t for t, network in policies.networks.items() if bool(network.log_mask.any())]
     if masked:
         notes = (*notes, f"masks that still held for {' and '.join(masked)} were lifted")
+    imposed = imposed_in_training(policies.info)
+    if imposed.chosen:
+        notes = (*notes, f"imposed as in training, on deviators too: {imposed.words()}")
     digest.update(json.dumps([ppo_settings, learning_rates], sort_keys=True).encode())
     name = folder.resolve().name
     profile = StrategyProfile(
@@ -147,6 +160,7 @@ def profile_of_checkpoint(path: Path, reference: str | None = None, trust: bool 
         ppo_settings=ppo_settings,
         learning_rates=learning_rates,
         seed=int(policies.info.get("seed") or 0),
+        imposed=imposed,
         reference=reference or str(policies.info.get("rules", BEST)),
         notes=notes,
         trust=trust,
@@ -298,6 +312,4 @@ def _settings_of_run(path: Path) -> tuple[dict[str, Any], dict[str, float], tupl
     ppo_settings = {name: keys[name] for name in PPO_KEYS if keys.get(name) is not None}
     if "num_envs_per_env_runner" in ppo_settings:
         ppo_settings["num_envs_per_env_runner"] *= max(keys.get("num_env_runners") or 1, 1)
-    if keys.get("imposed"):
-        return ppo_settings, learning_rates, ("what training imposed is not imposed here",)
     return ppo_settings, learning_rates, ()

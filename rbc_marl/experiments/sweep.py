@@ -38,10 +38,11 @@ from rbc_marl.experiments.schedulers import Asha, reporter, reports_of, tune_sch
 from rbc_marl.experiments.together import Begun, bundled, can_be_together, is_of_population, kind, train_together
 from rbc_marl.experiments.trials import run_trials
 from rbc_marl.mechanics import Welfare
-from rbc_marl.policies.saved import PolicySet, load_policies
+from rbc_marl.policies.imposed import as_trained
+from rbc_marl.policies.saved import load_policies
 
 RUNS = "runs"
-Measure = Callable[[PolicySet, int, int], Mapping[str, float | None]]  # columns of a row, on episodes, with a seed
+Measure = Callable[..., Mapping[str, float | None]]  # columns of a row, by policies, episodes and a seed
 
 
 @dataclass(frozen=True)
@@ -299,8 +300,7 @@ def _tune(sweep: Sweep, missing: Sequence[RunSpec], folder: Path, workers: int, 
     groups: dict[Hashable, list[str]] = {}
     for run in missing:
         groups.setdefault(_alike(sweep, run, root), []).append(run.key)
-    # A trial is named for the first of its runs.
-    together = {keys[0]: keys for keys in bundled(groups.values(), sweep.population, workers)}
+    together = {keys[0]: keys for keys in bundled(groups.values(), sweep.population, workers)}  # by the first run
 
     def work(key: str) -> dict[str, Any]:
         run = by_key[key]
@@ -424,7 +424,7 @@ def _row(run: RunSpec, results: Mapping[str, Any]) -> dict[str, Any]:
 
 def _evaluated(run: RunSpec, checkpoint: Path) -> dict[str, Any]:
     """Columns of a run whose policies are played."""
-    policies = load_policies(checkpoint, trust=True)  # its networks were trained here
+    policies = as_trained(load_policies(checkpoint, trust=True))  # its networks were trained here
     episodes = play(policies, run.episodes, seed=run.seed, record=True)
     evaluation = Evaluation.of(episodes)
     measured = {**evaluation.means, **evaluation.indicators, **composition(episodes)}

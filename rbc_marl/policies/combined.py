@@ -12,16 +12,19 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.errors import ConfigError, nearest
 from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import UnderLaw, freely, law_of
 
 
-class CombinedPolicies:
+class CombinedPolicies(UnderLaw):
     """Each agent type follows the policies given for it: trained, rule-based or replayed ones, in any mixture.
 
     Every part decides for all agents and is taken at its word for one type. All draw from the generator of the call,
-    one after another: with other parts in their place the rest draw anew.
+    one after another: with other parts in their place the rest draw anew. What is imposed on the base is
+    imposed on all.
 
     Attributes:
         parts: By agent type.
+        law: What is imposed on the base.
         config: The economy, the same for all parts.
         encoding: Of the observations: that of the parts that read them.
         device: Where the parts are.
@@ -49,11 +52,12 @@ class CombinedPolicies:
                 if not is_same:
                     raise ConfigError(f"the policies of the {agent_type} are made for another {name} than the rest")
         self.parts = {agent_type: parts.get(agent_type, base) for agent_type in AGENT_TYPES}
+        self.law = law_of(base)
         self.config: EconomyConfig = base.config
         self.encoding: str = base.encoding
         self.device: torch.device = base.device
 
-    def act(
+    def act_freely(
         self,
         observation: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
@@ -61,26 +65,27 @@ class CombinedPolicies:
         *,
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
-        """Decide for one period; see `rbc_marl.policies.Policies`."""
+        """Decide for one period, before anything that is imposed; see `rbc_marl.policies.Policies`."""
         distinct = {id(part): part for part in self.parts.values()}
-        indices = {key: part.act(observation, generator, greedy, state=state) for key, part in distinct.items()}
+        indices = {key: freely(part)(observation, generator, greedy, state=state) for key, part in distinct.items()}
         return {agent_type: indices[id(part)][agent_type] for agent_type, part in self.parts.items()}
 
 
-class Recording:
-    """Policies whose government's choices are kept, period by period.
+class Recording(UnderLaw):
+    """Policies whose government's choices are kept, period by period, before anything that is imposed on them.
 
     Attributes:
         policies: Those that decide.
+        law: What is imposed on them.
         choices: Joint choices of the government [B], one tensor per period played so far.
     """
 
     def __init__(self, policies: Policies) -> None:
-        self.policies = policies
+        self.policies, self.law = policies, law_of(policies)
         self.config, self.encoding, self.device = policies.config, policies.encoding, policies.device
         self.choices: list[Tensor] = []
 
-    def act(
+    def act_freely(
         self,
         observation: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
@@ -89,12 +94,12 @@ class Recording:
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
         """Decide for one period, and keep the government's choice; see `rbc_marl.policies.Policies`."""
-        indices = self.policies.act(observation, generator, greedy, state=state)
+        indices = freely(self.policies)(observation, generator, greedy, state=state)
         self.choices.append(indices["government"])
         return indices
 
 
-class ReplayedGovernment:
+class ReplayedGovernment(UnderLaw):
     """Policies whose government plays recorded choices, period by period, whatever the state is.
 
     With `shuffled` choices it sets the same rates as often, but at random moments. The difference in welfare is what
@@ -102,6 +107,7 @@ class ReplayedGovernment:
 
     Attributes:
         policies: Those that decide for consumers and firms.
+        law: What is imposed on them.
         choices: Joint choices [T, E] of T periods in E episodes, played side by side; then from the start again.
         periods: How many have been played.
     """
@@ -115,12 +121,12 @@ class ReplayedGovernment:
         highest = head_sizes(policies.config, "government")[0] - 1
         if choices.numel() == 0 or int(choices.min()) < 0 or int(choices.max()) > highest:
             raise ConfigError(f"choices to replay must be joint choices of the government, from 0 to {highest}")
-        self.policies = policies
+        self.policies, self.law = policies, law_of(policies)
         self.config, self.encoding, self.device = policies.config, policies.encoding, policies.device
         self.choices = choices.to(policies.device)
         self.periods = 0
 
-    def act(
+    def act_freely(
         self,
         observation: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
@@ -133,7 +139,7 @@ class ReplayedGovernment:
         Raises:
             ConfigError: There are not as many economies as episodes in the choices.
         """
-        indices = self.policies.act(observation, generator, greedy, state=state)
+        indices = freely(self.policies)(observation, generator, greedy, state=state)
         choices = self.choices[self.periods % len(self.choices)]
         if choices.shape != indices["government"].shape:
             played, recorded = len(indices["government"]), len(choices)

@@ -21,6 +21,7 @@ from rbc_marl.economy import EconomyState
 from rbc_marl.errors import ConfigError
 from rbc_marl.policies import Policies
 from rbc_marl.policies.distributions import LOGIT_LIMIT, FactorisedCategorical
+from rbc_marl.policies.imposed import UnderLaw, chooser_of, freely, law_of
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import PolicySet, of_weights_type
 
@@ -73,11 +74,14 @@ class Deviation:
             raise ConfigError("a deviation needs a network or a choice, and not both; or a strategy alone")
 
 
-class DeviatingPolicies:
+class DeviatingPolicies(UnderLaw):
     """Policies with a deviation from them; see `rbc_marl.policies.Policies`.
 
+    What is imposed on the policies is imposed on the deviation too.
+
     Attributes:
-        base: The policies deviated from, trained or scripted.
+        base: The policies deviated from, trained or scripted, without what is imposed on them.
+        law: What is imposed on them.
         deviation: Who deviates, and how.
         config: The economy.
         encoding: Of the observations.
@@ -91,7 +95,7 @@ class DeviatingPolicies:
             ConfigError: There is no such agent, the choice or the network's heads are not the agents', or a schedule
                 has not a choice for every period.
         """
-        self.base = base
+        self.base, self.law = chooser_of(base), law_of(base)
         self.deviation = deviation
         self.config: EconomyConfig = base.config
         self.encoding = base.encoding
@@ -110,7 +114,7 @@ class DeviatingPolicies:
             raise ConfigError(f"the schedule has {self._choice.shape[1]} periods; episodes have {base.config.horizon}")
 
     @torch.no_grad()
-    def act(
+    def act_freely(
         self,
         observation: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
@@ -118,7 +122,7 @@ class DeviatingPolicies:
         *,
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
-        """Decide for one period; see `rbc_marl.policies.Policies`.
+        """Decide for one period, before anything that is imposed; see `rbc_marl.policies.Policies`.
 
         Raises:
             ConfigError: There is no state, which schedules and strategies read.
@@ -129,7 +133,7 @@ class DeviatingPolicies:
             deviating = self._deviators_logits(network, observation)
             logits[agent_type] = replace_rows(logits[agent_type], deviating, self.deviation.agent)
             return self.base.choose(logits, generator, greedy)
-        indices = dict(self.base.act(observation, generator, greedy, state=state))
+        indices = dict(freely(self.base)(observation, generator, greedy, state=state))
         if network is not None:
             choices = network.distribution(self._deviators_logits(network, observation))
             deviating = choices.greedy() if greedy else choices.sample(side_stream(generator, self.device))

@@ -1,13 +1,16 @@
 """Imposed choices: the same policies under a tax, a price, a wage or hours that are not theirs to choose.
 
 A `Treatment` is what is imposed on an economy at a time, choices and numbers: episodes can be played under it, and
-policies learn under it.
+policies learn under it. It is a part of the world: whoever deviates or trembles does so beneath it, and where something
+is imposed on them nothing comes of it. Checkpoints say what their training imposed, and `as_trained` imposes it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -18,9 +21,11 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.economy import EconomyState
 from rbc_marl.errors import ConfigError, one_of
 from rbc_marl.policies import Policies
-from rbc_marl.policies.deviating import DeviatingPolicies, Deviation
 from rbc_marl.processes import Shocks
 from rbc_marl.settings import Many, Section
+
+IMPOSED = "imposed"
+"""Where checkpoints keep what their training imposed, beside the seed and the iteration."""
 
 # What can be imposed: on whom, and its column in the table of joint choices. Hours are a choice of their own.
 _PARTS = {
@@ -112,9 +117,7 @@ class Imposed(Section):
         Raises:
             ConfigError: As there.
         """
-        for agent_type, strategy in self.strategies(policies.config, in_force):
-            policies = DeviatingPolicies(policies, Deviation(agent_type, strategy=strategy))
-        return policies
+        return Treatment(choices=self, period=in_force).on(policies)
 
 
 class Treatment(Section):
@@ -136,9 +139,183 @@ class Treatment(Section):
             one_of(name, Shocks.by_period(), "factors")
         return self
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What is imposed, as plain data; empty where nothing is."""
+        given = {"choices": self.choices.chosen, "factors": {name: list(each) for name, each in self.factors.items()}}
+        given = {name: part for name, part in given.items() if part}
+        return given | {"period": self.period} if "choices" in given and self.period is not None else given
+
+    def law(self, config: EconomyConfig) -> Law:
+        """What it does in an economy.
+
+        Raises:
+            ConfigError: As `Imposed.strategies`.
+        """
+        return Law(tuple(self.choices.strategies(config, self.period)), self.factors)
+
     def on(self, policies: Policies) -> Policies:
-        """Policies that follow the choices that are imposed."""
-        return self.choices.on(policies, self.period)
+        """Policies under what is imposed: they follow the choices, and their economy has the factors.
+
+        What is imposed on them already stays; of choices that both impose the new ones count, and factors multiply.
+
+        Raises:
+            ConfigError: As `Imposed.strategies`.
+        """
+        law = self.law(policies.config)
+        return ImposedPolicies(policies, law) if law.replaced or law.factors else policies
+
+    def words(self) -> str:
+        """In words, such as "minimum_wage 22 from period 3, factors on crra"."""
+        listed = [f"{name} {value:g}" for name, value in self.choices.chosen.items()]
+        if listed and self.period is not None:
+            listed[-1] += f" from period {self.period}"
+        return ", ".join([*listed, *(f"factors on {name}" for name in self.factors)])
+
+
+class Law(NamedTuple):
+    """What is imposed on whoever plays in an economy."""
+
+    replaced: tuple[tuple[str, ReplaceParts], ...] = ()
+    """What becomes of choices, one after another: agent types, and what replaces parts of all that they choose."""
+    factors: Mapping[str, tuple[float, ...]] = {}
+    """On numbers of the economy, by period; see `rbc_marl.vector_env.VectorEconomy.impose`."""
+
+    def of(self, indices: Mapping[str, Tensor], state: EconomyState | None) -> dict[str, Tensor]:
+        """What becomes of the choices of everybody.
+
+        Args:
+            indices: By agent type, of B economies, however the heads of a type are laid out.
+            state: At the start of the period.
+
+        Raises:
+            ConfigError: Choices are imposed, and there is no state, which says the period.
+        """
+        played = dict(indices)
+        if self.replaced and state is None:
+            raise ConfigError("what is imposed depends on the period; call act(observation, state=...)")
+        for agent_type, strategy in self.replaced:
+            assert state is not None  # as was checked
+            own = played[agent_type]
+            heads = own if own.dim() == 3 else own.reshape(len(own), -1, 1)
+            played[agent_type] = strategy.decide(heads, {}, None, state).reshape(own.shape)
+        return played
+
+    def then(self, later: Law) -> Law:
+        """Both: of choices that both replace the later ones count, and factors multiply, period by period."""
+        factors = {**self.factors, **later.factors}
+        for name in self.factors.keys() & later.factors.keys():
+            one, two = self.factors[name], later.factors[name]
+            pairs = zip_longest(one, two)
+            factors[name] = tuple((one[-1] if a is None else a) * (two[-1] if b is None else b) for a, b in pairs)
+        return Law((*self.replaced, *later.replaced), factors)
+
+
+Act = Callable[..., dict[str, Tensor]]
+
+
+def law_of(policies: Policies) -> Law:
+    """What is imposed on policies; nothing, where they do not say."""
+    law: Law = getattr(policies, "law", Law())
+    return law
+
+
+def freely(policies: Policies) -> Act:
+    """How policies act before what is imposed on them replaces anything, called as their ``act``."""
+    act: Act = getattr(policies, "act_freely", policies.act)
+    return act
+
+
+def chooser_of(policies: Policies) -> Policies:
+    """Whoever chooses beneath what is imposed."""
+    while isinstance(policies, ImposedPolicies):
+        policies = policies.base
+    return policies
+
+
+class UnderLaw(ABC):
+    """Policies on which something may be imposed, whatever they would choose.
+
+    Attributes:
+        law: What is imposed.
+    """
+
+    law: Law
+
+    @abstractmethod
+    def act_freely(
+        self,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+        *,
+        state: EconomyState | None = None,
+    ) -> dict[str, Tensor]:
+        """What they choose before anything is replaced; as `act`."""
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+        *,
+        state: EconomyState | None = None,
+    ) -> dict[str, Tensor]:
+        """Decide for one period; see `rbc_marl.policies.Policies`.
+
+        Raises:
+            ConfigError: There is no state, and something that was chosen depends on it.
+        """
+        return self.law.of(self.act_freely(observation, generator, greedy, state=state), state)
+
+
+class ImposedPolicies(UnderLaw):
+    """Policies that decide everything but what is imposed.
+
+    Attributes:
+        base: Whoever decides.
+        law: What is imposed, on the base already or here.
+        config: The economy.
+        encoding: Of the observations.
+        device: Where everything is.
+    """
+
+    def __init__(self, base: Policies, law: Law) -> None:
+        self.base, self.law = base, law_of(base).then(law)
+        self.config, self.encoding, self.device = base.config, base.encoding, base.device
+
+    def act_freely(
+        self,
+        observation: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+        *,
+        state: EconomyState | None = None,
+    ) -> dict[str, Tensor]:
+        """Decide for one period, before anything is replaced; see `rbc_marl.policies.Policies`."""
+        return freely(self.base)(observation, generator, greedy, state=state)
+
+
+def imposed_in_training(info: Mapping[str, Any]) -> Treatment:
+    """What the training of saved policies imposed (`rbc_marl.policies.saved.PolicySet.info`).
+
+    Raises:
+        ConfigError: It is not valid.
+    """
+    return Treatment.parse(info.get(IMPOSED, {}), f"policies.json: info.{IMPOSED}")
+
+
+def as_trained(policies: Policies) -> Policies:
+    """Saved policies under what their training imposed, which is a part of the economy that they know.
+
+    Args:
+        policies: Of `rbc_marl.load`; all others have no training, and are returned as they are.
+
+    Raises:
+        ConfigError: Something that was imposed is no choice of the economy, which is not that of training.
+    """
+    return imposed_in_training(getattr(policies, "info", {})).on(policies)
 
 
 class ReplaceParts:

@@ -22,6 +22,7 @@ from rbc_marl.policies import Policies
 from rbc_marl.policies.deviating import side_stream
 from rbc_marl.policies.distributions import MASKED_LOGIT
 from rbc_marl.policies.draws import Draw, Source, drawn
+from rbc_marl.policies.imposed import UnderLaw, freely, law_of
 from rbc_marl.policies.stacked import mask_of_rows
 from rbc_marl.settings import Section
 
@@ -83,14 +84,15 @@ def tremble(
     return played, replaced
 
 
-class TremblingPolicies:
+class TremblingPolicies(UnderLaw):
     """Policies of which chance replaces some actions: see `Trembles`, and `rbc_marl.policies.Policies`.
 
     What the policies draw is the same with trembles as without, and so is what trembles, whatever the policies choose:
-    the same deviation can be compared with none where everybody else trembles.
+    the same deviation can be compared with none where everybody else trembles. What is imposed replaces trembles too.
 
     Attributes:
         base: The policies, with a deviation or without.
+        law: What is imposed on them.
         trembles: How often.
         config: The economy.
         encoding: Of the observations.
@@ -106,12 +108,12 @@ class TremblingPolicies:
             agent_type: Of those who never tremble; empty for nobody.
             agent: Number of the one agent who never trembles; None: nobody of that type does.
         """
-        self.base, self.trembles = base, trembles
+        self.base, self.law, self.trembles = base, law_of(base), trembles
         self.config, self.encoding, self.device = base.config, base.encoding, base.device
         self._steady, self._agent = agent_type, agent
 
     @torch.no_grad()
-    def act(
+    def act_freely(
         self,
         observation: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
@@ -119,8 +121,8 @@ class TremblingPolicies:
         *,
         state: EconomyState | None = None,
     ) -> dict[str, Tensor]:
-        """Decide for one period; see `rbc_marl.policies.Policies`."""
-        indices = self.base.act(observation, generator, greedy, state=state)
+        """Decide for one period, before anything that is imposed; see `rbc_marl.policies.Policies`."""
+        indices = freely(self.base)(observation, generator, greedy, state=state)
         agents = {t: self.config.agents(t) for t in AGENT_TYPES}
         actions = {t: index.reshape(len(index), agents[t], -1) for t, index in indices.items()}
         free = {t: torch.zeros(sum(head_sizes(self.config, t)), device=self.device) for t in AGENT_TYPES}

@@ -21,6 +21,7 @@ from rbc_marl.analysis.tables import TRAINED, columns_of, training_summary
 from rbc_marl.analysis.taxes import tax_panels
 from rbc_marl.analysis.verdicts import deviator
 from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import imposed_in_training
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.report import verdict
 from rbc_marl.report.sources import BestResponses, Run, Source, Sweep
@@ -143,13 +144,15 @@ def _of_run(run: Run, trust: bool, played: Episodes | None) -> Part:
         iterations = int(run.progress["training_iteration"].iloc[-1])
         numbers = tuple(_last_results(run.progress.iloc[-1]))
         return Part(run.title, verdict.of_training(iterations), (learned,), numbers, run.notes, run.how)
-    policies = load_policies(run.checkpoint, trust=trust)
+    saved = load_policies(run.checkpoint, trust=trust)
+    law = imposed_in_training(saved.info)
+    policies = law.on(saved)
     config, seed = policies.config, _SEED
     played = played_for_report(policies) if played is None else played
     count = played.num_episodes
     evaluation, shoppers = Evaluation.of(played), shopping(policies, seed=seed)
     values = {**evaluation.means, **evaluation.indicators}
-    rules = str(policies.info.get("rules", BEST))
+    rules = str(saved.info.get("rules", BEST))
     became = outcome(config, evaluation.means, rules)
     sentences = verdict.of_economy(config, became, values, shoppers.share, rules)
     charts = (*episodes.paths(played), *episodes.roll_out(played), *episodes.money(played))
@@ -170,6 +173,7 @@ def _of_run(run: Run, trust: bool, played: Episodes | None) -> Part:
     row = {"arm": run.title, "seed": run.seed or 0, "outcome": became, **values, **composition(played)}
     row |= shoppers.numbers()
     how = {**run.how, "played": f"{count} episodes with seed {seed}", "policies": str(run.checkpoint)}
+    how |= {"imposed": law.words()} if law.chosen else {}
     numbers = tuple(_quantities(row, evaluation.standard_errors))
     return Part(run.title, _sentences(sentences, run.best_responses), sections, numbers, run.notes, how, row)
 

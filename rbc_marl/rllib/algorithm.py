@@ -36,7 +36,7 @@ from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.curriculum import Schedule, build_curriculum, parse_curriculum
 from rbc_marl.errors import ConfigError
 from rbc_marl.policies.build import NetworkSpec, build_network
-from rbc_marl.policies.imposed import Treatment
+from rbc_marl.policies.imposed import IMPOSED, Treatment
 from rbc_marl.policies.logit_response import LogitResponse
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import check_finite_weights, save_policies
@@ -422,6 +422,8 @@ class EconomyPPO(PPO):
             "seed": self.config.seed,
             "rules": self.config.rules,
         }
+        if self.config.imposed.chosen:  # evaluations impose it again
+            info[IMPOSED] = self.config.imposed.chosen
         save_policies(folder, economy, encoding, networks, specs, info)
 
     def networks(self) -> dict[str, PolicyNetwork]:

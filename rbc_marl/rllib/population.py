@@ -35,6 +35,7 @@ from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase, Schedule
 from rbc_marl.errors import ConfigError, NonFiniteError, UserError
 from rbc_marl.policies.build import build_network
+from rbc_marl.policies.imposed import IMPOSED
 from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import save_policies
 from rbc_marl.policies.slabs import keep_freed_memory
@@ -193,6 +194,8 @@ class Population:
             "seed": self.seeds[run],
             "rules": self.config.rules,
         }
+        if self.config.imposed.chosen:  # evaluations impose it again
+            info[IMPOSED] = self.config.imposed.chosen
         save_policies(path, economy, encoding, self.networks(run), specs, info)
         state = {"seed": self.seeds[run], "learner": self.learner.state_of(run), "results": self._results.state()}
         content = io.BytesIO()

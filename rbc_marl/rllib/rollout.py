@@ -180,8 +180,7 @@ class EpisodeCollector:
         rules: dict[str, Rules] = config.scripted.chosen
         shared = {each: ScriptedPolicies(self.economy, each, self.encoding, device) for each in set(rules.values())}
         self.scripted = {agent_type: shared[each] for agent_type, each in rules.items()}
-        self.imposed = config.imposed
-        self._replaced = self.imposed.choices.strategies(self.economy, self.imposed.period)
+        self.law = config.imposed.law(self.economy)
         self.env: VectorEconomy | None = None
         self.compiled = CompiledPeriods(self.whole_period)
 
@@ -191,7 +190,7 @@ class EpisodeCollector:
             self.env = VectorEconomy(
                 self.economy, num_envs=count, device=self.device, autoreset=False, encoding=self.encoding
             )
-            self.env.impose(self.imposed.factors)
+            self.env.impose(self.law.factors)
         return self.env
 
     def collect(
@@ -302,9 +301,7 @@ class EpisodeCollector:
             actions, trembled = tremble(self.economy, behaviour.trembles, actions, masks, source)
         column = {"observations": observation, "actions": actions, "logp": logp, "trembled": trembled}
         # What is imposed is a part of the world: agents learn what comes of their own choices in it.
-        played = dict(actions)
-        for agent_type, strategy in self._replaced:
-            played[agent_type] = strategy.decide(played[agent_type], observation, None, state)
+        played = self.law.of(actions, state)
         shaped = {"firm": played["firm"].squeeze(-1), "government": played["government"].flatten()}
         return column, {**played, **shaped}
 

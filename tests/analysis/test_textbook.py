@@ -21,6 +21,7 @@ from rbc_marl.analysis.upper_bounds import lacks_bounds
 from rbc_marl.choices import head_sizes
 from rbc_marl.economy import Actions, initial_state, period, residuals
 from rbc_marl.economy.own_choices import require_own_values
+from rbc_marl.policies.imposed import Imposed, Treatment
 from rbc_marl.policies.scripted import ScriptedPolicies
 from rbc_marl.policies.strategies import rule_names
 from rbc_marl.presets import find_file
@@ -165,6 +166,15 @@ def test_one_wrong_choice_costs_what_the_formula_says():
     expected = elasticity * math.log(480 / 240) - 0.002 * (480 - 240)
     assert float(found.gain[t]) == pytest.approx(expected, rel=2e-3)
     assert float(found.share[t]) == pytest.approx(expected, rel=2e-3)  # a share g of consumption is worth log(1 + g)
+
+
+def test_no_alternative_gains_where_choices_are_imposed_and_numbers_that_are_imposed_count():
+    plan = nearest_plan()
+    bound = Imposed(hours=240.0).on(plan)
+    assert float(euler_errors(bound, "consumer", greedy=True).share.max()) < 1e-12
+    assert float(euler_errors(plan, "firm", greedy=True).share.max()) < 2e-3
+    lasting = Treatment.parse({"factors": {"depreciation": [1, 0.1]}}, "law").on(plan)  # capital lasts: invest less
+    assert float(euler_errors(lasting, "firm", greedy=True).share.max()) > 0.01
 
 
 def test_gains_of_drawn_play_are_means_over_the_same_draws():

@@ -63,10 +63,10 @@ QUICK = BestResponseSettings(
 )
 
 
-def plant(folder, config=SHOPS, tempted=3.0):
+def plant(folder, config=SHOPS, tempted=3.0, **info):
     """Policies without a run: firm 0 posts the highest price, and firm 1 mostly the lowest.
 
-    Consumers ask for one unit of each good and do not work; there is no tax.
+    Consumers ask for one unit of each good and do not work; there is no tax. ``info`` is saved with them.
     """
     networks = {}
     for agent_type in ("consumer", "firm", "government"):
@@ -82,7 +82,7 @@ def plant(folder, config=SHOPS, tempted=3.0):
     firm.private_layer.weight[0, -1] = 1.0  # sees whether it is the last firm
     firm.action_head.bias[len(config.price_choices) - 1] = 12.0
     firm.action_head.weight[0, 0] = 12.0 + tempted
-    save_policies(folder, config, "symlog", networks, dict.fromkeys(networks, NETWORK), {"seed": 5})
+    save_policies(folder, config, "symlog", networks, dict.fromkeys(networks, NETWORK), {"seed": 5, **info})
     return networks
 
 
