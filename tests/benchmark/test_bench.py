@@ -149,7 +149,7 @@ def test_parts_that_need_ray_are_left_out_unless_they_are_asked_for(monkeypatch)
     monkeypatch.setattr(bench, "has_ray", lambda: False)
     monkeypatch.setattr(bench, "PARTS", dict.fromkeys(bench.PARTS, lambda *_: {"measured": True}))
     result = bench.run()
-    assert result["skipped"] == ["populations: Ray is not installed", "living: Ray is not installed"]
+    assert result["skipped"] == [f"{part}: Ray is not installed" for part in ("populations", "compiled", "living")]
     assert "economy" in result and "living" not in result
 
 

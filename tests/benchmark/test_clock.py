@@ -9,7 +9,7 @@ from rbc_marl import ConfigError, preset
 from rbc_marl.benchmark import clock, stepping
 from rbc_marl.benchmark.clock import Limit, in_turn
 from rbc_marl.benchmark.training import QUICKSTART, algorithm_config, bare_loop
-from tests.rllib.test_accelerator import HostGenerator
+from tests.rllib.test_accelerator import draw_nothing
 
 CONFIG = preset("open", num_consumers=3, num_firms=2, horizon=2)
 
@@ -98,7 +98,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(device, message):
 
 def test_what_is_measured_lives_on_the_device_that_was_asked_for(monkeypatch):
     """Tensors of the device "meta" mixed with those of a CPU are an error."""
-    monkeypatch.setattr(torch, "Generator", HostGenerator)
+    draw_nothing(monkeypatch)
     observation, *_ = stepping._stepper(CONFIG, 4, "meta")()
     assert {x.device.type for x in observation.values()} == {"meta"}
     loop = bare_loop(CONFIG, 4, "meta", QUICKSTART)

@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rbc_marl.policies import stacked
+from rbc_marl.policies.draws import Draw
 from rbc_marl.rllib import population as population_module
 from rbc_marl.rllib.population import Population
 from tests.host_reads import Copies, NoHostReads
@@ -31,6 +32,13 @@ class HostGenerator(torch.Generator):
         return super().__new__(cls, "cpu")
 
 
+def draw_nothing(monkeypatch):
+    """Draws on a device without numbers are operations like others, with a generator of the host or none."""
+    draws = Draw.of
+    monkeypatch.setattr(torch, "Generator", HostGenerator)
+    monkeypatch.setattr(Draw, "of", lambda self, rows, generator: draws(self, rows, None))
+
+
 class Recorder(TorchDispatchMode):
     """Notes every operation with the shapes of what it is given."""
 
@@ -47,7 +55,7 @@ class Recorder(TorchDispatchMode):
 @pytest.fixture
 def meta(monkeypatch):
     """Populations live on the device without numbers."""
-    monkeypatch.setattr(torch, "Generator", HostGenerator)
+    draw_nothing(monkeypatch)
     monkeypatch.setattr(population_module, "get_device", lambda *_: META)
     monkeypatch.setattr(stacked, "_check", lambda *_: None)  # compares numbers, once, before anything is trained
 
