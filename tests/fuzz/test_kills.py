@@ -51,9 +51,9 @@ twins:
 
 
 def is_of_the_clock(name):
-    """Whether a number that a run reports differs from run to run, as times do, or says how often it was begun."""
+    """Whether a number that a run reports differs from run to run, as times do, or says what was lost or begun anew."""
     others = ("date", "env_runners/sample", "iterations_since_restore")
-    return name in others or name.startswith(("time_", "timers/", "perf/")) or "throughput" in name
+    return name in others or name.startswith(("time_", "timers/", "perf/", "fault_tolerance/")) or "throughput" in name
 
 
 @pytest.mark.parametrize("runners", [0, 2])
