@@ -419,11 +419,9 @@ class EconomyPPO(PPO):
         info = {
             "training_iteration": self.training_iteration,
             "env_steps": self._env_steps(),
-            "seed": self.config.seed,
-            "rules": self.config.rules,
+            **{"seed": self.config.seed, "rules": self.config.rules},
+            **({IMPOSED: imposed} if (imposed := self.config.imposed.chosen) else {}),  # evaluations impose it again
         }
-        if self.config.imposed.chosen:  # evaluations impose it again
-            info[IMPOSED] = self.config.imposed.chosen
         save_policies(folder, economy, encoding, networks, specs, info)
 
     def networks(self) -> dict[str, PolicyNetwork]:
