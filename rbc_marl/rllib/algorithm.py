@@ -416,12 +416,10 @@ class EconomyPPO(PPO):
         economy, encoding = economy_of(self.config)
         networks = self.networks()
         specs = {agent_type: network_spec(self.config, agent_type) for agent_type in AGENT_TYPES}
-        info = {
-            "training_iteration": self.training_iteration,
-            "env_steps": self._env_steps(),
-            **{"seed": self.config.seed, "rules": self.config.rules},
-            **({IMPOSED: imposed} if (imposed := self.config.imposed.chosen) else {}),  # evaluations impose it again
-        }
+        info: dict[str, Any] = {"training_iteration": self.training_iteration, "env_steps": self._env_steps()}
+        info |= {"seed": self.config.seed, "rules": self.config.rules}
+        if self.config.imposed.chosen:  # evaluations impose it again
+            info[IMPOSED] = self.config.imposed.chosen
         save_policies(folder, economy, encoding, networks, specs, info)
 
     def networks(self) -> dict[str, PolicyNetwork]:
