@@ -86,7 +86,7 @@ bench: $(STAMP)  ## measure the speed of the economy, of sampling and of trainin
 	$(BIN)/rbc-marl bench --threads 1 --out results/bench.json --out results/bench.md --out results/bench.png
 
 evidence: $(STAMP)  ## make the tables of docs/evidence anew: hours; goes on where it stopped
-	for name in market closed curriculum curriculum_closed curriculum_flat curriculum_paper taxes taxes_consumers; do \
+	for name in market closed curriculum curriculum_closed curriculum_flat curriculum_paper taxes taxes_consumers few_exports; do \
 	  $(BIN)/rbc-marl sweep rllib_configs/sweeps/$$name.yaml || exit 1; \
 	  cp results/$$name/table.csv docs/evidence/$$name.csv; \
 	done

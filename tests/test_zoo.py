@@ -125,14 +125,15 @@ def test_the_zoo_is_small():
 
 
 @pytest.mark.long
-def test_the_numbers_of_a_certificate_are_computed_again(tmp_path):
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_the_numbers_of_a_certificate_are_computed_again(tmp_path, name):
     """Of the government alone: all agents take many minutes."""
-    folder = zoo()["open_rbc"] / "best_response"
+    folder = zoo()[name] / "best_response"
     content = json.loads((folder / certificates.FILE_NAME).read_text(encoding="utf-8"))
     (claim,) = content["checkpoints"]
     claim["agents"] = [agent for agent in claim["agents"] if agent["agent_type"] == "government"]
     content["sha256"] = certificates._digest({name: x for name, x in content.items() if name != "sha256"})
     shutil.copytree(folder / certificates.DEVIATIONS_FOLDER, tmp_path / certificates.DEVIATIONS_FOLDER)
     (tmp_path / certificates.FILE_NAME).write_text(json.dumps(content), encoding="utf-8")
-    lines = certificates.verify(tmp_path, find_checkpoint("open_rbc"), log=lambda text: None)
+    lines = certificates.verify(tmp_path, find_checkpoint(name), log=lambda text: None)
     assert lines[0].startswith("government gains at least") and lines[-1].startswith("verified: every number of ")
