@@ -16,7 +16,7 @@ from rbc_marl.config import EconomyConfig, resolve_config
 from rbc_marl.economy import Actions, EconomyState, Flows, Number, initial_state, period
 from rbc_marl.economy.audit import try_parts
 from rbc_marl.economy.parameters import LABOUR_DISUTILITY_SCALE, check_parameters, own_number
-from rbc_marl.economy.shocks import Seeds, impose, in_force, seed_from
+from rbc_marl.economy.shocks import Seeds, impose, seed_from
 from rbc_marl.errors import ConfigError, one_of, shown
 from rbc_marl.observations import Encoding, observe
 from rbc_marl.processes import Shocks
@@ -182,11 +182,6 @@ class VectorEconomy:
             if not each or not all(isinstance(x, float | int) and 0.0 <= x < math.inf for x in each):
                 raise ConfigError(f"factors on {name} are {shown(each)}; give a list of numbers of at least 0")
         self.imposed = {name: tuple(map(float, each)) for name, each in factors.items()}
-
-    def parameter_tensors(self, state: EconomyState) -> dict[str, Tensor]:
-        """Numbers in place of the configuration's own in the period that begins with a state, each [B]."""
-        one_each = torch.ones(self.num_envs, device=self.device, dtype=self.dtype)
-        return {name: number * one_each for name, number in (in_force(state, self.parameters) or {}).items()}
 
     @property
     def labour_disutility_scale(self) -> Number:

@@ -17,7 +17,7 @@ from rbc_marl.analysis.metrics import EpisodeMetrics, period_quantities
 from rbc_marl.choices import decode, index_dtype
 from rbc_marl.config import AGENT_TYPES
 from rbc_marl.curriculum import Phase
-from rbc_marl.economy import EconomyState, Flows, Number, period, shocks
+from rbc_marl.economy import EconomyState, Number, period, shocks
 from rbc_marl.economy.own_choices import market_of
 from rbc_marl.economy.shocks import seed_of_generator
 from rbc_marl.observations import observe
@@ -217,53 +217,24 @@ class EpisodeCollector:
         env.set_parameters(behaviour.parameters)
         observation = env.reset(self._shock_seeds(generator, is_greedy=not behaviour.explore))
         metrics = EpisodeMetrics(self.economy)
-        play = self._play_compiled if behaviour.is_compiled else self._play
+        play = self.compiled.play if behaviour.is_compiled else self.whole_period
+        if not behaviour.is_compiled:  # numbers that are the economy's own cost operations, and compiled code a form
+            behaviour = replace(behaviour, parameters=env.parameters)
         periods: list[PeriodColumns] = []
         for _ in range(self.economy.horizon):
-            column, observation = play(modules, observation, behaviour, generator, metrics)
-            periods.append(column)
+            # The rollout is stacked outside: a learner could not use tensors of this mode.
+            with torch.inference_mode(not behaviour.is_compiled):
+                played = play(modules, observation, env.require_state(), behaviour, generator)
+            periods.append({"observations": observation, **played.column})
+            env.enter(played.state)
+            metrics.add_quantities(played.quantities)
+            observation = played.observation
             after_period()
         columns: dict[str, Any] = {
             name: {key: torch.stack([period[name][key] for period in periods]) for key in column}
             for name, column in periods[0].items()
         }
         return Rollout(**columns), metrics.result()
-
-    def _play(
-        self,
-        modules: MultiRLModule,
-        observation: dict[str, Tensor],
-        behaviour: BehaviourSettings,
-        generator: Generators,
-        metrics: EpisodeMetrics,
-    ) -> tuple[PeriodColumns, dict[str, Tensor]]:
-        """Play the next period: what a rollout keeps of it, and the observation after it."""
-        env = self.env
-        assert env is not None  # `collect` has made it
-        with torch.inference_mode():  # the rollout is stacked outside: a learner could not use such tensors
-            state = env.require_state()
-            column, indices = self._decide(modules, observation, state, behaviour, generator)
-            seen, _, _, flows = env.step(indices)
-            parameters = env.parameter_tensors(state) if behaviour.keeps_market else {}
-            column |= self._outcome(state, flows, behaviour, parameters)
-            metrics.add(state, flows)
-        return column, seen
-
-    def _play_compiled(
-        self,
-        modules: MultiRLModule,
-        observation: dict[str, Tensor],
-        behaviour: BehaviourSettings,
-        generator: Generators,
-        metrics: EpisodeMetrics,
-    ) -> tuple[PeriodColumns, dict[str, Tensor]]:
-        """The same by compiled code."""
-        env = self.env
-        assert env is not None
-        played = self.compiled.play(modules, observation, env.require_state(), behaviour, generator)
-        env.enter(played.state)
-        metrics.add_quantities(played.quantities)
-        return {"observations": observation, **played.column}, played.observation
 
     def whole_period(
         self,
@@ -273,15 +244,20 @@ class EpisodeCollector:
         behaviour: BehaviourSettings,
         source: Source,
     ) -> Played:
-        """A whole period as a pure function, to be compiled: decide, play, observe."""
+        """A whole period as a pure function, which can be compiled: decide, play, observe."""
         column, indices = self._decide(modules, observation, state, behaviour, source)
-        del column["observations"]
         actions = decode(self.economy, **indices, dtype=state.price.dtype)
         after, flows = period(self.economy, state, actions, behaviour.parameters)
         one_each = torch.ones_like(state.time)
         in_force = shocks.in_force(state, behaviour.parameters) or {}
         parameters = {name: number * one_each for name, number in in_force.items()} if behaviour.keeps_market else {}
-        column |= self._outcome(state, flows, behaviour, parameters)
+        column["rewards"] = {
+            "consumer": flows.consumer_reward,
+            "firm": flows.firm_reward,
+            "government": flows.government_reward.unsqueeze(-1),
+        }
+        column["market"] = market_of(self.economy, state, flows)._asdict() if behaviour.keeps_market else {}
+        column["parameters"] = parameters
         quantities = torch.stack(tuple(period_quantities(self.economy, state, flows).values()))
         return Played(column, observe(self.economy, after, self.encoding), after, quantities)
 
@@ -299,23 +275,11 @@ class EpisodeCollector:
         if behaviour.trembles:
             masks = {t: modules[t].network.log_mask for t in AGENT_TYPES}
             actions, trembled = tremble(self.economy, behaviour.trembles, actions, masks, source)
-        column = {"observations": observation, "actions": actions, "logp": logp, "trembled": trembled}
+        column = {"actions": actions, "logp": logp, "trembled": trembled}
         # What is imposed is a part of the world: agents learn what comes of their own choices in it.
         played = self.law.of(actions, state)
         shaped = {"firm": played["firm"].squeeze(-1), "government": played["government"].flatten()}
         return column, {**played, **shaped}
-
-    def _outcome(
-        self, state: EconomyState, flows: Flows, behaviour: BehaviourSettings, parameters: dict[str, Tensor]
-    ) -> PeriodColumns:
-        """What a rollout keeps of what came of the decisions."""
-        rewards = {
-            "consumer": flows.consumer_reward,
-            "firm": flows.firm_reward,
-            "government": flows.government_reward.unsqueeze(-1),
-        }
-        market = market_of(self.economy, state, flows)._asdict() if behaviour.keeps_market else {}
-        return {"rewards": rewards, "market": market, "parameters": parameters}
 
     def _shock_seeds(self, generator: Generators, *, is_greedy: bool) -> list[int] | None:
         """Seeds of shocks and starts of the episodes that generators are about to draw for."""

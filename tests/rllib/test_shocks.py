@@ -72,14 +72,13 @@ def test_a_run_that_is_resumed_ends_where_an_uninterrupted_one_ends(tmp_path):
 
 
 def test_own_choices_are_valued_at_the_numbers_in_force():
-    env = EconomyEnvRunner(config()).env
-    env.reset([5])
-    state = env.require_state()
-    numbers = env.parameter_tensors(state)
-    assert torch.equal(numbers["technology"], state.shocks["technology"][:, 0])
-    env.step(env.sample_actions())
-    numbers = env.parameter_tensors(env.require_state())
-    assert torch.equal(numbers["export_quota"], state.shocks["export_quota"][:, 1]) and "firms" not in numbers
+    runner = EconomyEnvRunner(config(logit_response={"basket": 0.3, "work": 2.5}))
+    (rollout,) = runner.sample()
+    numbers, paths = rollout.parameters, runner.env.require_state().shocks
+    assert set(numbers) >= {"technology", "export_quota"} and "firms" not in numbers
+    for name in ("technology", "export_quota"):
+        horizon = len(numbers[name])
+        assert torch.equal(numbers[name], paths[name][:, :horizon].T)
 
 
 def test_own_choices_are_not_valued_where_workers_differ():
