@@ -38,6 +38,8 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 """What is measured, by name."""
 NEEDS_RAY = ("populations", "compiled", "living")
 """Parts that say nothing without Ray. Of the others, those that train measure the bare loop alone."""
+STARTS_RAY = ("sampling", "training", "sizes", *NEEDS_RAY)
+"""Parts that use Ray where it is installed."""
 Save = Callable[[dict[str, Any]], object]
 
 

@@ -12,7 +12,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +19,9 @@ from typing import Any, NamedTuple
 import torch
 
 from rbc_marl.benchmark.clock import Limit
+from rbc_marl.benchmark.stepping import calls_per_second, stepper
 from rbc_marl.config import EconomyConfig
 from rbc_marl.errors import UserError, one_line, one_of
-from rbc_marl.vector_env import VectorEconomy
 
 SIZES = (1, 128)
 """Environments side by side."""
@@ -155,19 +154,13 @@ def _rate_of(name: str, interpreter: Path, seconds: float) -> dict[str, float]:
 
 def _own_rate(config: EconomyConfig, size: int, seconds: float) -> float:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # so that CPU time is what is measured
     try:
-        batch = VectorEconomy(config, num_envs=size)
-        batch.reset()
-        actions = batch.sample_actions()
-        batch.step(actions)
-        count, start = 0, time.process_time()
-        while (taken := time.process_time() - start) < seconds:
-            batch.step(actions)
-            count += 1
+        step = stepper(config, size, "cpu")
+        step()
+        return size * calls_per_second(step, "cpu", seconds)
     finally:
         torch.set_num_threads(before)
-    return count * size / taken
 
 
 def _run(command: list[str], problem: str) -> str:

@@ -47,7 +47,7 @@ def measure_economy(
         step of the largest batch (`rbc_marl.benchmark.floor`), with the ``ratio`` of a step to it.
     """
     limit = limit or Limit()
-    contenders: dict[str, Contender] = {str(size): (size, _stepper(config, size, device)) for size in BATCH_SIZES}
+    contenders: dict[str, Contender] = {str(size): (size, stepper(config, size, device)) for size in BATCH_SIZES}
     contenders["scalar"] = (1, _scalar_stepper(config))
     rates = measure_rates(contenders, device, rounds, seconds / len(contenders), limit)
     medians = {name: statistics.median(values) for name, values in rates.items()}
@@ -101,11 +101,11 @@ def measure_rates(
         if turn and not limit.allows(f"{rounds - turn} of {rounds} turns"):
             break
         for name, (steps, call) in contenders.items():
-            rates[name].append(steps * _calls_per_second(call, device, seconds))
+            rates[name].append(steps * calls_per_second(call, device, seconds))
     return rates
 
 
-def _calls_per_second(call: Callable[[], object], device: str, seconds: float) -> float:
+def calls_per_second(call: Callable[[], object], device: str, seconds: float) -> float:
     """Calls a second over at least some seconds. A device is waited for before the clock is read."""
     count, block, start = 0, 1, now(device)
     while (elapsed := now(device) - start) < seconds:
@@ -116,7 +116,7 @@ def _calls_per_second(call: Callable[[], object], device: str, seconds: float) -
     return count / elapsed
 
 
-def _stepper(config: EconomyConfig, size: int, device: str) -> Callable[[], object]:
+def stepper(config: EconomyConfig, size: int, device: str) -> Callable[[], object]:
     """One period of a batch of economies."""
     batch = VectorEconomy(config, num_envs=size, device=device)
     batch.reset()

@@ -105,7 +105,7 @@ def bench(
 
         torch.set_num_threads(threads)
     with ExitStack() as stack:
-        if has_ray() and set(parts) & {"sampling", "training", "sizes", *benchmark.NEEDS_RAY}:
+        if has_ray() and set(parts) & set(benchmark.STARTS_RAY):
             from rbc_marl.experiments.ray_session import RayOptions, quieten, ray_session
 
             quieten(0)

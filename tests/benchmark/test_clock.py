@@ -99,7 +99,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(device, message):
 def test_what_is_measured_lives_on_the_device_that_was_asked_for(monkeypatch):
     """Tensors of the device "meta" mixed with those of a CPU are an error."""
     draw_nothing(monkeypatch)
-    observation, *_ = stepping._stepper(CONFIG, 4, "meta")()
+    observation, *_ = stepping.stepper(CONFIG, 4, "meta")()
     assert {x.device.type for x in observation.values()} == {"meta"}
     loop = bare_loop(CONFIG, 4, "meta", QUICKSTART)
     observations, actions, *_ = loop.play()
