@@ -183,7 +183,7 @@ def _rivals(figures: Mapping[str, Any]) -> Iterator[Row]:
     for name, values in figures.items():
         for size, rate in values["steps_per_second"].items():
             label = f"{name} ({values['what']}), {size} side by side"
-            held = (ours[size] / rate, "is rbc_marl") if rate is not ours[size] else ()
+            held = (rate / ours[size], "rbc_marl") if rate is not ours[size] else ()
             yield Row("rivals", label, rate, "steps/s", *held)
 
 

@@ -105,7 +105,7 @@ def test_the_table_has_them_side_by_side():
         "vmas": {"what": "simple_spread, 3 agents", "steps_per_second": {"1": 1000.0, "128": 30000.0}},
     }
     words = tables.markdown({"machine": {}, "size": {"consumers": 1, "firms": 1, "periods": 1}, "rivals": values})
-    assert "| rivals | vmas (simple_spread, 3 agents), 128 side by side | 30,000 steps/s | 3 x is rbc_marl |" in words
+    assert "| rivals | vmas (simple_spread, 3 agents), 128 side by side | 30,000 steps/s | 0.333 x rbc_marl |" in words
 
 
 @pytest.mark.long
