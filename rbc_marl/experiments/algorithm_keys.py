@@ -289,9 +289,10 @@ def set_keys(config: AlgorithmConfig, checked: Mapping[str, Any], places: Mappin
             getattr(config, section)(**calls)
         except Exception as error:
             where, reason = {name: places[name] for name in calls}, first_line(error)
-            own = next((name for name in where if re.match(rf"{name}\b", reason)), None)
-            if isinstance(error, ConfigError) and own is not None:  # ours already say what is wrong with which key
-                raise ConfigError(where[own] + reason.removeprefix(own)) from error
+            # Ours begin with the key that is wrong, which another method may have set.
+            own = next((name for name in checked if re.match(rf"{name}\b", reason)), None)
+            if isinstance(error, ConfigError) and own is not None:
+                raise ConfigError(places[own] + reason.removeprefix(own)) from error
             named = [place for name, place in where.items() if name in reason] or list(where.values())[:1]
             raise ConfigError(f"{', '.join(named)}: {reason}") from error
 

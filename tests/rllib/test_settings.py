@@ -179,6 +179,8 @@ def test_evaluation_needs_no_economy_for_every_learner():
         ),
         ("stop.evaluation/env_runners/hours=900", "small.stop.evaluation/env_runners/hours needs evaluations; give"),
         ("vf_clip_param=0.01", "small.config.vf_clip_param is 0.01, which EconomyPPO does not read"),
+        ("clip_rewards=true", "small.config.clip_rewards is True, which EconomyPPO does not read"),
+        ("torch_compile_learner=true", "small.config.torch_compile_learner is True, which EconomyPPO does not read"),
     ],
 )
 def test_a_file_that_asks_for_what_cannot_be_is_refused(change, message):
