@@ -324,7 +324,8 @@ def test_population_based_training_goes_on_from_the_best_with_other_settings_in_
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
             rates = [result["learners"][t]["default_optimizer_learning_rate"] for t in AGENT_TYPES]
-            now = (result["config"]["lr"], result["num_env_steps_sampled_lifetime"], [float(rate) for rate in rates])
+            at = (result["training_iteration"], result["num_env_steps_sampled_lifetime"])
+            now = (result["config"]["lr"], at, [float(rate) for rate in rates])
             reported.setdefault(trial.trial_id, []).append(now)
 
     scheduler = PopulationBasedTraining(
@@ -349,6 +350,8 @@ def test_population_based_training_goes_on_from_the_best_with_other_settings_in_
     rates = [[rate for rate, _, _ in trial] for trial in reported.values()]
     assert any(len(set(trial)) > 1 for trial in rates)  # somebody took another's place, and another rate with it
     for trial in reported.values():
-        for i, (rate, env_steps, in_force) in enumerate(trial):
-            assert env_steps == (i + 1) * ROWS
-            assert in_force == pytest.approx([rate * (1.0 - i / 100.0)] * 3)  # the curriculum goes on where it stood
+        # Of what iteration the place is depends on when Tune saved it. What a trial goes on from must fit together.
+        for rate, (iteration, env_steps), in_force in trial:
+            assert env_steps == iteration * ROWS
+            sampled = iteration - 1  # before this iteration: the curriculum goes on where it stood
+            assert in_force == pytest.approx([rate * (1.0 - sampled / 100.0)] * 3)
