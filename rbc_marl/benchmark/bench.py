@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rbc_marl.benchmark.autocast import measure_autocast
 from rbc_marl.benchmark.clock import Limit, is_accelerator, resolve
 from rbc_marl.benchmark.compiled import measure_compiled
 from rbc_marl.benchmark.living import measure_living
@@ -32,11 +33,12 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "populations": measure_populations,
     "sizes": measure_sizes,
     "compiled": measure_compiled,
+    "autocast": measure_autocast,
     "living": measure_living,
     "threads": measure_threads,
 }
 """What is measured, by name."""
-NEEDS_RAY = ("populations", "compiled", "living")
+NEEDS_RAY = ("populations", "compiled", "autocast", "living")
 """Parts that say nothing without Ray. Of the others, those that train measure the bare loop alone."""
 STARTS_RAY = ("sampling", "training", "sizes", *NEEDS_RAY)
 """Parts that use Ray where it is installed."""

@@ -17,6 +17,7 @@ TITLES = {
     "populations": "populations: an iteration of one run with the quickstart's settings",
     "sizes": "sizes, consumers x firms: one economy; memory is the most so far",
     "compiled": "compiled rollouts: sampling with the settings of open_rbc",
+    "autocast": "autocast: an iteration whose networks multiply matrices in bfloat16",
     "living": "living: training until the outcome is living",
     "threads": "threads: by the clock",
     "rivals": "rivals: steps for each second of CPU time, one thread",
@@ -167,6 +168,13 @@ def _compiled(figures: Mapping[str, Any]) -> Iterator[Row]:
     yield Row("compiled", "compiling, or reading from disk", figures["compile_time"], "s")
 
 
+def _autocast(figures: Mapping[str, Any]) -> Iterator[Row]:
+    for name, values in figures.items():
+        for dtype, value in values["seconds"].items():
+            held = (values["ratio"], "float32") if dtype == "bfloat16" else ()
+            yield Row("autocast", f"{_economies(name)}, {dtype}", value, "s", *held)
+
+
 def _living(figures: Mapping[str, Any]) -> Iterator[Row]:
     label = f"{figures['preset']}, {figures['outcome']} after {figures['iterations']} iterations"
     yield Row("living", label, figures["seconds"], "s")
@@ -199,6 +207,7 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]] = {
     "populations": _populations,
     "sizes": _sizes,
     "compiled": _compiled,
+    "autocast": _autocast,
     "living": _living,
     "threads": _threads,
     "rivals": _rivals,

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -123,6 +123,7 @@ class EconomyPPOConfig(PPOConfig):
         self.agents_per_update: AgentsPerUpdate = defaults.agents_per_update
         self.trembles: Trembles = defaults.trembles
         self.logit_response: LogitResponse | None = None
+        self.autocast: Literal["bfloat16"] | None = None
         self.deviator: Deviator | None = None
         self.scripted: Scripted = defaults.scripted
         self.imposed: Treatment = defaults.imposed
@@ -138,6 +139,7 @@ class EconomyPPOConfig(PPOConfig):
         agents_per_update: AgentsPerUpdate | Mapping[str, int] | None = NotProvided,
         trembles: Trembles | Mapping[str, float] | None = NotProvided,
         logit_response: LogitResponse | Mapping[str, Any] | bool | None = NotProvided,
+        autocast: Literal["bfloat16"] | None = NotProvided,
         deviator: Deviator | Mapping[str, Any] | None = NotProvided,
         scripted: Scripted | Mapping[str, Any] | None = NotProvided,
         imposed: Treatment | Mapping[str, Any] | None = NotProvided,
@@ -151,14 +153,13 @@ class EconomyPPOConfig(PPOConfig):
             networks: Network by agent type: "flat", {kind: flat, hidden: [128, 128]}, or a class of one's own
                 (`NetworkSpec`); types left out keep theirs.
             curriculum: Parts of a `rbc_marl.curriculum.Curriculum`, its name, or any schedule; None for none.
-            rules: Name of the rule-based economy that the trained one is held against (by default the best of several):
-                with less than 80% of its welfare an economy counts as impaired.
+            rules: Name of the rule-based economy that tells impaired outcomes from living ones; the best of several.
             agents_per_update: How many agents of a type, drawn anew for each update, it learns from.
             trembles: {price: 0.05}: how often training replaces actions by random ones (`rbc_marl.policies.trembles`).
             logit_response: Temperatures of consumers who learn from the exact values of all alternatives of their own
                 choices (`rbc_marl.policies.logit_response`); True for the defaults, None for PPO.
-            deviator: {type: consumer, agent: 37}: one agent acts and learns through a module of its own, "deviator",
-                with its type's network unless ``network`` says otherwise; saved policies leave it out.
+            autocast: "bfloat16": networks multiply matrices in it when they act and learn (`torch.autocast`).
+            deviator: {type: consumer, agent: 37}: one agent has a module of its own; saved policies leave it out.
             scripted: {firm: monopoly}: types that follow rules, and never learn; such a run saves no policies.
             imposed: What training imposes on all, such as {choices: {income_tax: 0.2}, period: 5} (`Treatment`).
             **kwargs: As in PPOConfig.training.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 class EconomyModule(TorchRLModule, ValueFunctionAPI):
     """A policy network with a shared value head.
 
-    ``model_config`` holds ``agent_type``, ``economy`` (fields of the configuration), ``encoding`` and ``network``: all
-    plain data, but for a `NetworkSpec` that names a class of one's own.
+    ``model_config`` holds ``agent_type``, ``economy`` (fields of the configuration), ``encoding``, ``network`` and
+    ``autocast``: all plain data, but for a `NetworkSpec` that names a class of one's own.
 
     Observations come in either of two forms: a mapping with "global" [N, G] and "private" [N, A, Q] (the batched
     path; outputs have the axes [N, A, ...]), or whole observations [..., G + P] of single agents (RLlib's own
@@ -72,20 +73,36 @@ class EconomyModule(TorchRLModule, ValueFunctionAPI):
         return self._forward_train(batch, **kwargs)
 
     def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        return self.policy_alone(batch)
+
+    def policy_alone(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Logits, with a gradient: what learns without a critic needs no values."""
         shared, private, rows = self._parts(batch[Columns.OBS])
-        logits = self.network.logits(self.network.features(shared, private))
-        return {Columns.ACTION_DIST_INPUTS: logits.view(*rows, logits.shape[-1])}
+        with self._products():
+            logits = self.network.logits(self.network.features(shared, private))
+        return {Columns.ACTION_DIST_INPUTS: logits.view(*rows, logits.shape[-1]).to(shared.dtype)}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Logits and values from one pass: the value head shares the network's body."""
         shared, private, rows = self._parts(batch[Columns.OBS])
-        logits, values = self.network(shared, private)
-        return {Columns.ACTION_DIST_INPUTS: logits.view(*rows, logits.shape[-1]), Columns.VF_PREDS: values.view(rows)}
+        with self._products():
+            logits, values = self.network(shared, private)
+        logits, values = logits.view(*rows, logits.shape[-1]).to(shared.dtype), values.view(rows).to(shared.dtype)
+        return {Columns.ACTION_DIST_INPUTS: logits, Columns.VF_PREDS: values}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Values of a batch's observations: [N, A], or [...] for whole observations."""
         shared, private, rows = self._parts(batch[Columns.OBS])
-        return self.network.values(self.network.features(shared, private)).view(rows)
+        with self._products():
+            values = self.network.values(self.network.features(shared, private))
+        return values.view(rows).to(shared.dtype)
+
+    def _products(self) -> AbstractContextManager[object]:
+        """Where matrix products are of the type that ``autocast`` names; weights and outputs keep theirs."""
+        dtype = self.model_config.get("autocast")
+        if dtype is None:
+            return nullcontext()
+        return torch.autocast(self.network.log_mask.device.type, getattr(torch, dtype))
 
     def _parts(self, observation: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor, torch.Size]:
         """Global and private parts, and the shape of what stands for one value each: [N, A], or [...]."""
@@ -122,6 +139,7 @@ def module_spec(config: EconomyPPOConfig, module_id: str, inference_only: bool =
             "economy": economy.for_processes(),
             "encoding": encoding,
             "network": spec if spec.is_own else spec.model_dump(mode="json"),
+            "autocast": None if config.in_evaluation else config.autocast,
         },
     )
 

@@ -164,7 +164,8 @@ class PopulationLearner:
 
     def _step(self, module_id: str, columns: dict[str, Any], phase: Phase) -> Numbers:
         """One gradient step of a module, its gradient summed over slabs of rows as for a single run."""
-        network, optimizer, runs = self.network(module_id), self.optimizers[module_id], len(self.seeds)
+        module, optimizer, runs = self.module[module_id].unwrapped(), self.optimizers[module_id], len(self.seeds)
+        network = self.network(module_id)
         optimizer.zero_grad(set_to_none=True)
         rows, agents = columns[Columns.ACTION_LOGP].shape
         whole, values = rows_weight(columns, runs), []
@@ -172,7 +173,7 @@ class PopulationLearner:
         for cut in slabs(rows // runs, runs * agents * network.hidden_values, self.device):
             slab = take_rows_of_each(columns, cut, runs)
             has_critic = not is_logit_response(slab)
-            fwd_out = _forward(network, slab[Columns.OBS], has_critic)
+            fwd_out = module.forward_train(slab) if has_critic else module.policy_alone(slab)
             terms = loss_terms(
                 self._settings[module_id],
                 self.economy,
@@ -224,12 +225,3 @@ def _stacked_modules(config: EconomyPPOConfig, seeds: Sequence[int], device: tor
     for module_id in module_ids(config):
         result[module_id].network = stacked([each[module_id].network for each in modules]).to(device)
     return result
-
-
-def _forward(network: PolicyNetwork, observations: dict[str, Tensor], has_critic: bool) -> dict[str, Tensor]:
-    """Logits, and the values where somebody asks for them."""
-    shared, private = observations["global"], observations["private"]
-    if not has_critic:
-        return {Columns.ACTION_DIST_INPUTS: network.logits(network.features(shared, private))}
-    logits, values = network(shared, private)
-    return {Columns.ACTION_DIST_INPUTS: logits, Columns.VF_PREDS: values}

@@ -173,6 +173,7 @@ class EconomySettings(Section):
     logit_response: LogitResponse | None = Field(
         None, description="consumers learn from exact values of their own choices, in place of PPO"
     )
+    autocast: Literal["bfloat16"] | None = Field(None, description="type of the networks' matrix products in training")
     deviator: Deviator | None = Field(None, description="one agent with a module of its own")
     scripted: Scripted = Field(Scripted(), description="rules of types that never learn")
     imposed: Treatment = Field(Treatment(), description="choices and numbers that training imposes")

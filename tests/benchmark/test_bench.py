@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rbc_marl import ConfigError, cli, preset
-from rbc_marl.benchmark import bench, living, populations, sizes, tables, threads
+from rbc_marl.benchmark import autocast, bench, living, populations, sizes, tables, threads
 from rbc_marl.benchmark.training import measure_sampling, measure_training
 from rbc_marl.rllib import compiled
 from tests.rllib.conftest import ray_running as ray_running
@@ -52,6 +52,8 @@ def everything(ray_running, tiny):
         patch.setattr(threads, "thread_counts", lambda most: [1])
         patch.setattr(sizes, "FACTORS", ((10, 1), (10, 10)))
         patch.setattr(populations, "RUNS", (2,))
+        patch.setattr(autocast, "TRAINING_SIZES", (2,))
+        patch.setattr(autocast, "LARGE", 10)
         patch.setattr(compiled, "_compiled", recorded)  # to compile takes half a minute, and is tested elsewhere
         return bench.run(rounds=1, seconds=0.05, config=CONFIG)
 
@@ -149,7 +151,8 @@ def test_parts_that_need_ray_are_left_out_unless_they_are_asked_for(monkeypatch)
     monkeypatch.setattr(bench, "has_ray", lambda: False)
     monkeypatch.setattr(bench, "PARTS", dict.fromkeys(bench.PARTS, lambda *_: {"measured": True}))
     result = bench.run()
-    assert result["skipped"] == [f"{part}: Ray is not installed" for part in ("populations", "compiled", "living")]
+    missing = ("populations", "compiled", "autocast", "living")
+    assert result["skipped"] == [f"{part}: Ray is not installed" for part in missing]
     assert "economy" in result and "living" not in result
 
 
@@ -225,8 +228,8 @@ print(result["economy"]["ratio_to_scalar"]["128"] > 0, "ray" in sys.modules, has
 @slow
 @plain_warnings
 def test_sampling_and_training_are_measured_against_their_references(everything):
-    parts = ["economy", "environments", "sampling", "training", "populations", "sizes", "compiled", "living", "threads"]
-    assert list(everything) == [*HEAD, *parts]
+    parts = ["economy", "environments", "sampling", "training", "populations", "sizes"]
+    assert list(everything) == [*HEAD, *parts, "compiled", "autocast", "living", "threads"]
     assert everything["failed"] == everything["skipped"] == []
     rates = everything["sampling"]["agent_steps_per_second"]
     assert set(rates) == {"batched", "plain"}
@@ -267,6 +270,15 @@ def test_compiled_rollouts_are_held_against_eager_ones(everything):
 
 @slow
 @plain_warnings
+def test_products_in_bfloat16_are_held_against_float32(everything):
+    assert list(everything["autocast"]) == ["2", "30 x 2"]
+    for values in everything["autocast"].values():
+        assert min(values["seconds"].values()) > 0.0
+        assert values["ratio"] == pytest.approx(values["seconds"]["bfloat16"] / values["seconds"]["float32"])
+
+
+@slow
+@plain_warnings
 def test_an_economy_lives_where_two_looks_in_a_row_find_it_living(ray_running, tiny, monkeypatch):
     outcomes = iter(["living", "impaired", "living", "living", "living"])
     monkeypatch.setattr(living, "PRESET", tiny)
@@ -298,4 +310,5 @@ def test_the_whole_result_is_plain_data_with_a_table(everything):
     for words in ("agent steps/s", "quickstart, bare loop", "2 runs together", "30 x 20, step", "1, iteration"):
         assert words in text
     assert "7 economies, compiled" in text and "x eager (at most 0.65)" in text
+    assert "30 x 2, bfloat16" in text and "x float32" in text
     assert len(tables.rows(everything)) == tables.markdown(everything).count("\n| ") - 1

@@ -99,6 +99,7 @@ def test_what_is_compiled_is_the_same_period_in_every_phase_and_is_compiled_once
         {"deviator": {"type": "consumer", "agent": 1}},
         {"trembles": {"firm": 0.5, "government": 0.5, "wage": 0.5}},
         {"logit_response": None, "imposed": {}},
+        {"autocast": "bfloat16"},
     ],
 )
 def test_other_settings_are_recorded_as_they_are_played(nothing_compiled, settings):
