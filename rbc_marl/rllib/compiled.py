@@ -87,6 +87,7 @@ class CompiledPeriods:
         """Forms compiled so far."""
         return len(self._forms)
 
+    @torch.no_grad()  # a graph recorded with gradients keeps what a backward pass would need, and takes twice as long
     def play(
         self,
         modules: MultiRLModule,

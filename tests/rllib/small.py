@@ -51,6 +51,7 @@ def plain_config(curriculum, **training):
 
 def recorded(function, inputs):
     """Stand in for `rbc_marl.rllib.compiled._compiled`: the recorded graph itself, for which nothing is compiled."""
+    assert not torch.is_grad_enabled()  # what is recorded with gradients takes twice as long
     return make_fx(function)(*inputs)
 
 
