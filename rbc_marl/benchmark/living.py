@@ -1,8 +1,9 @@
-"""From nothing to a living economy: what training the preset `small` takes until its outcome is "living"."""
+"""From nothing to a living economy and to its certificate: training of the preset `small`, and its best responses."""
 
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from rbc_marl.benchmark.clock import Limit, is_accelerator, seconds_of
@@ -15,6 +16,8 @@ IN_A_ROW = 2
 # Episodes of a look, and their seed.
 EPISODES = 64
 SEED = 0
+# How best responses are searched for: of types, each learnt once, and of no single agents.
+SEARCH: dict[str, Any] = {"seeds": [0], "agents": {}, "iterations": 50}
 
 
 def measure_living(
@@ -34,7 +37,8 @@ def measure_living(
 
     Returns:
         ``preset``, the ``outcome`` at the last look, ``iterations`` and ``seconds`` until the first of the looks in a
-        row that found it living, or of the whole training where none did.
+        row that found it living, or of the whole training where none did. Where it lives, ``certificate`` has the
+        ``seconds`` that best responses of all types and their certificate take, and the ``verdict``.
     """
     from rbc_marl.experiments.file import load_experiments
 
@@ -53,10 +57,31 @@ def measure_living(
             found = _outcome_of(algorithm)
             in_a_row = in_a_row + 1 if found == "living" else 0
             first = (iteration, taken) if in_a_row == 1 else first
+        lives = in_a_row == IN_A_ROW
+        certified = _certified(algorithm, device) if lives and limit.allows("living, its certificate") else {}
     finally:
         algorithm.stop()
-    iterations, seconds = first if in_a_row == IN_A_ROW else (iteration, taken)
-    return {"preset": PRESET, "outcome": found, "iterations": iterations, "seconds": seconds}
+    iterations, seconds = first if lives else (iteration, taken)
+    return {"preset": PRESET, "outcome": found, "iterations": iterations, "seconds": seconds, **certified}
+
+
+def _certified(algorithm: Any, device: str) -> dict[str, Any]:  # noqa: ANN401 - EconomyPPO
+    """What the certificate of the policies takes, and what it says of them."""
+    from rbc_marl.equilibrium.best_response import best_responses
+    from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
+
+    settings = BestResponseSettings(**SEARCH)
+    verdicts: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        algorithm.save_policies(folder / "policies")
+
+        def search() -> None:
+            report = best_responses(folder / "policies", settings, folder / "found", 0, lambda line: None)
+            report.save(folder / "found")
+            verdicts.extend(report.verdicts().values())
+
+        return {"certificate": {"seconds": seconds_of(search, device), "verdict": verdicts[0]}}
 
 
 def _outcome_of(algorithm: Any) -> str:  # noqa: ANN401 - EconomyPPO: RLlib is imported where it is needed

@@ -18,7 +18,7 @@ TITLES = {
     "sizes": "sizes, consumers x firms: one economy; memory is the most so far",
     "compiled": "compiled rollouts: sampling with the settings of open_rbc",
     "autocast": "autocast: an iteration whose networks multiply matrices in bfloat16",
-    "living": "living: training until the outcome is living",
+    "living": "living: training until the outcome is living, and its certificate",
     "threads": "threads: by the clock",
     "rivals": "rivals: steps for each second of CPU time, one thread",
 }
@@ -178,6 +178,8 @@ def _autocast(figures: Mapping[str, Any]) -> Iterator[Row]:
 def _living(figures: Mapping[str, Any]) -> Iterator[Row]:
     label = f"{figures['preset']}, {figures['outcome']} after {figures['iterations']} iterations"
     yield Row("living", label, figures["seconds"], "s")
+    if certificate := figures.get("certificate"):
+        yield Row("living", f"its certificate: {certificate['verdict']}", certificate["seconds"], "s")
 
 
 def _threads(figures: Mapping[str, Any]) -> Iterator[Row]:

@@ -37,6 +37,9 @@ tiny:
 """
 
 
+SEARCH = {**living.SEARCH, "iterations": 1, "episodes": 2, "selection_episodes": 2, "searches": []}
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "tiny.yaml"
@@ -49,6 +52,7 @@ def everything(ray_running, tiny):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(living, "PRESET", tiny)
         patch.setattr(living, "EVERY", 1)
+        patch.setattr(living, "SEARCH", SEARCH)
         patch.setattr(threads, "thread_counts", lambda most: [1])
         patch.setattr(sizes, "FACTORS", ((10, 1), (10, 10)))
         patch.setattr(populations, "RUNS", (2,))
@@ -282,11 +286,17 @@ def test_products_in_bfloat16_are_held_against_float32(everything):
 def test_an_economy_lives_where_two_looks_in_a_row_find_it_living(ray_running, tiny, monkeypatch):
     outcomes = iter(["living", "impaired", "living", "living", "living"])
     monkeypatch.setattr(living, "PRESET", tiny)
+    monkeypatch.setattr(living, "SEARCH", SEARCH)
     monkeypatch.setattr(living, "EVERY", 1)
     monkeypatch.setattr(living, "_outcome_of", lambda algorithm: next(outcomes))
     measured = living.measure_living(CONFIG, "cpu", 1)
     assert (measured["outcome"], measured["iterations"]) == ("living", 3) and measured["seconds"] > 0
     assert next(outcomes) == "living"  # nothing was trained beyond the second look
+    certificate = measured["certificate"]
+    assert certificate["seconds"] > 0.0 and "equilibrium" in certificate["verdict"]
+    size = {"consumers": 3, "firms": 2, "periods": 2}
+    words = tables.text({"machine": {}, "size": size, "living": measured})
+    assert f"its certificate: {certificate['verdict']}" in words
 
 
 @slow
@@ -297,7 +307,7 @@ def test_an_economy_that_never_lives_is_trained_to_its_end(ray_running, tiny, mo
     monkeypatch.setattr(living, "EVERY", 2)
     monkeypatch.setattr(living, "_outcome_of", lambda algorithm: next(outcomes))
     measured = living.measure_living(CONFIG, "cpu", 1)
-    assert (measured["outcome"], measured["iterations"]) == ("living", 5)
+    assert (measured["outcome"], measured["iterations"]) == ("living", 5) and "certificate" not in measured
     assert list(outcomes) == ["impaired", "living", "impaired"]  # it was looked at after 2, 4 and 5 iterations
 
 
