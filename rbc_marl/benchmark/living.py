@@ -38,7 +38,8 @@ def measure_living(
     Returns:
         ``preset``, the ``outcome`` at the last look, ``iterations`` and ``seconds`` until the first of the looks in a
         row that found it living, or of the whole training where none did. Where it lives, ``certificate`` has the
-        ``seconds`` that best responses of all types and their certificate take, and the ``verdict``.
+        ``seconds`` of the whole training and of the best responses to all types, and their ``verdict``: before its
+        curriculum ends an economy still changes.
     """
     from rbc_marl.experiments.file import load_experiments
 
@@ -48,6 +49,7 @@ def measure_living(
     settings = experiment.config.copy(copy_frozen=False).learners(num_gpus_per_learner=int(is_accelerator(device)))
     algorithm = settings.build_algo()
     taken, first, found = 0.0, (0, 0.0), ""
+    result: dict[str, Any]
     in_a_row = iteration = 0
     try:
         while iteration < most and in_a_row < IN_A_ROW and limit.allows(f"living, from iteration {iteration} on"):
@@ -58,15 +60,19 @@ def measure_living(
             in_a_row = in_a_row + 1 if found == "living" else 0
             first = (iteration, taken) if in_a_row == 1 else first
         lives = in_a_row == IN_A_ROW
-        certified = _certified(algorithm, device) if lives and limit.allows("living, its certificate") else {}
+        result = {"preset": PRESET, "outcome": found}
+        result |= dict(zip(("iterations", "seconds"), first if lives else (iteration, taken), strict=True))
+        if lives and limit.allows("living, its certificate", taken * most / iteration):
+            taken += sum(seconds_of(algorithm.train, device) for _ in range(iteration, most))
+            searching, verdict = _certified(algorithm, device)
+            result["certificate"] = {"seconds": taken + searching, "verdict": verdict}
     finally:
         algorithm.stop()
-    iterations, seconds = first if lives else (iteration, taken)
-    return {"preset": PRESET, "outcome": found, "iterations": iterations, "seconds": seconds, **certified}
+    return result
 
 
-def _certified(algorithm: Any, device: str) -> dict[str, Any]:  # noqa: ANN401 - EconomyPPO
-    """What the certificate of the policies takes, and what it says of them."""
+def _certified(algorithm: Any, device: str) -> tuple[float, str]:  # noqa: ANN401 - EconomyPPO
+    """Seconds of the search for best responses to the policies, and what comes of it."""
     from rbc_marl.equilibrium.best_response import best_responses
     from rbc_marl.equilibrium.best_response_settings import BestResponseSettings
 
@@ -81,7 +87,7 @@ def _certified(algorithm: Any, device: str) -> dict[str, Any]:  # noqa: ANN401 -
             report.save(folder / "found")
             verdicts.extend(report.verdicts().values())
 
-        return {"certificate": {"seconds": seconds_of(search, device), "verdict": verdicts[0]}}
+        return seconds_of(search, device), verdicts[0]
 
 
 def _outcome_of(algorithm: Any) -> str:  # noqa: ANN401 - EconomyPPO: RLlib is imported where it is needed
