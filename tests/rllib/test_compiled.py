@@ -132,15 +132,17 @@ def test_rules_are_not_compiled():
 
 
 @pytest.mark.slow
-def test_without_a_compiler_the_error_says_what_to_install(ray_running, monkeypatch):
+def test_without_a_compiler_the_error_says_what_to_install(ray_running):
     from torch._inductor import config as inductor
 
-    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
     says = r"^torch_compile_worker needs a C\+\+ compiler, and there is none: install one, such as g\+\+, or "
-    with pytest.raises(ConfigError, match=says), built(everything(True)):
-        pass
-    with pytest.raises(ConfigError, match=says):
-        Population(everything(True), seeds=[1, 2])
+    # By its own means: a setting that pytest puts back is one that no longer exists, for all tests to come.
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        with pytest.raises(ConfigError, match=says), built(everything(True)):
+            pass
+        with pytest.raises(ConfigError, match=says):
+            Population(everything(True), seeds=[1, 2])
+    assert inductor.cpp.cxx
 
 
 @pytest.mark.slow
