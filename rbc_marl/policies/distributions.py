@@ -57,11 +57,14 @@ def _view(x: Tensor, block: tuple[int, int, int]) -> Tensor:
     return view
 
 
+def sum_short(x: Tensor) -> Tensor:
+    """Sum of a last axis that is short: [..., K] -> [...]."""
+    return torch.mv(x.reshape(-1, x.shape[-1]), x.new_ones(x.shape[-1])).view(x.shape[:-1])
+
+
 def _sum_heads(x: Tensor, blocks: Blocks) -> Tensor:
     """Sum the logit axis within each head: [M, K] -> [M, H]."""
-    parts = [
-        torch.mv(_view(x, block).reshape(-1, block[2]), x.new_ones(block[2])).view(-1, block[1]) for block in blocks
-    ]
+    parts = [sum_short(_view(x, block)) for block in blocks]
     return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
 

@@ -51,16 +51,35 @@ def standardise(advantages: Tensor, weights: Tensor | None = None) -> Tensor:
     return (advantages - mean) / deviation.clamp(min=SMALLEST_DEVIATION)
 
 
-def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of the entries of weight 1; ``weights`` is broadcastable to ``values``, None counts everything."""
+def weighted_mean(values: Tensor, weights: Tensor | None, runs: int = 1) -> Tensor:
+    """Mean of the entries of weight 1.
+
+    Args:
+        values: [...], rows of the first run first.
+        weights: Broadcastable to it, 0 or 1; None counts everything.
+        runs: How many runs the rows belong to.
+
+    Returns:
+        A scalar; of several runs, [R].
+    """
     if weights is None:
-        return values.mean()
+        return mean_of_runs(values, runs)
     weights = weights.expand_as(values)
-    return (values * weights).sum() / weights.sum().clamp(min=1.0)
+    return sum_of_runs(values * weights, runs) / sum_of_runs(weights, runs).clamp(min=1.0)
+
+
+def mean_of_runs(values: Tensor, runs: int = 1) -> Tensor:
+    """Mean of all entries; of several runs that of each, [R]."""
+    return values.mean() if runs == 1 else values.reshape(runs, -1).mean(1)
+
+
+def sum_of_runs(values: Tensor, runs: int = 1) -> Tensor:
+    """Sum of all entries; of several runs that of each, [R]."""
+    return values.sum() if runs == 1 else values.reshape(runs, -1).sum(1)
 
 
 class LossTerms(NamedTuple):
-    """Terms of the loss, each a scalar mean over agents and periods."""
+    """Terms of the loss, each a mean over agents and periods: a scalar, or [R] of several runs."""
 
     total: Tensor
     policy: Tensor
@@ -81,6 +100,7 @@ def clipped_loss(
     entropy_weight: float | Tensor,
     huber_delta: float,
     weights: Tensor | None = None,
+    runs: int = 1,
 ) -> LossTerms:
     """The clipped surrogate loss with a Huber value loss.
 
@@ -97,13 +117,15 @@ def clipped_loss(
         huber_delta: Error from which the value loss grows linearly: a first estimate of money far off must not drown
             the rest.
         weights: Broadcastable to [...], 0 where nothing is to be learned; None counts everything.
+        runs: How many runs the rows belong to, run by run.
 
     Returns:
         The total to minimise, and its terms.
     """
     ratio = torch.exp(logp - behaviour_logp)
     surrogate = torch.min(advantages * ratio, advantages * ratio.clamp(1.0 - clip, 1.0 + clip))
-    policy = -weighted_mean(surrogate, weights)
-    value = weighted_mean(functional.huber_loss(values, value_targets, delta=huber_delta, reduction="none"), weights)
-    mean_entropy = weighted_mean(entropy, weights)
+    policy = -weighted_mean(surrogate, weights, runs)
+    errors = functional.huber_loss(values, value_targets, delta=huber_delta, reduction="none")
+    value = weighted_mean(errors, weights, runs)
+    mean_entropy = weighted_mean(entropy, weights, runs)
     return LossTerms(policy + value_weight * value - entropy_weight * mean_entropy, policy, value, mean_entropy)

@@ -18,6 +18,8 @@ from torch import Tensor
 from rbc_marl.choices import choice_tables
 from rbc_marl.config import EconomyConfig
 from rbc_marl.economy.own_choices import Market, consumption_values, value_of_money
+from rbc_marl.policies.distributions import LOGIT_LIMIT, sum_short
+from rbc_marl.policies.learning import mean_of_runs
 from rbc_marl.settings import Section
 
 Positive = Annotated[float, Field(gt=0)]
@@ -26,7 +28,7 @@ IDLE_HOURS = 50.0
 # Weights of the losses of goods, and of hours and employer.
 _BASKET_WEIGHT, _WORK_WEIGHT = 0.5, 0.2
 
-# Logits of a choice are pulled apart by no more than this: beyond `distributions.LOGIT_LIMIT` they would be ties.
+# Logits of a choice are pulled apart by no more than this: beyond `LOGIT_LIMIT` they would be ties.
 _WIDEST = 20.0
 
 
@@ -79,10 +81,35 @@ def own_values(
     return OwnValues(*(x.flatten(0, 1) for x in (values, later, market.net_wage, market.labour_disutility)))
 
 
+class Alternatives(NamedTuple):
+    """Choices among K alternatives each, none of them forbidden, as a policy takes them; without a gradient."""
+
+    logp: Tensor
+    """[..., K] log-probabilities."""
+    probability: Tensor
+    """[..., K]"""
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, logits: Tensor) -> Alternatives:
+        """The alternatives of logits [..., K]; those beyond `LOGIT_LIMIT` count as the limit, as where agents act."""
+        logp = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        probability = logp.exp()
+        total = sum_short(probability).unsqueeze(-1)
+        return cls(logp.sub_(total.log()), probability.div_(total))
+
+    def entropy(self) -> Tensor:
+        """Entropy [...] of each choice."""
+        return -sum_short(self.probability * self.logp)
+
+
 def logit_response_loss(
-    config: EconomyConfig, logits: Tensor, values: OwnValues, settings: LogitResponse, factor: float
+    config: EconomyConfig, logits: Tensor, values: OwnValues, settings: LogitResponse, factor: float, runs: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Loss and entropy of a consumers' policy, each a mean over consumers and periods, summed over choices.
+
+    The gradient of a logit is its `pull`. Pulls of a choice sum to zero, so that their product with logits is that with
+    log-probabilities, which needs no softmax to be differentiated.
 
     Args:
         config: The economy.
@@ -90,20 +117,25 @@ def logit_response_loss(
         values: Of their alternatives.
         settings: Temperatures.
         factor: On the temperatures.
+        runs: How many runs the rows belong to, run by run.
+
+    Returns:
+        Scalars; of several runs, [R] each.
     """
     firms, units = config.num_firms, len(config.consumption_choices)
     hours = choice_tables(config, logits.device, logits.dtype).hours
-    goods, work, employer = logits.split([firms * units, len(hours), firms], dim=-1)
-    goods = goods.unflatten(-1, (firms, units)).log_softmax(-1)
-    work, employer = work.log_softmax(-1), employer.log_softmax(-1)
     with torch.no_grad():
-        work_values, employer_values = _values_of_work(config, work.exp(), employer.exp(), hours, values)
-    basket = head_loss(goods, values.consumption, settings.basket * factor, settings.uniform).sum(-1)
-    at_work = head_loss(work, work_values, settings.work * factor, settings.uniform)
-    at_work = at_work + head_loss(employer, employer_values, settings.work * factor, settings.uniform)
-    with torch.no_grad():
-        entropy = -sum((x.exp() * x).flatten(2).sum(-1).mean() for x in (goods, work, employer))
-    return (_BASKET_WEIGHT * basket + _WORK_WEIGHT * at_work).mean(), entropy
+        at_goods, at_work, at_employers = logits.split([firms * units, len(hours), firms], dim=-1)
+        goods = Alternatives.of(at_goods.unflatten(-1, (firms, units)))
+        work, employer = Alternatives.of(at_work), Alternatives.of(at_employers)
+        work_values, employer_values = _values_of_work(config, work.probability, employer.probability, hours, values)
+        in_basket = pull(goods, values.consumption, settings.basket * factor, settings.uniform).flatten(-2)
+        temperature = settings.work * factor
+        in_work = pull(work, work_values, temperature, settings.uniform)
+        in_employer = pull(employer, employer_values, temperature, settings.uniform)
+        pulls = torch.cat([_BASKET_WEIGHT * in_basket, _WORK_WEIGHT * in_work, _WORK_WEIGHT * in_employer], dim=-1)
+        entropy = goods.entropy().sum(-1) + work.entropy() + employer.entropy()
+    return -mean_of_runs((pulls * logits).sum(-1), runs), mean_of_runs(entropy, runs)
 
 
 def _values_of_work(
@@ -129,22 +161,21 @@ def _values_of_work(
     return config.disutility.net(later * wage, hours, theta), worked * values.net_wage.unsqueeze(1)
 
 
-def head_loss(logp: Tensor, values: Tensor, temperature: float, uniform: float) -> Tensor:
-    """Loss [...] of one choice, least where probabilities are proportional to ``exp(value / temperature)``.
+@torch.no_grad()
+def pull(choices: Alternatives, values: Tensor, temperature: float, uniform: float) -> Tensor:
+    """How far logits [..., K] of choices are to rise; 0 where probabilities go as ``exp(value / temperature)``.
 
-    Its gradient pulls the log-probability of each alternative by how much its value less ``temperature`` times its
-    log-probability exceeds the mean of that. A policy gradient would weigh alternatives by their probability alone, and
-    never revise one that has become rare.
+    It is by how much an alternative's value less ``temperature`` times its log-probability exceeds the mean of that. A
+    policy gradient would weigh alternatives by their probability alone, and never revise one that has become rare.
 
     Args:
-        logp: [..., K] log-probabilities of the alternatives.
-        values: [..., K].
+        choices: As the policy takes them.
+        values: [..., K] of the alternatives.
         temperature: In units of values.
         uniform: Share of uniform weights in those by which alternatives count.
     """
-    with torch.no_grad():
-        weights = (1.0 - uniform) * logp.exp() + uniform / logp.shape[-1]
-        losses = (values - values.amax(-1, keepdim=True)).clamp(min=-_WIDEST * temperature)
-        excess = losses - temperature * logp
-        pull = weights * (excess - (weights * excess).sum(-1, keepdim=True))
-    return -(pull * logp).sum(-1)
+    even = values.new_full((), 1.0 / values.shape[-1])
+    weights = choices.probability.lerp(even, uniform)
+    excess = (values - values.amax(-1, keepdim=True)).clamp_(min=-_WIDEST * temperature)
+    excess = excess.sub_(choices.logp, alpha=temperature)
+    return excess.sub_(sum_short(weights * excess).unsqueeze(-1)).mul_(weights)

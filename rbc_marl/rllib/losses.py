@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +10,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
-from rbc_marl.policies.learning import LossTerms, clipped_loss
+from rbc_marl.policies.learning import LossTerms, clipped_loss, sum_of_runs
 from rbc_marl.policies.logit_response import OwnValues, logit_response_loss
 
 if TYPE_CHECKING:
@@ -54,24 +53,26 @@ def loss_terms(
     """
     logits = fwd_out[Columns.ACTION_DIST_INPUTS]
     if is_logit_response(batch):
-        response = partial(_response, config, economy, temperature_factor)
-        return _per_run(response, runs, logits, *(batch[name] for name in OwnValues._fields))
+        values = OwnValues(*(batch[name] for name in OwnValues._fields))
+        loss, response_entropy = logit_response_loss(
+            economy, logits, values, config.logit_response, temperature_factor, runs
+        )
+        return LossTerms(loss, loss, torch.zeros_like(loss), response_entropy)
     logp, entropy = network.distribution(logits).logp_and_entropy(batch[Columns.ACTIONS])
-    columns = {
-        "behaviour_logp": batch[Columns.ACTION_LOGP],
-        "advantages": batch[Postprocessing.ADVANTAGES],
-        "value_targets": batch[Postprocessing.VALUE_TARGETS],
-    }
-    if Columns.LOSS_MASK in batch:
-        columns["weights"] = batch[Columns.LOSS_MASK]
-    loss = partial(
-        clipped_loss,
+    return clipped_loss(
+        logp,
+        entropy,
+        fwd_out[Columns.VF_PREDS],
+        behaviour_logp=batch[Columns.ACTION_LOGP],
+        advantages=batch[Postprocessing.ADVANTAGES],
+        value_targets=batch[Postprocessing.VALUE_TARGETS],
         clip=config.clip_param,
         value_weight=config.vf_loss_coeff,
         entropy_weight=entropy_weight,
         huber_delta=config.huber_delta,
+        weights=batch.get(Columns.LOSS_MASK),
+        runs=runs,
     )
-    return _per_run(loss, runs, logp, entropy, fwd_out[Columns.VF_PREDS], **columns)
 
 
 def rows_weight(columns: Mapping[str, Any], runs: int = 1) -> float | Tensor:
@@ -79,33 +80,10 @@ def rows_weight(columns: Mapping[str, Any], runs: int = 1) -> float | Tensor:
     mask = columns.get(Columns.LOSS_MASK)
     if mask is None:
         return float(len(columns[Columns.ACTION_LOGP]) // runs)
-    total: Tensor = mask.sum() if runs == 1 else mask.unflatten(0, (runs, -1)).flatten(1).sum(1)
-    return total.clamp(min=1e-8)
+    return sum_of_runs(mask, runs).clamp(min=1e-8)
 
 
 def explained_share(values: Tensor, targets: Tensor) -> Tensor:
     """Share of the targets' variance that the values explain, over all agents and rows; at least -1."""
     unexplained, total = (targets - values).var(correction=0), targets.var(correction=0)
     return (1.0 - unexplained / total.clamp(min=1e-8)).clamp(min=-1.0)
-
-
-def _response(
-    config: AlgorithmConfig, economy: EconomyConfig, factor: float, logits: Tensor, *values: Tensor
-) -> LossTerms:
-    loss, entropy = logit_response_loss(economy, logits, OwnValues(*values), config.logit_response, factor)
-    return LossTerms(loss, loss, loss.new_zeros(()), entropy)
-
-
-def _per_run(loss: Callable[..., LossTerms], runs: int, *rows: Tensor, **columns: Tensor) -> LossTerms:
-    """Apply a loss to all rows, or to those of each run by themselves."""
-    if runs == 1:
-        return loss(*rows, **columns)
-
-    def of_one(rows: tuple[Tensor, ...], columns: dict[str, Tensor]) -> LossTerms:
-        return loss(*rows, **columns)
-
-    def share(values: Tensor) -> Tensor:
-        return values.unflatten(0, (runs, -1))
-
-    of_runs: LossTerms = torch.vmap(of_one)(tuple(map(share, rows)), {n: share(x) for n, x in columns.items()})
-    return of_runs

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from rbc_marl import EconomyConfig
-from rbc_marl.policies.logit_response import IDLE_HOURS, LogitResponse, OwnValues, head_loss, logit_response_loss
+from rbc_marl.policies.logit_response import (
+    IDLE_HOURS,
+    Alternatives,
+    LogitResponse,
+    OwnValues,
+    logit_response_loss,
+    pull,
+)
 
 CONFIG = EconomyConfig(num_consumers=3, num_firms=2, consumption_choices=(0.0, 1.0, 2.0), hours_choices=(0.0, 500.0))
 SETTINGS = LogitResponse(basket=0.4, work=2.0)
@@ -30,23 +37,28 @@ def minimise(loss, logits, steps=3000):
     return logits.detach()
 
 
+def pulled(logits, values, temperature):
+    """A loss whose gradient is the pull."""
+    return -(pull(Alternatives.of(logits), values, temperature, 0.3) * logits).sum()
+
+
 def test_a_choice_ends_at_probabilities_proportional_to_exp_of_value_over_temperature():
     values = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, -3.0]])
     start = torch.zeros(2, 3, requires_grad=True)
-    logits = minimise(lambda x: head_loss(x.log_softmax(-1), values, 0.5, 0.3).sum(), start)
+    logits = minimise(lambda x: pulled(x, values, 0.5), start)
     torch.testing.assert_close(logits.softmax(-1), (values / 0.5).softmax(-1), atol=1e-3, rtol=0.0)
 
 
 def test_an_alternative_that_has_become_rare_is_still_pulled_back():
     logits = torch.tensor([[15.0, 0.0]]).requires_grad_()
-    head_loss(logits.log_softmax(-1), torch.tensor([[0.0, 5.0]]), 0.1, 0.3).sum().backward()
+    pulled(logits, torch.tensor([[0.0, 5.0]]), 0.1).backward()
     assert logits.grad[0, 1] < -0.1
 
 
 def test_logits_stay_where_differences_still_count():
     values = torch.tensor([[0.0, 1e6]])
     start = torch.zeros(1, 2, requires_grad=True)
-    logits = minimise(lambda x: head_loss(x.log_softmax(-1), values, 0.01, 0.3).sum(), start)
+    logits = minimise(lambda x: pulled(x, values, 0.01), start)
     assert 10.0 < float(logits[0, 1] - logits[0, 0]) < 40.0
 
 
@@ -68,6 +80,25 @@ def test_all_choices_of_a_consumer_end_at_logit_responses_to_each_other(factor):
     ):
         response = (wanted / (temperature * factor)).softmax(-1)
         torch.testing.assert_close(found.softmax(-1), response, atol=0.02, rtol=0.0)
+
+
+def test_the_gradient_is_that_of_log_probabilities_weighted_by_pulls():
+    logits = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).mul_(3).requires_grad_()
+    values = torch.linspace(-1, 2, 20, dtype=torch.float64).view(5, 4)
+    (given,) = torch.autograd.grad(pulled(logits, values, 0.4), logits)
+    pulls = pull(Alternatives.of(logits), values, 0.4, 0.3)
+    (softmax,) = torch.autograd.grad(-(pulls * logits.log_softmax(-1)).sum(), logits)
+    torch.testing.assert_close(given, softmax, rtol=0, atol=1e-12)
+    torch.testing.assert_close(Alternatives.of(logits).logp, logits.detach().log_softmax(-1), rtol=0, atol=1e-12)
+
+
+def test_several_runs_have_the_loss_and_entropy_of_each():
+    logits, values = torch.randn(6, 3, 10, generator=torch.Generator().manual_seed(2)), values_of(6)
+    together = logit_response_loss(CONFIG, logits, values, SETTINGS, 0.5, runs=2)
+    for run in (0, 1):
+        rows = slice(3 * run, 3 * run + 3)
+        alone = logit_response_loss(CONFIG, logits[rows], OwnValues(*(x[rows] for x in values)), SETTINGS, 0.5)
+        torch.testing.assert_close(tuple(x[run] for x in together), alone)
 
 
 def test_entropy_is_that_of_all_choices_of_a_consumer():
