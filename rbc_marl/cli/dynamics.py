@@ -217,14 +217,16 @@ def _play(
     """Let agents learn on where that is asked, measure what changes, save it, and print it."""
     from rbc_marl.analysis.figures.responses import responses
     from rbc_marl.analysis.frames import PICTURES
-    from rbc_marl.policies.imposed import as_trained
+    from rbc_marl.policies.imposed import imposed_in_training
     from rbc_marl.policies.saved import load_policies
 
     files = output_files(out, PICTURES)
     checkpoint, other = Path(asked.policies), {**asked.economy, **asked.change}
-    policies = as_trained(load_policies(checkpoint, economy=asked.economy, trust=trust))
+    saved = load_policies(checkpoint, economy=asked.economy, trust=trust)
+    law = imposed_in_training(saved.info)  # of those who learn on too: what is asked comes on top when they are played
+    policies = law.on(saved)
     treatment = asked.treatment(policies.config)  # what cannot be is refused before anybody learns
-    changed: Policies = as_trained(load_policies(checkpoint, economy=other, trust=trust))
+    changed = law.on(load_policies(checkpoint, economy=other, trust=trust))
     learned, words = None, ""
     if asked.learn:
         from rbc_marl.experiments.learning_on import CONTROL, LEARNED, learn_on
@@ -234,8 +236,8 @@ def _play(
             change=asked.change, seed=seed, trust=trust, command=sys.argv,
             console=Console(stderr=True) if as_json else None,
         )  # fmt: skip
-        policies, learned = (load_policies(ended[name], trust=trust) for name in (CONTROL, LEARNED))
-        changed = load_policies(ended[CONTROL], economy=other, trust=trust)
+        policies, learned = (law.on(load_policies(ended[name], trust=trust)) for name in (CONTROL, LEARNED))
+        changed = law.on(load_policies(ended[CONTROL], economy=other, trust=trust))
         more = "1 more iteration" if asked.learn == 1 else f"{asked.learn} more iterations"
         words = f"policies of {more}: {named(ended[CONTROL])} without it, "
         words += f"and {named(ended[LEARNED])} under it"

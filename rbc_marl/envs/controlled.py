@@ -1,4 +1,7 @@
-"""What stands behind every environment: a batch of economies of which some agents are played from outside."""
+"""What stands behind every environment: a batch of economies of which some agents are played from outside.
+
+What is imposed on those who play the others is a part of the world: the trained agents live with it too.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from rbc_marl.envs.actions import (
 from rbc_marl.envs.masks import ActionMasks
 from rbc_marl.envs.others import Others, resolve_others, trained_agents
 from rbc_marl.errors import ConfigError
+from rbc_marl.policies.imposed import Law, freely, law_of
 from rbc_marl.settings import seed_of
 from rbc_marl.vector_env import VectorEconomy, check_fits, device_of
 
@@ -53,6 +57,7 @@ class ControlledBatch:
         trained: Numbers of the trained agents by type.
         names: Their names by type, such as "firm_0".
         others: Whoever plays the rest; None where everybody is trained.
+        law: What is imposed on everybody.
         observation: Of all agents, now; None before the first reset.
     """
 
@@ -94,6 +99,12 @@ class ControlledBatch:
         self._is_whole = {t: len(self.trained.get(t, ())) == config.agents(t) for t in AGENT_TYPES}
         everybody = all(self._is_whole.values())
         self.others = None if everybody else resolve_others(config, others, encoding, device)
+        self.law = Law() if self.others is None else law_of(self.others)
+        self.economy.impose(self.law.factors)
+        replaced = {agent_type for agent_type, _ in self.law.replaced} & set(self.trained)
+        if settings.action_mode == "box" and replaced:
+            mend = "use another action_mode, or give rbc_marl.load(PATH), on which nothing is imposed"
+            raise ConfigError(f"the others' training imposed choices of a {min(replaced)}, and a box has none; {mend}")
         self.observation: dict[str, Tensor] | None = None
 
     def set_action_masks(self, masks: Mapping[str, Any]) -> None:
@@ -149,11 +160,12 @@ class ControlledBatch:
         self.check(actions)
         others = self._act_for_others()
         if self.action_mode == "box":
-            quantities = self._quantities(others, actions)
+            quantities = self._quantities(self.law.of(others, economy.require_state()), actions)
             observation, rewards, _, flows = economy.play(quantities)
             employer = quantities.employer
         else:
-            indices = {t: self._indices(t, others, actions) for t in AGENT_TYPES}
+            chosen = {t: self._indices(t, others, actions) for t in AGENT_TYPES}
+            indices = self.law.of(chosen, economy.require_state())
             observation, rewards, _, flows = economy.step(indices)
             employer = indices["consumer"][..., -1]
         self.observation = observation
@@ -184,7 +196,7 @@ class ControlledBatch:
         if self.others is None:
             return {}
         assert self.observation is not None
-        indices = self.others.act(self.observation, self.economy.generator, state=state)
+        indices = freely(self.others)(self.observation, self.economy.generator, state=state)
         return {**indices, "government": indices["government"].unsqueeze(-1)}
 
     def _indices(self, agent_type: str, others: Mapping[str, Tensor], actions: Mapping[str, Tensor]) -> Tensor:

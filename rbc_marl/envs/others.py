@@ -11,6 +11,7 @@ import torch
 from rbc_marl.config import AGENT_TYPES, EconomyConfig
 from rbc_marl.errors import ConfigError, nearest, shown
 from rbc_marl.policies import Policies
+from rbc_marl.policies.imposed import as_trained
 from rbc_marl.policies.saved import load_policies
 from rbc_marl.policies.scripted import RULES, Rules, ScriptedPolicies, UniformPolicies
 from rbc_marl.presets import zoo
@@ -69,8 +70,8 @@ def resolve_others(
     Args:
         config: The economy being played.
         others: The name of rules (a key of `rbc_marl.policies.scripted.RULES`), "random", `Rules` or a mapping of their
-            fields, the name of policies that travel with the package, the folder of a checkpoint or of a run, or any
-            `rbc_marl.policies.Policies`.
+            fields, the name of policies that travel with the package, the folder of a checkpoint or of a run, with what
+            its training imposed, or any `rbc_marl.policies.Policies`.
         encoding: Of the observations.
         device: Where everything is computed.
 
@@ -84,7 +85,7 @@ def resolve_others(
     elif isinstance(others, (Rules, Mapping)) or (isinstance(others, str) and others in RULES):
         policies = ScriptedPolicies(config, others, encoding, device)
     elif isinstance(others, (str, Path)) and (Path(others).is_dir() or str(others) in zoo()):
-        policies = load_policies(others, device)
+        policies = as_trained(load_policies(others, device))
     elif not isinstance(others, (str, Path)) and callable(getattr(others, "act", None)):
         policies = others
     else:

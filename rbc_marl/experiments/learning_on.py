@@ -1,4 +1,4 @@
-"""Learning on from saved policies: with something imposed on the economy, and, to hold it against, without.
+"""Learning on from saved policies: with something more imposed on the economy, and, to hold it against, without.
 
 Both runs are those of the policies' own experiment, with its algorithm and settings as they stood at its end: its
 curriculum stays in the last phase, and learning rates and entropy weights at their last values. They begin with the
@@ -24,7 +24,7 @@ from rbc_marl.experiments.algorithm_keys import SCHEDULED
 from rbc_marl.experiments.file import Experiment, ExperimentSpec, read_specs
 from rbc_marl.experiments.ray_session import RayOptions, cpus_needed, quieten, ray_session
 from rbc_marl.experiments.run import train
-from rbc_marl.policies.imposed import Treatment
+from rbc_marl.policies.imposed import Treatment, imposed_in_training
 from rbc_marl.policies.saved import PolicySet, find_checkpoint, load_policies, save_policies
 
 CONTROL, LEARNED = "control", "learned"
@@ -44,7 +44,7 @@ def learn_on(
     command: Sequence[str] = (),
     console: Console | None = None,
 ) -> dict[str, Path]:
-    """Train saved policies on, once with nothing imposed and once under a treatment.
+    """Train saved policies on, once as they were trained and once under a treatment on top of that.
 
     Args:
         checkpoint: A checkpoint, a run's folder, or a name of policies in the package; its run's ``config.yaml`` lies
@@ -72,8 +72,9 @@ def learn_on(
         network.lift_mask()
     start = folder / "start"
     save_policies(start, policies.config, policies.encoding, policies.networks, policies.specs, policies.info)
+    before = imposed_in_training(policies.info)
     nothing = Treatment(factors=nothing_imposed(policies.config, treatment.factors))
-    imposed = {CONTROL: nothing, LEARNED: treatment}
+    imposed = {CONTROL: before.then(nothing), LEARNED: before.then(treatment)}
     changed = load_policies(checkpoint, economy={**(economy or {}), **(change or {})}, trust=trust)
     played = {CONTROL: policies, LEARNED: changed}
     try:

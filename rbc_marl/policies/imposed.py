@@ -121,7 +121,7 @@ class Imposed(Section):
 
 
 class Treatment(Section):
-    """What is imposed on an economy: choices from a period on, and factors on its numbers."""
+    """What is imposed on an economy: choices from a period on, and factors on its numbers, perhaps on top of others."""
 
     noun: ClassVar[str] = "a part of what is imposed"
 
@@ -131,6 +131,9 @@ class Treatment(Section):
     )
     factors: dict[str, Annotated[Many[Annotated[float, Field(ge=0.0, le=1e15)]], Field(min_length=1)]] = Field(
         default_factory=dict, description="on numbers of the economy, by period (`VectorEconomy.impose`)"
+    )
+    first: Treatment | None = Field(
+        default=None, description="imposed before it: where both impose a choice the later counts, factors multiply"
     )
 
     @model_validator(mode="after")
@@ -143,8 +146,20 @@ class Treatment(Section):
     def chosen(self) -> dict[str, Any]:
         """What is imposed, as plain data; empty where nothing is."""
         given = {"choices": self.choices.chosen, "factors": {name: list(each) for name, each in self.factors.items()}}
+        given["first"] = {} if self.first is None else self.first.chosen
         given = {name: part for name, part in given.items() if part}
         return given | {"period": self.period} if "choices" in given and self.period is not None else given
+
+    @property
+    def parts(self) -> tuple[Treatment, ...]:
+        """What is imposed one after another, itself last."""
+        return (self,) if self.first is None else (*self.first.parts, self)
+
+    def then(self, later: Treatment) -> Treatment:
+        """Both, one after the other."""
+        if not self.chosen:
+            return later
+        return later.model_copy(update={"first": self if later.first is None else self.then(later.first)})
 
     def law(self, config: EconomyConfig) -> Law:
         """What it does in an economy.
@@ -152,7 +167,10 @@ class Treatment(Section):
         Raises:
             ConfigError: As `Imposed.strategies`.
         """
-        return Law(tuple(self.choices.strategies(config, self.period)), self.factors)
+        law = Law()
+        for part in self.parts:
+            law = law.then(Law(tuple(part.choices.strategies(config, part.period)), part.factors))
+        return law
 
     def on(self, policies: Policies) -> Policies:
         """Policies under what is imposed: they follow the choices, and their economy has the factors.
@@ -167,10 +185,13 @@ class Treatment(Section):
 
     def words(self) -> str:
         """In words, such as "minimum_wage 22 from period 3, factors on crra"."""
-        listed = [f"{name} {value:g}" for name, value in self.choices.chosen.items()]
-        if listed and self.period is not None:
-            listed[-1] += f" from period {self.period}"
-        return ", ".join([*listed, *(f"factors on {name}" for name in self.factors)])
+        listed = []
+        for part in self.parts:
+            when = "" if part.period is None else f" from period {part.period}"
+            choices = ", ".join(f"{name} {value:g}" for name, value in part.choices.chosen.items())
+            listed += [choices + when] if choices else []
+            listed += [f"factors on {name}" for name in part.factors]
+        return ", ".join(listed)
 
 
 class Law(NamedTuple):

@@ -253,9 +253,10 @@ def check_roles(config: EconomyPPOConfig, economy: EconomyConfig) -> None:
     try_parts(economy)
     if config.logit_response is not None:
         require_own_values(economy, "logit_response")
-        for name in {"hours", "workers"} & {*config.imposed.choices.chosen, *config.imposed.factors}:
+        imposed = {name for part in config.imposed.parts for name in (*part.choices.chosen, *part.factors)}
+        for name in {"hours", "workers"} & imposed:
             raise ConfigError(f"imposed has {name}, which logit_response does not know; leave one of the two unset")
-    config.imposed.choices.strategies(economy, config.imposed.period)
+    config.imposed.law(economy)
     for agent_type in AGENT_TYPES:
         getattr(config.networks, agent_type).check_options(agent_type, economy, economy_of(config)[1])
     if config.deviator is not None:

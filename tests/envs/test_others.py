@@ -1,6 +1,7 @@
 """Environments about some agents, while rules or trained policies play the rest."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -11,6 +12,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from rbc_marl import ConfigError, EconomyConfig, UserError, VectorEconomy, load, parallel_env
 from rbc_marl.config import AGENT_TYPES
+from rbc_marl.envs.controlled import ControlledBatch
 from rbc_marl.observations import whole_state
 from rbc_marl.policies.build import build_network
 from rbc_marl.policies.saved import save_policies
@@ -127,6 +129,42 @@ def test_a_checkpoint_plays_the_others(checkpoint):
     scripted = parallel_env(CONFIG, train_types=["government"])
     played = [[e.reset(seed=1)] + [e.step({"government_0": 8}) for _ in range(4)] for e in (env, given, scripted)]
     assert data_equivalence(played[0], played[1]) and not data_equivalence(played[0], played[2])
+
+
+LAW = {"choices": {"wage": 22.0, "minimum_price": 1500.0}, "factors": {"consumer_grant": [1, 1e6]}}
+
+
+@pytest.fixture
+def under_law(checkpoint):
+    """The same, trained under a law."""
+    written = json.loads((checkpoint / "policies.json").read_text())
+    written["info"] = {"imposed": LAW}
+    (checkpoint / "policies.json").write_text(json.dumps(written))
+    return checkpoint
+
+
+def test_agents_live_with_what_the_training_of_the_others_imposed(under_law):
+    batch = ControlledBatch(CONFIG, num_envs=3, train_types=["consumer", "firm_1"], others=under_law)
+    free = ControlledBatch(CONFIG, num_envs=3, train_types=["consumer", "firm_1"], others=load(str(under_law)))
+    actions = {"consumer": torch.zeros(3, 5, 4, dtype=torch.int64), "firm": torch.zeros(3, 1, dtype=torch.int64)}
+    for each in (batch, free):
+        each.reset(seed=1)
+        each.step(actions)
+        each.step(actions)
+    for one, state in ((True, batch.economy.state), (False, free.economy.state)):
+        assert bool((state.wage == 22.0).all() and (state.price >= 1500.0).all()) is one
+        assert bool((state.consumer_budget > 1e4).all()) is one
+    batch.set_horizon(3)
+    assert batch.economy.imposed == {"consumer_grant": (1.0, 1e6)}
+
+
+def test_a_box_takes_what_is_imposed_on_the_others_but_not_on_its_own_agents(under_law):
+    with pytest.raises(ConfigError, match=r"imposed choices of a firm, and a box has none; use another"):
+        ControlledBatch(CONFIG, train_types=["firm_1"], others=under_law, action_mode="box")
+    batch = ControlledBatch(CONFIG, train_types=["consumer"], others=under_law, action_mode="box")
+    batch.reset(seed=1)
+    batch.step({"consumer": torch.zeros(1, 5, 5)})
+    assert (batch.economy.state.wage == 22.0).all()
 
 
 @pytest.mark.parametrize("others", ["idle", "random", {"work": "always"}, Rules(wage=22.0), UniformPolicies(CONFIG)])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -12,7 +15,7 @@ from rbc_marl.analysis.treatments import Impulse, Reform, impulse, reformed, sho
 from rbc_marl.experiments.file import load_experiments, read_specs
 from rbc_marl.experiments.learning_on import CONTROL, LEARNED, _experiment, learn_on
 from rbc_marl.experiments.run import train
-from rbc_marl.policies.imposed import Treatment
+from rbc_marl.policies.imposed import Treatment, as_trained, law_of
 from tests.experiments.test_run import FILE, quiet
 
 pytestmark = [pytest.mark.usefixtures("ray_running"), pytest.mark.filterwarnings("ignore:.*Overriding environment")]
@@ -67,6 +70,29 @@ def test_a_treatment_of_size_zero_teaches_exactly_nothing_and_another_something(
     for policies in ("kept", "learned"):
         assert min(one.treated for one in found.of("wage", policies=policies)[2:]) >= 33.0
     assert found.of("output")[3] != found.of("output", policies="learned")[3]
+
+
+@pytest.mark.slow
+def test_what_a_run_was_trained_under_stays_in_force_for_those_who_learn_on(run, tmp_path, monkeypatch, capsys):
+    """And the reform comes on top, once."""
+    copied = tmp_path / "law"
+    shutil.copytree(run, copied)
+    for path in copied.glob("checkpoint_*/policies.json"):
+        written = json.loads(path.read_text())
+        written["info"]["imposed"] = {"choices": {"wage": 22.0}, "factors": {"consumer_grant": [2]}}
+        path.write_text(json.dumps(written))
+    monkeypatch.chdir(tmp_path)
+    reforms = ["--reform", "income_tax=0.2@3", "--reform", "consumer_grant=1.2@3"]
+    asked = [*reforms, "--learn", "1", "--episodes", "4", "--trust", "--out", "found.csv", "--folder", "on"]
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["transition", str(copied), *asked])
+    control, other = (load(next((tmp_path / "on" / name).glob("*/checkpoint_*"))) for name in (CONTROL, LEARNED))
+    first = {"choices": {"wage": 22.0}, "factors": {"consumer_grant": [2.0]}}
+    assert control.info["imposed"]["first"] == other.info["imposed"]["first"] == first
+    assert law_of(as_trained(control)).factors != law_of(as_trained(other)).factors
+    found = pd.read_csv("found.csv").query("quantity == 'wage' and period > 1")
+    assert set(found["policies"]) == {"kept", "learned"}
+    assert (found["treated"] == 22.0).all() and (found["without"] == 22.0).all()
 
 
 def test_runs_that_learn_on_stand_where_their_run_ended(run, tmp_path):

@@ -131,6 +131,20 @@ def test_of_two_laws_the_later_counts_and_factors_multiply():
     assert (played.firms["wage"][:, 1:] == 11.0).all() and (played.periods["income_tax"][:, 1:] == 0.4).all()
 
 
+def test_one_treatment_can_follow_another_and_is_saved_with_it():
+    later = Treatment.parse({"choices": {"wage": 11.0}, "period": 3, "factors": {"consumer_grant": [2]}}, "law")
+    both = LAW.then(later)
+    assert Treatment().then(later) is later and both.chosen == {**later.chosen, "first": LAW.chosen}
+    words = "wage 22, income_tax 0.4, factors on consumer_grant"
+    assert both.words() == f"{words}, wage 11 from period 3, factors on consumer_grant"
+    assert Treatment.parse(both.chosen, "law") == both
+    assert len(both.then(LAW).parts) == 3
+    one, other = (play(policies, 6, record=True) for policies in (both.on(UNIFORM), later.on(LAW.on(UNIFORM))))
+    assert torch.equal(one.firms["wage"], other.firms["wage"])
+    assert law_of(both.on(UNIFORM)).factors == {"consumer_grant": (2.0, 6.0)}
+    assert (one.firms["wage"][:, 1] == 22.0).all() and (one.firms["wage"][:, 2:] == 11.0).all()
+
+
 def test_what_is_imposed_is_read_from_what_was_saved_and_said_in_words():
     saved = UniformPolicies(CONFIG)
     assert as_trained(saved) is saved
