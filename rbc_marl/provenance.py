@@ -44,6 +44,34 @@ def versions() -> dict[str, str]:
     return {**found, "rbc_marl": __version__}
 
 
+def processor() -> str:
+    """Its model, where the system says it."""
+    return _processor_says().get("Model name") or platform.processor() or platform.machine()
+
+
+def processor_in_full() -> str:
+    """What decides the last digits of sums: libraries go by the kind of a processor and the size of its caches."""
+    says = _processor_says()
+    more = [f"{name} {value}" for name in ("CPU family", "Model", "Stepping") if (value := says.get(name))]
+    return ", ".join([processor(), *more])
+
+
+@cache
+def _processor_says() -> dict[str, str]:
+    parts = (line.partition(":") for line in said("lscpu"))
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
+def said(*command: str) -> list[str]:
+    """Lines that a command prints; none where there is no such command."""
+    try:
+        plain = {**os.environ, "LC_ALL": "C"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=plain)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.splitlines()
+
+
 @cache
 def git_commit() -> str | None:
     """The commit of this package, with "+changes" where its files differ from it; None where it is unknown.

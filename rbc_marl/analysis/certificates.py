@@ -34,7 +34,7 @@ from rbc_marl.policies.imposed import as_trained
 from rbc_marl.policies.saved import INDEX_NAME, WEIGHTS_FOLDER, PolicySet, find_checkpoint, load_policies
 from rbc_marl.policies.trembles import Trembles
 from rbc_marl.presets import zoo
-from rbc_marl.provenance import versions
+from rbc_marl.provenance import processor_in_full, versions
 
 FORMAT_VERSION = 1
 FILE_NAME = "certificate.json"
@@ -93,7 +93,7 @@ def verify(
 ) -> list[str]:
     """Compute every number of a certificate again.
 
-    Numbers of the same versions must agree within rounding, those of other versions within the interval that this
+    Numbers of the same versions and CPU must agree within rounding, those of others within the interval that this
     machine computes.
 
     Args:
@@ -124,7 +124,7 @@ def verify(
             lines += [_words(agent) for agent in again["agents"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}".splitlines()[0]) from None
-    how = "within rounding" if is_same_version else "within intervals, by other versions than those that made it"
+    how = "within rounding" if is_same_version else "within intervals, by other versions or another CPU than made it"
     return [*lines, f"verified: every number of {path} was computed again, {how}"]
 
 
@@ -336,9 +336,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Versions that decide the numbers to the last digit, with the kind of CPU that computes them."""
+    """Versions that decide the numbers to the last digit, with the CPU that computes them.
+
+    Its instructions alone do not decide: with the same ones, sums of two makers' CPUs are rounded differently, and now
+    and then an agent draws another action.
+    """
     found = {name: version for name, version in versions().items() if name in ("rbc_marl", "torch", "python")}
-    return {**found, "cpu": torch.backends.cpu.get_cpu_capability()}
+    return {**found, "cpu": f"{torch.backends.cpu.get_cpu_capability()}, {processor_in_full()}"}
 
 
 def _digest(content: object) -> str:

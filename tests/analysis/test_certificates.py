@@ -181,16 +181,18 @@ def test_a_certificate_belongs_to_its_policies_wherever_they_are(copied, tmp_pat
     assert "belongs to other policies than those in" in message and "policies.json differs" in message
 
 
-def test_other_versions_agree_within_the_intervals_that_are_computed_here(copied):
+@pytest.mark.parametrize("other", [{"torch": "2.0.0"}, {"cpu": "AVX512, another one"}, {"cpu": "AVX512"}])
+def test_other_versions_and_cpus_agree_within_the_intervals_that_are_computed_here(copied, other):
     content = content_of(copied)
-    content["versions"]["torch"] = "2.0.0"
+    content["versions"] |= other
     firm = content["checkpoints"][0]["agents"][0]
     half = (firm["lower"]["high"] - firm["lower"]["low"]) / 2
     assert half > 0.0
     for end in ("gain", "low", "high"):
         firm["lower"][end] += 0.5 * half
     put(copied, content)
-    assert verify(copied / "results", log=lambda line: None)[-1].endswith("by other versions than those that made it")
+    lines = verify(copied / "results", log=lambda line: None)
+    assert lines[-1].endswith("within intervals, by other versions or another CPU than made it")
     firm["lower"]["gain"] += half
     put(copied, content)
     assert "lower.gain is" in refusal(copied)
