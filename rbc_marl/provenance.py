@@ -1,7 +1,7 @@
 """What made a result, to be kept beside it: versions of packages, the commit, the command.
 
-What is shared with a result says nothing of the machine and holds no secret: host, process and paths have a file of
-their own (`machine`), and the values of keys, tokens and passwords are nowhere.
+What is shared with a result does not say whose machine it was and holds no secret: host, process and paths have a file
+of their own (`machine`), and the values of keys, tokens and passwords are nowhere.
 """
 
 from __future__ import annotations

@@ -101,10 +101,10 @@ class ControlledBatch:
         self.others = None if everybody else resolve_others(config, others, encoding, device)
         self.law = Law() if self.others is None else law_of(self.others)
         self.economy.impose(self.law.factors)
-        replaced = {agent_type for agent_type, _ in self.law.replaced} & set(self.trained)
-        if settings.action_mode == "box" and replaced:
-            mend = "use another action_mode, or give rbc_marl.load(PATH), on which nothing is imposed"
-            raise ConfigError(f"the others' training imposed choices of a {min(replaced)}, and a box has none; {mend}")
+        bound = {agent_type for agent_type, _ in self.law.replaced} & set(self.trained)
+        if settings.action_mode == "box" and bound:
+            what = f'what is imposed on the others holds for the {min(bound)} as well, which action_mode "box" cannot'
+            raise ConfigError(f"{what} obey; use another action_mode, or give rbc_marl.load(PATH), which leaves it out")
         self.observation: dict[str, Tensor] | None = None
 
     def set_action_masks(self, masks: Mapping[str, Any]) -> None:

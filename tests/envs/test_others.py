@@ -159,7 +159,7 @@ def test_agents_live_with_what_the_training_of_the_others_imposed(under_law):
 
 
 def test_a_box_takes_what_is_imposed_on_the_others_but_not_on_its_own_agents(under_law):
-    with pytest.raises(ConfigError, match=r"imposed choices of a firm, and a box has none; use another"):
+    with pytest.raises(ConfigError, match=r"holds for the firm as well, which action_mode .box. cannot obey; use"):
         ControlledBatch(CONFIG, train_types=["firm_1"], others=under_law, action_mode="box")
     batch = ControlledBatch(CONFIG, train_types=["consumer"], others=under_law, action_mode="box")
     batch.reset(seed=1)
