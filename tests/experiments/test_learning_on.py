@@ -90,9 +90,19 @@ def test_what_a_run_was_trained_under_stays_in_force_for_those_who_learn_on(run,
     first = {"choices": {"wage": 22.0}, "factors": {"consumer_grant": [2.0]}}
     assert control.info["imposed"]["first"] == other.info["imposed"]["first"] == first
     assert law_of(as_trained(control)).factors != law_of(as_trained(other)).factors
-    found = pd.read_csv("found.csv").query("quantity == 'wage' and period > 1")
-    assert set(found["policies"]) == {"kept", "learned"}
-    assert (found["treated"] == 22.0).all() and (found["without"] == 22.0).all()
+    found = pd.read_csv("found.csv")
+    wages = found.query("quantity == 'wage' and period > 1")
+    assert set(wages["policies"]) == {"kept", "learned"}
+    assert (wages["treated"] == 22.0).all() and (wages["without"] == 22.0).all()
+
+    before = Treatment.parse(first, "law")
+    reform = Reform(values={"income_tax": 0.2, "consumer_grant": 1.2}, period=3)
+    once = transition(before.on(control), reform, episodes=4, learned=before.on(other))
+    twice = transition(before.on(control), reform, episodes=4, learned=as_trained(other))
+    whole = found[found["group"].isna() & found["period"].notna()]
+    shown = whole.query("quantity == 'consumption' and policies == 'learned'")["treated"].tolist()
+    for one, is_shown in ((once, True), (twice, False)):
+        assert ([x.treated for x in one.of("consumption", policies="learned")] == pytest.approx(shown)) is is_shown
 
 
 def test_runs_that_learn_on_stand_where_their_run_ended(run, tmp_path):
