@@ -83,6 +83,14 @@ def test_a_certificate_is_about_the_policies_it_travels_with(name):
     assert claim["episodes"] >= 1000
     named = {file for agent in claim["agents"] for one in agent["deviations"].values() for file in one["files"]}
     assert {path.name for path in (folder / certificates.DEVIATIONS_FOLDER).iterdir()} == named
+    gains = {
+        " ".join(str(x) for x in (agent["agent_type"], agent["agent"]) if x is not None): agent["lower"]["gain"]
+        / abs(agent["baseline"]["mean"])
+        for agent in claim["agents"]
+    }
+    most = max(gains, key=lambda who: gains[who])
+    shown, who = re.fullmatch(r"([\d,.]+)% \((.*)\)", ROWS[name][-1]).groups()
+    assert who == most and number(shown) == pytest.approx(100.0 * gains[most], rel=0.002)
 
 
 def test_others_are_played_by_name():
