@@ -196,3 +196,23 @@ def test_compiled_episodes_are_the_same_and_the_next_process_reads_the_code_from
     assert (second["hits"], second["misses"], second["bypassed"]) == (1, 0, 0)
     assert first["left"] == second["left"] == []
     assert second["seconds"] > 0.0
+
+
+@long
+def test_remote_runners_play_compiled_what_they_would_play_without(ray_running):
+    settings = everything(True).env_runners(num_env_runners=2, num_cpus_per_env_runner=0.5)
+    settings.train_batch_size_per_learner *= 2
+    with built(settings) as algorithm:
+        for _ in range(2):
+            result = algorithm.train()
+        drawn = algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: (runner.worker_index, runner.get_state(), runner.sample()[0], runner.compile_time),
+            local_env_runner=False,
+        )
+    assert "compile_time_s" in result["env_runners"]
+    assert [index for index, *_ in drawn] == [1, 2]
+    for index, state, rollout, seconds in drawn:
+        eager = EconomyEnvRunner(everything(False), worker_index=index)
+        eager.set_state(state)
+        assert_alike(eager.sample()[0], rollout)
+        assert seconds > 0.0
