@@ -42,7 +42,7 @@ from rbc_marl.policies.networks import PolicyNetwork
 from rbc_marl.policies.saved import check_finite_weights, save_policies
 from rbc_marl.policies.trembles import Trembles
 from rbc_marl.rllib.callbacks import STEPS_PER_ITERATION, CurriculumCallback
-from rbc_marl.rllib.compiled import check_compiler
+from rbc_marl.rllib.compiled import check_compiler, sample_timeout
 from rbc_marl.rllib.env_runner import EconomyEnvRunner
 from rbc_marl.rllib.finite import check_finite_results
 from rbc_marl.rllib.learner import EconomyPPOLearner
@@ -366,7 +366,7 @@ class EconomyPPO(PPO):
                 return sample_here(self.env_runner, config.total_train_batch_size)
             in_one_go = config.num_env_runners * config.num_envs_per_env_runner * economy_of(config)[0].horizon
             rounds = math.ceil(config.total_train_batch_size / in_one_go)
-            return sample_shares(self.env_runner_group, rounds, config.sample_timeout_s)
+            return sample_shares(self.env_runner_group, rounds, sample_timeout(config))
 
     def _learn(self, rollouts: Sequence[Rollout], logged: Sequence[dict[str, Any]]) -> None:
         """The rest of `PPO.training_step`: update the learners, and give env runners the new weights."""

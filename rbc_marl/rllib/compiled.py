@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SETTING = "torch_compile_worker"
 COMPILE_TIME = "compile_time_s"
 """Name of the seconds that an iteration spent on compiling, among what env runners report."""
+# Seconds that compiling may take on a busy machine: who is silent for longer has its episodes played by others.
+COMPILE_PATIENCE = 600.0
 
 
 class Played(NamedTuple):
@@ -164,6 +166,12 @@ def _compiled(function: Callable[..., list[Tensor]], inputs: list[Tensor]) -> Ca
         # One thread: several are processes of Inductor's, which would outlive the training.
         run: Callable[..., Any] = torch._inductor.compile(graph, [*inputs], options={"compile_threads": 1})
     return run
+
+
+def sample_timeout(config: AlgorithmConfig) -> float | None:
+    """Seconds until an env runner that does not answer counts as silent: more where it may be compiling."""
+    timeout: float | None = config.sample_timeout_s
+    return timeout + COMPILE_PATIENCE if timeout is not None and config.torch_compile_worker else timeout
 
 
 def check_compiler(config: AlgorithmConfig) -> None:

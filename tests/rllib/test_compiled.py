@@ -202,6 +202,7 @@ def test_compiled_episodes_are_the_same_and_the_next_process_reads_the_code_from
 def test_remote_runners_play_compiled_what_they_would_play_without(ray_running):
     settings = everything(True).env_runners(num_env_runners=2, num_cpus_per_env_runner=0.5)
     settings.train_batch_size_per_learner *= 2
+    settings.sample_timeout_s = 0.5  # compiling takes longer, and nobody may take that for silence
     with built(settings) as algorithm:
         for _ in range(2):
             result = algorithm.train()
@@ -209,6 +210,7 @@ def test_remote_runners_play_compiled_what_they_would_play_without(ray_running):
             lambda runner: (runner.worker_index, runner.get_state(), runner.sample()[0], runner.compile_time),
             local_env_runner=False,
         )
+        assert algorithm.env_runner.compile_time == 0.0
     assert "compile_time_s" in result["env_runners"]
     assert [index for index, *_ in drawn] == [1, 2]
     for index, state, rollout, seconds in drawn:
